@@ -1,0 +1,11 @@
+//! The languages of Backstitch.
+
+pub mod array;
+pub mod index;
+pub mod nest;
+pub mod plan;
+pub mod ty;
+
+pub use array::{Array, Element};
+pub use ndarray;
+pub use ty::{DType, Shape, Type};

@@ -1,0 +1,1 @@
+//! From plan to machine code, through Cranelift.

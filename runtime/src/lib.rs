@@ -1,0 +1,1 @@
+//! Executables, workspaces, devices.

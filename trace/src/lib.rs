@@ -1,0 +1,1 @@
+//! Tensors, tapes and transformations: what users write.

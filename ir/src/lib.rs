@@ -1,6 +1,8 @@
 //! The languages of Backstitch.
 
+pub mod apply;
 pub mod array;
+pub mod build;
 pub mod index;
 pub mod nest;
 pub mod plan;

@@ -1,0 +1,62 @@
+//! What is done to a nest once it is whole: dead code out, variables renumbered.
+
+use crate::index::IndexVec;
+use crate::nest::{Stmt, Var};
+
+/// Removes what does not reach memory. Uses come after definitions, so one walk
+/// backwards knows them all.
+pub(super) fn sweep(stmts: &mut Vec<Stmt>, live: &mut IndexVec<Var, bool>) {
+    stmts.reverse();
+    stmts.retain_mut(|stmt| {
+        let keep = match stmt {
+            Stmt::Let { var, .. } | Stmt::Index { var, .. } | Stmt::Load { var, .. } => live[*var],
+            Stmt::Store { .. } | Stmt::Accumulate { .. } => true,
+            Stmt::For(l) => {
+                l.accs.retain(|a| live[a.result]);
+                l.accs.iter().for_each(|a| live[a.value] = true);
+                sweep(&mut l.body, live);
+                !l.accs.is_empty() || !l.body.is_empty()
+            }
+        };
+        if keep {
+            match stmt {
+                Stmt::Let { args, .. } => args.iter().for_each(|&a| live[a] = true),
+                Stmt::Index { .. } | Stmt::For(_) => {}
+                Stmt::Load { at, .. } => at.index.iter().for_each(|&v| live[v] = true),
+                Stmt::Store { at, value, .. } | Stmt::Accumulate { at, value, .. } => {
+                    at.index.iter().for_each(|&v| live[v] = true);
+                    live[*value] = true;
+                }
+            }
+        }
+        keep
+    });
+    stmts.reverse();
+}
+
+/// Replaces every variable by `name(variable, whether it is being defined)`, in
+/// order.
+pub(super) fn rename(stmts: &mut [Stmt], name: &mut impl FnMut(Var, bool) -> Var) {
+    for stmt in stmts {
+        match stmt {
+            Stmt::Let { var, args, .. } => {
+                args.iter_mut().for_each(|a| *a = name(*a, false));
+                *var = name(*var, true);
+            }
+            Stmt::Index { var, .. } => *var = name(*var, true),
+            Stmt::Load { var, at, .. } => {
+                at.index.iter_mut().for_each(|v| *v = name(*v, false));
+                *var = name(*var, true);
+            }
+            Stmt::Store { at, value, .. } | Stmt::Accumulate { at, value, .. } => {
+                at.index.iter_mut().for_each(|v| *v = name(*v, false));
+                *value = name(*value, false);
+            }
+            Stmt::For(l) => {
+                rename(&mut l.body, name);
+                l.accs.iter_mut().for_each(|a| a.value = name(a.value, false));
+                l.accs.iter_mut().for_each(|a| a.result = name(a.result, true));
+            }
+        }
+    }
+}

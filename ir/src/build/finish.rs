@@ -60,3 +60,12 @@ pub(super) fn rename(stmts: &mut [Stmt], name: &mut impl FnMut(Var, bool) -> Var
         }
     }
 }
+
+/// Calls `f` on each variable that a statement defines in its own block.
+pub(crate) fn for_each_result(stmt: &Stmt, mut f: impl FnMut(Var)) {
+    match stmt {
+        Stmt::Let { var, .. } | Stmt::Index { var, .. } | Stmt::Load { var, .. } => f(*var),
+        Stmt::Store { .. } | Stmt::Accumulate { .. } => {}
+        Stmt::For(l) => l.accs.iter().for_each(|a| f(a.result)),
+    }
+}

@@ -1,0 +1,395 @@
+//! The graph: what to compute, and nothing else.
+//!
+//! A [`Graph`] is a petgraph `DiGraph` whose nodes are operations and whose
+//! edges are uses. It is append-only and hash-consed: adding an operation that
+//! is there already gives the values that are there already (common
+//! subexpressions never exist), and the order of nodes is a topological order
+//! by construction. Passes never change a graph: they build the next one, and
+//! rebuilding from the outputs leaves dead nodes behind.
+//!
+//! An edge carries the operand's slot (petgraph lists edges in the reverse order
+//! of their insertion, and `x·x` needs two parallel edges) and the value it
+//! uses, since loops and conditionals have several results.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::panic::Location;
+use std::sync::Arc;
+
+use petgraph::Direction;
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::EdgeRef;
+use rustc_hash::{FxBuildHasher, FxHashMap};
+use smallvec::SmallVec;
+
+use crate::array::Array;
+use crate::define_index;
+use crate::index::{Idx, IndexVec};
+use crate::nest::{Const, Monoid};
+use crate::op::{Op, TypeError};
+use crate::ops;
+use crate::range::{self, Range};
+use crate::scalar::Scalar;
+use crate::ty::{DType, Shape, Type};
+
+define_index! {
+    /// A value of a graph: one result of one node.
+    Value, "%";
+    /// A node of a graph.
+    Node, "n";
+}
+
+/// A short list of values.
+pub type Values = SmallVec<[Value; 4]>;
+
+/// Where a node comes from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Origin {
+    /// The user's line that asked for it.
+    pub place: Option<&'static Location<'static>>,
+    /// For a node of an adjoint (or of a tangent program): the primal node it
+    /// belongs to.
+    pub primal: Option<Node>,
+}
+
+#[derive(Clone)]
+struct NodeData {
+    op: Op,
+    first: Value,
+    results: u32,
+    origin: Origin,
+}
+
+#[derive(Clone)]
+struct ValueData {
+    node: Node,
+    ty: Type,
+    range: Range,
+}
+
+/// The use of a value as an operand.
+#[derive(Clone, Copy)]
+struct Use {
+    slot: u32,
+    value: Value,
+}
+
+/// A program: operations on values, with inputs and outputs.
+#[derive(Clone, Default)]
+pub struct Graph {
+    /// Its name in text.
+    pub name: String,
+    dag: DiGraph<NodeData, Use>,
+    values: IndexVec<Value, ValueData>,
+    interned: FxHashMap<u64, SmallVec<[Node; 1]>>,
+    inputs: Vec<Value>,
+    outputs: Vec<Value>,
+    origin: Origin,
+    /// Names given to values by whoever traced them; for text only.
+    names: FxHashMap<Value, Arc<str>>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+
+    // ---- building ----
+
+    /// Adds an operation, or finds it, and gives its results.
+    ///
+    /// # Errors
+    /// If the operands' types are not what the operation takes.
+    pub fn add(&mut self, op: impl Into<Op>, args: &[Value]) -> Result<Values, TypeError> {
+        let op = op.into();
+        let hash = FxBuildHasher.hash_one((&op, args));
+        if !op.is_input() {
+            let found = self.interned.get(&hash).into_iter().flatten();
+            for &n in found {
+                if *self.op(n) == op && self.args(n).as_slice() == args {
+                    return Ok(self.results(n));
+                }
+            }
+        }
+        let types = {
+            let args: SmallVec<[&Type; 4]> = args.iter().map(|&a| self.ty(a)).collect();
+            op.infer(&args)?
+        };
+        let node = Node::new(self.dag.node_count());
+        let first = Value::new(self.values.len());
+        let ranges = range_of(self, &op, args, &types);
+        for (ty, range) in types.iter().zip(ranges) {
+            self.values.push(ValueData { node, ty: ty.clone(), range });
+        }
+        if op.is_input() {
+            self.inputs.push(first);
+        }
+        let results = types.len() as u32;
+        let at = self.dag.add_node(NodeData { op, first, results, origin: self.origin });
+        for (slot, &value) in args.iter().enumerate() {
+            let from = NodeIndex::new(self.values[value].node.index());
+            self.dag.add_edge(from, at, Use { slot: slot as u32, value });
+        }
+        self.interned.entry(hash).or_default().push(node);
+        Ok(self.results(node))
+    }
+
+    /// Adds an operation with one result whose operands are known to fit.
+    ///
+    /// # Panics
+    /// If they do not: a bug in the pass that calls it.
+    #[track_caller]
+    pub fn push(&mut self, op: impl Into<Op>, args: &[Value]) -> Value {
+        let op = op.into();
+        match self.add(op.clone(), args) {
+            Ok(results) => results[0],
+            Err(e) => panic!("{op:?} of {args:?}: {e}\n{self}"),
+        }
+    }
+
+    /// A new input.
+    pub fn input(&mut self, ty: Type, name: Option<&str>) -> Value {
+        let index = self.inputs.len();
+        let v = self.push(ops::Input { index, ty }, &[]);
+        if let Some(name) = name {
+            self.set_name(v, name);
+        }
+        v
+    }
+
+    /// A constant array.
+    pub fn constant(&mut self, array: impl Into<Array>) -> Value {
+        self.push(ops::Literal::new(array.into()), &[])
+    }
+
+    /// A scalar function of values of one shape.
+    #[track_caller]
+    pub fn map(&mut self, f: Scalar, args: &[Value]) -> Value {
+        self.push(ops::Map { f }, args)
+    }
+
+    /// `x` repeated to `shape`; axis `i` of `x` becomes axis `dims[i]`.
+    #[track_caller]
+    pub fn broadcast(&mut self, x: Value, shape: &Shape, dims: &[usize]) -> Value {
+        if self.ty(x).shape == *shape {
+            return x;
+        }
+        self.push(ops::Broadcast { shape: shape.clone(), dims: dims.into() }, &[x])
+    }
+
+    /// `x` with the same elements in another shape of the same length.
+    #[track_caller]
+    pub fn reshape(&mut self, x: Value, shape: impl Into<Shape>) -> Value {
+        let shape = shape.into();
+        if self.ty(x).shape == shape { x } else { self.push(ops::Reshape { shape }, &[x]) }
+    }
+
+    /// `x` reduced over some axes (which go away).
+    #[track_caller]
+    pub fn reduce(&mut self, monoid: Monoid, x: Value, axes: &[usize]) -> Value {
+        if axes.is_empty() { x } else { self.push(ops::Reduce { monoid, axes: axes.into() }, &[x]) }
+    }
+
+    /// An array of that type filled with a number.
+    pub fn splat(&mut self, ty: &Type, x: f64) -> Value {
+        let c = self.constant(Array::scalar(Const::of_float(ty.dtype, x)));
+        self.broadcast(c, &ty.shape, &[])
+    }
+
+    /// An array like `v`, filled with a number.
+    pub fn like(&mut self, v: Value, x: f64) -> Value {
+        let ty = self.ty(v).clone();
+        self.splat(&ty, x)
+    }
+
+    /// `v` cast to `dtype`.
+    pub fn cast(&mut self, v: Value, dtype: DType) -> Value {
+        if self.ty(v).dtype == dtype { v } else { self.map(Scalar::cast_to(dtype), &[v]) }
+    }
+
+    /// The values that the program gives.
+    pub fn set_outputs(&mut self, outputs: impl IntoIterator<Item = Value>) {
+        self.outputs = outputs.into_iter().collect();
+    }
+
+    /// What nodes added from now on come from. Gives what it was.
+    pub fn set_origin(&mut self, origin: Origin) -> Origin {
+        std::mem::replace(&mut self.origin, origin)
+    }
+
+    /// The origin that new nodes get.
+    pub fn current_origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Names a value in text.
+    pub fn set_name(&mut self, v: Value, name: &str) {
+        self.names.insert(v, name.into());
+    }
+
+    // ---- asking ----
+
+    /// All nodes, operands before users.
+    pub fn nodes(&self) -> impl DoubleEndedIterator<Item = Node> + ExactSizeIterator + use<> {
+        (0..self.dag.node_count()).map(Node::new)
+    }
+
+    /// Number of values; the next value will have this index.
+    pub fn value_count(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Number of nodes; the next node will have this index.
+    pub fn node_count(&self) -> usize {
+        self.dag.node_count()
+    }
+
+    /// The operation of a node.
+    pub fn op(&self, n: Node) -> &Op {
+        &self.data(n).op
+    }
+
+    /// The operands of a node, by slot.
+    pub fn args(&self, n: Node) -> Values {
+        let edges = self.dag.edges_directed(NodeIndex::new(n.index()), Direction::Incoming);
+        let mut args: Values = edges
+            .map(|e| {
+                debug_assert_eq!(e.weight().slot < u32::MAX, true);
+                e.weight().value
+            })
+            .collect();
+        // Edges are listed latest first, and were added in order of their slots.
+        args.reverse();
+        args
+    }
+
+    /// The nodes that use a result of this one (once per use), latest first.
+    pub fn users(&self, n: Node) -> impl Iterator<Item = Node> + '_ {
+        self.dag.neighbors(NodeIndex::new(n.index())).map(|m| Node::new(m.index()))
+    }
+
+    /// The results of a node.
+    pub fn results(&self, n: Node) -> Values {
+        let d = self.data(n);
+        (0..d.results as usize).map(|i| Value::new(d.first.index() + i)).collect()
+    }
+
+    /// The node that makes a value, and which of its results it is.
+    pub fn source(&self, v: Value) -> (Node, usize) {
+        let n = self.values[v].node;
+        (n, v.index() - self.data(n).first.index())
+    }
+
+    /// The operation that makes a value.
+    pub fn op_of(&self, v: Value) -> &Op {
+        self.op(self.values[v].node)
+    }
+
+    /// The type of a value.
+    pub fn ty(&self, v: Value) -> &Type {
+        &self.values[v].ty
+    }
+
+    /// What is known of the numbers in a value.
+    pub fn range(&self, v: Value) -> Range {
+        self.values[v].range
+    }
+
+    /// The inputs, in order.
+    pub fn inputs(&self) -> &[Value] {
+        &self.inputs
+    }
+
+    /// The outputs, in order.
+    pub fn outputs(&self) -> &[Value] {
+        &self.outputs
+    }
+
+    /// Where a node comes from.
+    pub fn origin(&self, n: Node) -> Origin {
+        self.data(n).origin
+    }
+
+    /// The name of a value, if it was given one.
+    pub fn name_of(&self, v: Value) -> Option<&str> {
+        self.names.get(&v).map(|n| &**n)
+    }
+
+    /// The number that a value is filled with, if it is a splat of a constant.
+    pub fn as_splat(&self, v: Value) -> Option<Const> {
+        match self.op_of(v) {
+            Op::Literal(c) if c.array().dims().is_empty() => c.array().get(0),
+            Op::Broadcast(_) | Op::Reshape(_) => {
+                self.as_splat(self.args(self.values[v].node)[0])
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a value is a splat of this number.
+    pub fn is_splat(&self, v: Value, x: f64) -> bool {
+        self.as_splat(v).is_some_and(|c| c == Const::of_float(c.dtype, x))
+    }
+
+    fn data(&self, n: Node) -> &NodeData {
+        &self.dag[NodeIndex::new(n.index())]
+    }
+}
+
+/// Same operations on the same operands, with the same inputs and outputs. Names
+/// and origins do not count.
+impl PartialEq for Graph {
+    fn eq(&self, other: &Self) -> bool {
+        self.node_count() == other.node_count()
+            && self.inputs == other.inputs
+            && self.outputs == other.outputs
+            && self.nodes().all(|n| self.op(n) == other.op(n) && self.args(n) == other.args(n))
+    }
+}
+
+impl Eq for Graph {}
+
+impl Hash for Graph {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        for n in self.nodes() {
+            self.op(n).hash(state);
+            self.args(n).hash(state);
+        }
+        self.outputs.hash(state);
+    }
+}
+
+impl fmt::Debug for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Ranges of the results of an operation.
+fn range_of(g: &Graph, op: &Op, args: &[Value], types: &[Type]) -> SmallVec<[Range; 1]> {
+    if let Op::Map(ops::Map { f: Scalar::Sub }) = op
+        && is_max_of(g, args[1], args[0])
+    {
+        // x - max(x) <= 0, which intervals alone do not see. Soft-max rests on it.
+        let finite = g.range(args[0]).finite && g.range(args[1]).finite;
+        return SmallVec::from_elem(Range { lo: f64::NEG_INFINITY, hi: 0.0, finite }, 1);
+    }
+    let args: SmallVec<[Range; 4]> = args.iter().map(|&a| g.range(a)).collect();
+    op.range(&args, types)
+}
+
+/// Whether `m` is the maximum of `x` over some axes, broadcast back.
+fn is_max_of(g: &Graph, m: Value, x: Value) -> bool {
+    let arg = |v: Value| g.args(g.source(v).0)[0];
+    match g.op_of(m) {
+        Op::Reduce(r) => r.monoid == Monoid::Max && arg(m) == x,
+        Op::Broadcast(_) | Op::Reshape(_) | Op::StopGradient(_) => is_max_of(g, arg(m), x),
+        _ => false,
+    }
+}
+
+/// Ranges that say nothing but the element type.
+pub(crate) fn unknown(types: &[Type]) -> SmallVec<[range::Range; 1]> {
+    types.iter().map(|t| Range::of_dtype(t.dtype)).collect()
+}

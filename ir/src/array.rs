@@ -25,6 +25,49 @@ pub trait Element: Copy + PartialEq + fmt::Debug + Send + Sync + sealed::Sealed 
     fn from_const(c: Const) -> Self;
 }
 
+/// Runs the expression with `$a` bound to the typed array inside.
+#[macro_export]
+macro_rules! with_array {
+    ($array:expr, $a:ident => $body:expr) => {
+        match $array {
+            $crate::Array::F32($a) => $body,
+            $crate::Array::F64($a) => $body,
+            $crate::Array::I32($a) => $body,
+            $crate::Array::I64($a) => $body,
+            $crate::Array::Bool($a) => $body,
+        }
+    };
+}
+
+/// Runs the expression with `$T` bound to the Rust type of a [`DType`].
+#[macro_export]
+macro_rules! with_dtype {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            $crate::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            $crate::DType::I32 => {
+                type $T = i32;
+                $body
+            }
+            $crate::DType::I64 => {
+                type $T = i64;
+                $body
+            }
+            $crate::DType::Bool => {
+                type $T = bool;
+                $body
+            }
+        }
+    };
+}
+
 macro_rules! elements {
     ($($variant:ident $t:ty, $to:expr, $from:expr;)*) => {
         /// An array of any element type, cheap to clone (the data is shared).
@@ -61,26 +104,6 @@ macro_rules! elements {
                 value(c.bits)
             }
         })*
-
-        /// Runs the expression with `$a` bound to the typed array inside.
-        #[macro_export]
-        macro_rules! with_array {
-            ($array:expr, $a:ident => $body:expr) => {
-                match $array {
-                    $($crate::Array::$variant($a) => $body,)*
-                }
-            };
-        }
-
-        /// Runs the expression with `$T` bound to the Rust type of a [`DType`](crate::DType).
-        #[macro_export]
-        macro_rules! with_dtype {
-            ($dtype:expr, $T:ident => $body:expr) => {
-                match $dtype {
-                    $($crate::DType::$variant => { type $T = $t; $body })*
-                }
-            };
-        }
     };
 }
 

@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
-use petgraph::visit::EdgeRef;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
 
@@ -28,7 +27,7 @@ use crate::index::{Idx, IndexVec};
 use crate::nest::{Const, Monoid};
 use crate::op::{Op, TypeError};
 use crate::ops;
-use crate::range::{self, Range};
+use crate::range::Range;
 use crate::scalar::Scalar;
 use crate::ty::{DType, Shape, Type};
 
@@ -47,8 +46,10 @@ pub type Values = SmallVec<[Value; 4]>;
 pub struct Origin {
     /// The user's line that asked for it.
     pub place: Option<&'static Location<'static>>,
-    /// For a node of an adjoint (or of a tangent program): the primal node it
-    /// belongs to.
+    /// Whether it was made by differentiation.
+    pub adjoint: bool,
+    /// For such a node: the primal node whose rule made it, while that node is
+    /// still in the graph.
     pub primal: Option<Node>,
 }
 
@@ -253,15 +254,11 @@ impl Graph {
     /// The operands of a node, by slot.
     pub fn args(&self, n: Node) -> Values {
         let edges = self.dag.edges_directed(NodeIndex::new(n.index()), Direction::Incoming);
-        let mut args: Values = edges
-            .map(|e| {
-                debug_assert_eq!(e.weight().slot < u32::MAX, true);
-                e.weight().value
-            })
-            .collect();
+        let mut uses: SmallVec<[Use; 4]> = edges.map(|e| *e.weight()).collect();
         // Edges are listed latest first, and were added in order of their slots.
-        args.reverse();
-        args
+        uses.reverse();
+        debug_assert!(uses.is_sorted_by_key(|u| u.slot));
+        uses.iter().map(|u| u.value).collect()
     }
 
     /// The nodes that use a result of this one (once per use), latest first.
@@ -375,6 +372,12 @@ fn range_of(g: &Graph, op: &Op, args: &[Value], types: &[Type]) -> SmallVec<[Ran
         let finite = g.range(args[0]).finite && g.range(args[1]).finite;
         return SmallVec::from_elem(Range { lo: f64::NEG_INFINITY, hi: 0.0, finite }, 1);
     }
+    if let Op::Reduce(ops::Reduce { monoid: Monoid::Max | Monoid::Min, .. }) = op
+        && g.ty(args[0]).is_empty()
+    {
+        // Over no element the result is infinite, whatever the elements may be.
+        return SmallVec::from_elem(Range::ANY, 1);
+    }
     let args: SmallVec<[Range; 4]> = args.iter().map(|&a| g.range(a)).collect();
     op.range(&args, types)
 }
@@ -390,6 +393,6 @@ fn is_max_of(g: &Graph, m: Value, x: Value) -> bool {
 }
 
 /// Ranges that say nothing but the element type.
-pub(crate) fn unknown(types: &[Type]) -> SmallVec<[range::Range; 1]> {
+pub(crate) fn unknown(types: &[Type]) -> SmallVec<[Range; 1]> {
     types.iter().map(|t| Range::of_dtype(t.dtype)).collect()
 }

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use crate::array::Array;
 use crate::eval::Datum;
 use crate::graph::{Graph, Node, Value, Values};
-use crate::nest::Monoid;
+use crate::nest::{Const, Monoid};
 use crate::ops;
 use crate::range::Range;
 use crate::scalar::Scalar;
@@ -101,9 +101,9 @@ pub enum Structure {
     /// The result is put together from pieces, each copied to a place.
     Assemble {
         /// Fills what no piece covers.
-        fill: Option<f64>,
-        /// Where each operand's element (0, …, 0) goes.
-        offsets: SmallVec<[SmallVec<[usize; 4]>; 2]>,
+        fill: Option<Const>,
+        /// Where each operand goes.
+        pieces: SmallVec<[Piece; 2]>,
     },
     /// Result `[a, i, b] = x[a, clamp(index[i]), b]`.
     Gather {
@@ -115,6 +115,15 @@ pub enum Structure {
         /// The axis of `x` that is indexed.
         axis: usize,
     },
+}
+
+/// Element `i` of an operand goes to element `offset + steps·i` of the result.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Piece {
+    /// Where element (0, …, 0) goes.
+    pub offset: SmallVec<[usize; 4]>,
+    /// From one element to the next, along each axis; at least 1.
+    pub steps: SmallVec<[usize; 4]>,
 }
 
 /// Element `i` of a view is element `offset + Σ strides[a]·i[a]` of its operand,

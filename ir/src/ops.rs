@@ -28,12 +28,12 @@ pub use iota::Iota;
 pub use literal::Literal;
 pub use loops::{Loop, Trip};
 pub use map::Map;
-pub use pad::Pad;
+pub use pad::{Pad, PadAxis};
 pub use permute::Permute;
 pub use reduce::Reduce;
 pub use reshape::Reshape;
 pub use scatter_add::ScatterAdd;
-pub use slice::Slice;
+pub use slice::{Slice, SliceAxis};
 pub use stop_gradient::StopGradient;
 
 use smallvec::SmallVec;

@@ -83,6 +83,15 @@ impl Range {
         }
     }
 
+    /// Of a sum of any number of elements, or of none.
+    pub fn sum(self) -> Self {
+        Self {
+            lo: if self.lo >= 0.0 { 0.0 } else { f64::NEG_INFINITY },
+            hi: if self.hi <= 0.0 { 0.0 } else { f64::INFINITY },
+            finite: self.finite,
+        }
+    }
+
     /// Of `-a`.
     pub fn neg(self) -> Self {
         Self { lo: -self.hi, hi: -self.lo, finite: self.finite }

@@ -13,8 +13,8 @@ use crate::op::{
     no_cotangents,
 };
 use crate::range::Range;
-use crate::text::{Attrs, ParseError};
-use crate::ty::{DType, Type};
+use crate::text::{Attrs, Constant, ParseError};
+use crate::ty::Type;
 use crate::with_dtype;
 
 /// An array that is part of the program. Two are equal if their bits are.
@@ -64,14 +64,8 @@ impl Primitive for Literal {
         write!(f, "{} [", self.array.ty())?;
         let dtype = self.array.dtype();
         for (i, bits) in self.bits().enumerate() {
-            let c = Const { dtype, bits };
             let comma = if i > 0 { ", " } else { "" };
-            // NaN has many bit patterns; text keeps them.
-            if c.dtype.is_float() && c.to_f64().is_nan() {
-                write!(f, "{comma}nan{bits:x}")?;
-            } else {
-                write!(f, "{comma}{c}")?;
-            }
+            write!(f, "{comma}{}", Constant(Const { dtype, bits }))?;
         }
         f.write_str("]")
     }
@@ -115,7 +109,7 @@ impl Definition for Literal {
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, ParseError> {
         let ty = attrs.ty()?;
-        let items = attrs.list("[", "]", |a| parse_element(a, ty.dtype))?;
+        let items = attrs.list("[", "]", |a| a.constant(ty.dtype))?;
         let data = with_dtype!(ty.dtype, T => {
             let data: Vec<T> = items.into_iter().map(T::from_const).collect();
             Array::from_vec(&ty.shape, data)
@@ -128,18 +122,4 @@ impl Definition for Literal {
         let sample = |a| Sample { op: Self::new(a).into(), args: vec![], domain: vec![] };
         arrays.into_iter().map(sample).collect()
     }
-}
-
-fn parse_element(attrs: &mut Attrs<'_>, dtype: DType) -> Result<Const, ParseError> {
-    let before = attrs.clone();
-    let token = attrs.take("an element", |c| !matches!(c, ',' | ']' | ' '))?;
-    let bits = match dtype {
-        _ if token.starts_with("nan") => u64::from_str_radix(&token[3..], 16).ok(),
-        DType::F32 => token.parse().ok().map(|x: f32| x.to_const().bits),
-        DType::F64 => token.parse().ok().map(|x: f64| x.to_const().bits),
-        DType::I32 => token.parse().ok().map(|x: i32| x.to_const().bits),
-        DType::I64 => token.parse().ok().map(|x: i64| x.to_const().bits),
-        DType::Bool => token.parse().ok().map(|x: bool| x.to_const().bits),
-    };
-    bits.map_or_else(|| before.error(format!("a {dtype}")), |bits| Ok(Const { dtype, bits }))
 }

@@ -75,7 +75,10 @@ impl Loop {
         }
         for i in 0..self.carries {
             if takes[i] != gives[i] {
-                return wrong(format!("carry {i} to stay {}, the body gives {}", takes[i], gives[i]));
+                return wrong(format!(
+                    "carry {i} to stay {}, the body gives {}",
+                    takes[i], gives[i]
+                ));
             }
         }
         let mut wanted: Vec<Type> = Vec::with_capacity(args.len());

@@ -47,7 +47,7 @@ impl Map {
 
 /// `d · p` such that zero times anything is zero. A plain product where that is
 /// known to be the same.
-fn strong_product(g: &mut Graph, d: Value, p: Value) -> Value {
+pub(super) fn strong_product(g: &mut Graph, d: Value, p: Value) -> Value {
     if g.is_splat(d, 1.0) {
         return p;
     }
@@ -138,7 +138,8 @@ impl Definition for Map {
         // In text the name of the function stands for the operation.
         let before = attrs.clone();
         let name = attrs.word()?;
-        Scalar::from_name(name).map_or_else(|| before.error("a scalar function"), |f| Ok(Self { f }))
+        Scalar::from_name(name)
+            .map_or_else(|| before.error("a scalar function"), |f| Ok(Self { f }))
     }
 
     fn samples() -> Vec<Sample> {
@@ -149,8 +150,11 @@ impl Definition for Map {
                 let args = |dims: &[usize]| dtypes.iter().map(|&d| Type::new(d, dims)).collect();
                 for dims in [&[2, 3][..], &[], &[0]] {
                     let domain = (0..f.def().arity).map(|i| domain[i.min(domain.len() - 1)]);
-                    let sample =
-                        Sample { op: Self { f }.into(), args: args(dims), domain: domain.collect() };
+                    let sample = Sample {
+                        op: Self { f }.into(),
+                        args: args(dims),
+                        domain: domain.collect(),
+                    };
                     all.push(sample);
                 }
             }

@@ -7,10 +7,7 @@ use ndarray::{ArcArray, IxDyn, Zip};
 
 use crate::array::{Array, Element};
 
-pub(super) fn map1<A: Element, R: Element>(
-    a: &ArcArray<A, IxDyn>,
-    f: impl Fn(A) -> R,
-) -> Array {
+pub(super) fn map1<A: Element, R: Element>(a: &ArcArray<A, IxDyn>, f: impl Fn(A) -> R) -> Array {
     R::wrap(a.mapv(f).into_shared())
 }
 

@@ -1,1 +1,78 @@
 //! From plan to machine code, through Cranelift.
+//!
+//! [`compile`] turns a [`Plan`] into a [`Code`]: one native function for the
+//! whole plan, in memory that the `Code` owns. It knows nothing of tensors; what
+//! it needs from the outside (matrix products, stacks) it is given as
+//! [`Externs`].
+//!
+//! From the outside in:
+//!
+//! * `entry`: steps of the plan, as functions of bounded size;
+//! * `nest`, `vector_loop`, `partial`: a kernel's statements, its loops, its
+//!   reductions;
+//! * `address`, `forward`: where elements are, and which are in registers;
+//! * `scalar`, `vector`, `host`: operations on one element, on four, and those
+//!   that are calls;
+//! * `asm`, `isa`: instructions and processors;
+//! * `link`, `code`: functions into executable memory.
+
+mod address;
+mod asm;
+mod code;
+mod entry;
+mod error;
+mod forward;
+mod host;
+mod isa;
+mod link;
+mod nest;
+mod partial;
+mod scalar;
+mod vector;
+mod vector_loop;
+
+use std::ffi::c_void;
+
+use backstitch_ir::plan::{Gemm, Plan};
+
+pub use crate::code::Code;
+pub use crate::error::JitError;
+pub use crate::isa::Cpu;
+
+/// Functions that the machine code calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Externs {
+    /// A matrix product. Pointers are those of the elements (0, 0).
+    pub gemm: unsafe extern "C" fn(desc: *const Gemm, a: *const u8, b: *const u8, c: *mut u8),
+    /// Makes `handle` an empty stack at the end of a store.
+    pub open: unsafe extern "C" fn(ctx: *mut c_void, store: u32, handle: *mut i64),
+    /// Appends an entry to a stack: 0, or anything else if there is no memory.
+    pub push: unsafe extern "C" fn(ctx: *mut c_void, handle: *mut i64, from: *const u8) -> i32,
+    /// Takes the last entry off a stack.
+    pub pop: unsafe extern "C" fn(ctx: *mut c_void, handle: *mut i64, to: *mut u8),
+}
+
+/// How to compile.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// For which processor.
+    pub cpu: Cpu,
+    /// Whether to check every function before it is compiled.
+    pub verify: bool,
+    /// Whether to keep the Cranelift text of every function.
+    pub text: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cpu: Cpu::Host, verify: cfg!(debug_assertions), text: false }
+    }
+}
+
+/// Compiles a plan.
+///
+/// The plan must be one that a verifier accepts: kernels and steps are trusted
+/// to stay inside their buffers.
+pub fn compile(plan: &Plan, externs: &Externs, options: &Options) -> Result<Code, JitError> {
+    entry::Steps::new(plan, externs, link::Linker::new(options)?).compile()
+}

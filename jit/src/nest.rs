@@ -1,0 +1,352 @@
+//! A nest as instructions: statements, and loops in order.
+//!
+//! Vector loops are in [`vector_loop`](crate::vector_loop).
+
+use backstitch_ir::DType;
+use backstitch_ir::index::IndexVec;
+use backstitch_ir::nest::{
+    Access, At, Cmp, Const, For, Mode, Nest, Param, Range, ScalarOp, Stmt, Var,
+};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{Block, InstBuilder, Type, Value};
+use smallvec::SmallVec;
+
+use crate::address::{Addresses, Int};
+use crate::asm::{Addr, Asm, Memory, WORD};
+use crate::forward::Forward;
+use crate::scalar::{self, clif_type};
+use crate::vector::Lanes;
+
+/// What is known of a variable.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Binding {
+    /// It is this constant.
+    pub constant: Option<Const>,
+    /// Its value, where it has one in all lanes.
+    pub scalar: Option<Value>,
+    /// Its values in the current group; a narrow mask for `bool`.
+    pub lanes: Option<Lanes>,
+    /// The wide mask.
+    pub mask: Option<Lanes>,
+    /// It is this comparison of floats.
+    pub cmp: Option<(Cmp, Var, Var)>,
+    /// How many values there were when a constant was last put in `lanes`.
+    pub made: usize,
+}
+
+/// Where a loop runs.
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    pub lo: Int,
+    pub hi: Int,
+    /// Number of iterations, if it is known.
+    pub count: Option<usize>,
+}
+
+/// A nest being written into a function.
+pub(crate) struct NestEmitter<'a, 'f> {
+    pub asm: &'a mut Asm<'f>,
+    pub nest: &'a Nest,
+    pub at: Addresses,
+    pub bindings: IndexVec<Var, Binding>,
+    /// The part of the outermost parallel loop to run, if not all of it.
+    part: Option<(Value, Value)>,
+    /// How many values there were when the current vector code began.
+    pub fresh: usize,
+    /// What straight-line code around the nest knows of memory.
+    forward: Option<&'a mut Forward>,
+}
+
+/// Whether the nest is one parallel loop, so that parts of it can be run apart.
+pub(crate) fn splits(nest: &Nest) -> bool {
+    matches!(&nest.body[..], [Stmt::For(l)] if l.mode == Mode::Parallel && l.range == Range::Whole)
+}
+
+impl<'a, 'f> NestEmitter<'a, 'f> {
+    /// For a nest whose parameters are at these places.
+    pub fn new(asm: &'a mut Asm<'f>, nest: &'a Nest, params: Vec<Addr>) -> Self {
+        Self {
+            asm,
+            nest,
+            at: Addresses::new(nest, params),
+            bindings: IndexVec::filled(Binding::default(), nest.vars.len()),
+            part: None,
+            fresh: 0,
+            forward: None,
+        }
+    }
+
+    /// Runs the outermost parallel loop over this part alone.
+    pub fn part(mut self, lo: Value, hi: Value) -> Self {
+        self.part = Some((lo, hi));
+        self
+    }
+
+    /// Uses and updates what is known of memory.
+    pub fn forward(mut self, forward: &'a mut Forward) -> Self {
+        self.forward = Some(forward);
+        self
+    }
+
+    /// Writes the whole nest.
+    pub fn emit(mut self) {
+        let nest = self.nest;
+        self.block(&nest.body);
+    }
+
+    /// Writes statements for one iteration.
+    pub fn block(&mut self, body: &[Stmt]) {
+        for s in body {
+            self.stmt(s);
+        }
+    }
+
+    /// Writes a statement for one iteration.
+    pub fn stmt(&mut self, s: &Stmt) {
+        match s {
+            Stmt::Let { var, op: ScalarOp::Const(c), .. } => self.bind_constant(*var, *c),
+            Stmt::Let { var, op, args } => {
+                let from = args.first().map_or(self.nest.vars[*var], |&a| self.nest.vars[a]);
+                let values: SmallVec<[Value; 3]> = args.iter().map(|&a| self.scalar(a)).collect();
+                let value = scalar::apply(self.asm, *op, from, self.nest.vars[*var], &values);
+                self.bind(*var, value);
+            }
+            Stmt::Index { var, axis } => {
+                let at = self.at.position(*axis);
+                match at.base {
+                    None => self.bind_constant(*var, Const::of_int(DType::I64, at.offset)),
+                    Some(_) => {
+                        let value = at.value(self.asm);
+                        self.bind(*var, value);
+                    }
+                }
+            }
+            Stmt::Load { var, param, at } => {
+                let value = match self.known(*param, at) {
+                    Some(value) => value,
+                    None => {
+                        let addr = self.address(*param, at);
+                        let value = self.load(*param, addr);
+                        let now = self.asm.values();
+                        if let Some(forward) = &mut self.forward {
+                            forward.loaded(*param, at, value, now);
+                        }
+                        value
+                    }
+                };
+                self.bind(*var, value);
+            }
+            Stmt::Store { param, at, value } => {
+                let value = self.scalar(*value);
+                let addr = self.address(*param, at);
+                self.asm.store(value, addr);
+                self.stored(*param, at, value);
+            }
+            Stmt::Accumulate { param, at, op, value } => {
+                let value = self.scalar(*value);
+                let addr = self.address(*param, at);
+                let old = match self.known(*param, at) {
+                    Some(old) => old,
+                    None => self.load(*param, addr),
+                };
+                let new = scalar::combine(self.asm, *op, self.dtype(*param), old, value);
+                self.asm.store(new, addr);
+                self.stored(*param, at, new);
+            }
+            Stmt::For(l) => self.for_loop(l),
+        }
+    }
+
+    fn for_loop(&mut self, l: &For) {
+        let span = self.span(l);
+        match l.mode {
+            Mode::Vector { lanes } => self.vector(l, lanes, span),
+            Mode::Sequential | Mode::Parallel => self.sequential(l, span),
+        }
+    }
+
+    // ---- Variables ----
+
+    pub fn bind(&mut self, var: Var, value: Value) {
+        self.bindings[var] = Binding { scalar: Some(value), ..Binding::default() };
+    }
+
+    pub fn bind_constant(&mut self, var: Var, c: Const) {
+        self.bindings[var] = Binding { constant: Some(c), ..Binding::default() };
+    }
+
+    /// The value of a variable that is the same in all lanes. Constants are
+    /// made anew at each use: that is cheaper than a register.
+    pub fn scalar(&mut self, var: Var) -> Value {
+        let b = &self.bindings[var];
+        match (b.constant, b.scalar) {
+            (Some(c), _) => self.asm.constant(c),
+            (_, Some(value)) => value,
+            _ => unreachable!("{}: {var} is not defined here", self.nest.name),
+        }
+    }
+
+    // ---- Memory ----
+
+    pub fn dtype(&self, param: Param) -> DType {
+        self.nest.params[param].dtype
+    }
+
+    /// Whether what is there can change while the nest runs.
+    pub fn memory(&self, param: Param) -> Memory {
+        match self.nest.params[param].access {
+            Access::In => Memory::Fixed,
+            Access::Out | Access::InOut => Memory::Changing,
+        }
+    }
+
+    fn load(&mut self, param: Param, addr: Addr) -> Value {
+        self.asm.load(clif_type(self.dtype(param)), addr, self.memory(param))
+    }
+
+    /// The address of an element whose index is the same in all lanes.
+    pub fn address(&mut self, param: Param, at: &At) -> Addr {
+        let index = at.index.map(|v| self.scalar(v));
+        self.at.address(self.asm, param, at, index)
+    }
+
+    fn known(&mut self, param: Param, at: &At) -> Option<Value> {
+        let now = self.asm.values();
+        self.forward.as_ref()?.get(param, at, now)
+    }
+
+    fn stored(&mut self, param: Param, at: &At, value: Value) {
+        let now = self.asm.values();
+        if let Some(forward) = &mut self.forward {
+            forward.stored(param, at, value, now);
+        }
+    }
+
+    // ---- Loops in order ----
+
+    fn span(&mut self, l: &For) -> Span {
+        let extent = self.nest.axes[l.axis];
+        let known = |lo: i64, hi: i64| Span {
+            lo: Int::known(lo),
+            hi: Int::known(hi),
+            count: Some(hi.saturating_sub(lo).max(0) as usize),
+        };
+        match l.range {
+            Range::Whole => match self.part.take() {
+                Some((lo, hi)) => Span { lo: Int::of(lo), hi: Int::of(hi), count: None },
+                None => known(0, extent as i64),
+            },
+            Range::Chunk { of, size } => {
+                let (extent, size) = (extent as i64, size as i64);
+                let at = self.at.position(of);
+                let first = at.offset.wrapping_mul(size);
+                let Some(base) = at.base else {
+                    return known(first, extent.min(first.saturating_add(size)));
+                };
+                let lo = Int { base: Some(self.asm.mul_int(base, size)), offset: first };
+                if size == 0 || extent % size == 0 {
+                    return Span { lo, hi: lo.plus(size), count: Some(size as usize) };
+                }
+                let end = lo.plus(size).value(self.asm);
+                let extent = self.asm.int(extent);
+                let hi = self.asm.ins().smin(end, extent);
+                Span { lo, hi: Int::of(hi), count: None }
+            }
+        }
+    }
+
+    /// The types of the accumulators.
+    pub fn acc_types(&self, l: &For) -> SmallVec<[Type; 8]> {
+        l.accs.iter().map(|a| clif_type(self.nest.vars[a.result])).collect()
+    }
+
+    /// The accumulators of a loop without iterations.
+    pub fn identities(&mut self, l: &For) -> SmallVec<[Value; 8]> {
+        l.accs.iter().map(|a| self.asm.constant(a.op.identity(self.nest.vars[a.result]))).collect()
+    }
+
+    pub fn bind_results(&mut self, l: &For, values: &[Value]) {
+        for (acc, &value) in l.accs.iter().zip(values) {
+            self.bind(acc.result, value);
+        }
+    }
+
+    /// One iteration at `at`, from these accumulators to the next.
+    fn iteration(&mut self, l: &For, at: Int, accs: &[Value]) -> SmallVec<[Value; 8]> {
+        self.at.enter(l.axis, at);
+        self.block(&l.body);
+        self.at.leave(l.axis);
+        l.accs
+            .iter()
+            .zip(accs)
+            .map(|(acc, &old)| {
+                let value = self.scalar(acc.value);
+                scalar::combine(self.asm, acc.op, self.nest.vars[acc.result], old, value)
+            })
+            .collect()
+    }
+
+    fn sequential(&mut self, l: &For, span: Span) {
+        let start = self.identities(l);
+        match span.count {
+            Some(0) => self.bind_results(l, &start),
+            Some(1) => {
+                let accs = self.iteration(l, span.lo, &start);
+                self.bind_results(l, &accs);
+            }
+            count => {
+                self.at.prepare(self.asm, &l.body);
+                let types = self.acc_types(l);
+                let exit = self.asm.block(&types);
+                self.counted(span, 1, count.is_some(), &start, exit, |this, i, accs| {
+                    this.iteration(l, i, accs)
+                });
+                self.asm.place(exit);
+                let results = self.asm.params(exit);
+                self.bind_results(l, &results);
+            }
+        }
+    }
+
+    /// A loop that counts from `lo` to `hi` by `by`, as long as a whole step
+    /// fits, and passes what it carries to `exit`; `enters` says that the first
+    /// step does.
+    pub fn counted(
+        &mut self,
+        span: Span,
+        by: i64,
+        enters: bool,
+        start: &[Value],
+        exit: Block,
+        body: impl FnOnce(&mut Self, Int, &[Value]) -> SmallVec<[Value; 8]>,
+    ) {
+        let types: SmallVec<[Type; 8]> = std::iter::once(WORD)
+            .chain(start.iter().map(|&v| self.asm.func().dfg.value_type(v)))
+            .collect();
+        let head = self.asm.block(&types);
+        let lo = span.lo.value(self.asm);
+        let last = span.hi.plus(-by).value(self.asm);
+        let mut args: SmallVec<[Value; 8]> = SmallVec::from_slice(&[lo]);
+        args.extend_from_slice(start);
+        if enters {
+            self.asm.jump(head, &args);
+        } else {
+            let fits = self.asm.ins().icmp(IntCC::SignedLessThanOrEqual, lo, last);
+            self.asm.branch(fits, (head, &args), (exit, start));
+        }
+        self.asm.place(head);
+        let params = self.asm.params(head);
+        let carried = body(self, Int::of(params[0]), &params[1..]);
+        let next = self.asm.add_int(params[0], by);
+        let more = self.asm.ins().icmp(IntCC::SignedLessThanOrEqual, next, last);
+        args.clear();
+        args.push(next);
+        args.extend_from_slice(&carried);
+        self.asm.branch(more, (head, &args), (exit, &carried));
+    }
+}
+
+/// Whether any statement is a loop.
+pub(crate) fn has_loops(nest: &Nest) -> bool {
+    nest.body.iter().any(|s| matches!(s, Stmt::For(_)))
+}

@@ -1,0 +1,586 @@
+//! Vector loops.
+//!
+//! One machine iteration does several *groups* of four elements: as many as
+//! make up the loop's lanes if it carries reductions (element `t` must go to
+//! partial result `t mod lanes`), otherwise one, or two if the body is light.
+//! What is left over is done one element at a time, or, where the number of
+//! iterations is known, by straight-line groups and then single elements.
+//!
+//! Statements whose value is the same in all iterations run once, before the
+//! loop, as scalars; what the loop needs of them is put in all lanes there.
+//! Constants are made where they are used: keeping them costs registers, and
+//! making one is a load.
+
+use backstitch_ir::DType;
+use backstitch_ir::nest::{At, Axis, Cmp, For, Param, ScalarOp, Stmt, Var};
+use cranelift_codegen::ir::{InstBuilder, Type, Value};
+use rustc_hash::FxHashSet;
+use smallvec::SmallVec;
+
+use crate::address::Int;
+use crate::asm::Addr;
+use crate::nest::{Binding, NestEmitter, Span};
+use crate::partial::{Partial, Values};
+use crate::scalar::{self, clif_type};
+use crate::vector::{self, GROUP, Lanes};
+
+/// Bodies of so many statements or fewer do two groups per iteration.
+const LIGHT: usize = 16;
+
+/// At most so many statements are repeated for single elements at the end.
+const REPEAT: usize = 96;
+
+/// How many values later a constant is made again.
+const CONSTANT_REACH: usize = 48;
+
+/// A vector loop in two halves.
+struct Body<'b> {
+    axis: Axis,
+    /// What runs in every iteration.
+    stmts: Vec<&'b Stmt>,
+    /// What each reduction takes.
+    values: SmallVec<[Var; 4]>,
+    /// The reductions.
+    partials: SmallVec<[Partial; 4]>,
+}
+
+impl Body<'_> {
+    /// The partials of each reduction, in a common list.
+    fn each(&self) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> {
+        let mut start = 0;
+        self.partials.iter().enumerate().map(move |(i, p)| {
+            let range = start..start + p.count();
+            start = range.end;
+            (i, range)
+        })
+    }
+}
+
+impl NestEmitter<'_, '_> {
+    /// Writes a vector loop.
+    pub(crate) fn vector(&mut self, l: &For, lanes: usize, span: Span) {
+        if span.count == Some(0) {
+            let results = self.identities(l);
+            return self.bind_results(l, &results);
+        }
+        self.at.prepare(self.asm, &l.body);
+        let exit = span.count.is_none().then(|| {
+            let types = self.acc_types(l);
+            let (enter, exit) = (self.asm.block(&[]), self.asm.block(&types));
+            let (lo, hi) = (span.lo.value(self.asm), span.hi.value(self.asm));
+            let some = self.asm.less(lo, hi);
+            let none = self.identities(l);
+            self.asm.branch(some, (enter, &[]), (exit, &none));
+            self.asm.place(enter);
+            exit
+        });
+        let (uniform, stmts) = split(l);
+        for s in uniform {
+            self.stmt(s);
+        }
+        let body = Body {
+            axis: l.axis,
+            stmts,
+            values: l.accs.iter().map(|a| a.value).collect(),
+            partials: l
+                .accs
+                .iter()
+                .map(|a| Partial { op: a.op, dtype: self.nest.vars[a.result], lanes })
+                .collect(),
+        };
+        let splats = self.splat_uniform(&body);
+        let values = self.vector_body(&body, lanes, span);
+        for var in splats {
+            let b = &mut self.bindings[var];
+            (b.lanes, b.mask) = (None, None);
+        }
+        let mut results: Values = body
+            .each()
+            .map(|(i, range)| body.partials[i].finish(self.asm, &values[range]))
+            .collect();
+        if let Some(exit) = exit {
+            self.asm.jump(exit, &results);
+            self.asm.place(exit);
+            results = self.asm.params(exit);
+        }
+        self.bind_results(l, &results);
+    }
+
+    /// Puts into all lanes what every iteration takes from outside.
+    fn splat_uniform(&mut self, body: &Body) -> Vec<Var> {
+        let mut done = Vec::new();
+        let mut used: SmallVec<[Var; 3]> = SmallVec::new();
+        let mut defined = FxHashSet::default();
+        for s in &body.stmts {
+            used.clear();
+            match s {
+                Stmt::Let { args, .. } => used.extend_from_slice(args),
+                Stmt::Store { value, .. } | Stmt::Accumulate { value, .. } => used.push(*value),
+                Stmt::Index { .. } | Stmt::Load { .. } | Stmt::For(_) => {}
+            }
+            defined.extend(result(s));
+            self.splat_all(&used, &defined, &mut done);
+        }
+        self.splat_all(&body.values, &defined, &mut done);
+        done
+    }
+
+    fn splat_all(&mut self, used: &[Var], defined: &FxHashSet<Var>, done: &mut Vec<Var>) {
+        for &var in used {
+            let b = self.bindings[var];
+            if defined.contains(&var) || b.constant.is_some() || b.lanes.is_some() {
+                continue;
+            }
+            let (dtype, x) = (self.nest.vars[var], self.scalar(var));
+            let lanes = vector::splat(self.asm, dtype, false, x);
+            self.bindings[var].lanes = Some(lanes);
+            if dtype == DType::Bool {
+                self.bindings[var].mask = Some(vector::splat(self.asm, dtype, true, x));
+            }
+            done.push(var);
+        }
+    }
+
+    /// All iterations; the partial results.
+    fn vector_body(&mut self, body: &Body, lanes: usize, span: Span) -> Values {
+        let step = match (body.partials.is_empty(), body.stmts.len() <= LIGHT) {
+            (true, true) => 2 * GROUP,
+            (true, false) => GROUP,
+            (false, _) => lanes.max(GROUP),
+        };
+        let mut values: Values = SmallVec::new();
+        for p in &body.partials {
+            values.extend(p.start(self.asm));
+        }
+        match span.count {
+            Some(count) => self.known_count(body, span, count, step, values),
+            None => self.unknown_count(body, span, step, values),
+        }
+    }
+
+    fn known_count(
+        &mut self,
+        body: &Body,
+        span: Span,
+        count: usize,
+        step: usize,
+        mut values: Values,
+    ) -> Values {
+        let whole = count - count % step;
+        let end = span.lo.plus(whole as i64);
+        match count / step {
+            0 => {}
+            1 => values = self.groups(body, span.lo, step / GROUP, &values),
+            _ => values = self.group_loop(body, Span { hi: end, ..span }, step, true, &values),
+        }
+        let (groups, singles) = ((count - whole) / GROUP, count % GROUP);
+        if groups > 0 {
+            values = self.groups(body, end, groups, &values);
+        }
+        let done = groups * GROUP;
+        let from = end.plus(done as i64);
+        if singles * body.stmts.len() > REPEAT {
+            return self.singles(body, Span { lo: from, ..span }, span.lo, true, values);
+        }
+        for i in 0..singles {
+            self.single(body, from.plus(i as i64));
+            for (k, range) in body.each() {
+                let x = self.scalar(body.values[k]);
+                body.partials[k].add(self.asm, &mut values[range], done + i, x);
+            }
+        }
+        values
+    }
+
+    fn unknown_count(
+        &mut self,
+        body: &Body,
+        span: Span,
+        step: usize,
+        mut values: Values,
+    ) -> Values {
+        let (lo, hi) = (span.lo.value(self.asm), span.hi.value(self.asm));
+        let count = self.asm.ins().isub(hi, lo);
+        let mut from = Int::of(lo);
+        let mut by = step;
+        loop {
+            let multiple = self.asm.int(-(by as i64));
+            let whole = self.asm.ins().band(count, multiple);
+            let end = Int::of(self.asm.ins().iadd(lo, whole));
+            values =
+                self.group_loop(body, Span { lo: from, hi: end, count: None }, by, false, &values);
+            from = end;
+            if by == GROUP || !body.partials.is_empty() {
+                break;
+            }
+            by = GROUP;
+        }
+        self.singles(body, Span { lo: from, ..span }, Int::of(lo), false, values)
+    }
+
+    /// A loop over whole steps.
+    fn group_loop(
+        &mut self,
+        body: &Body,
+        span: Span,
+        step: usize,
+        enters: bool,
+        values: &[Value],
+    ) -> Values {
+        let types: SmallVec<[Type; 8]> =
+            values.iter().map(|&v| self.asm.func().dfg.value_type(v)).collect();
+        let exit = self.asm.block(&types);
+        self.counted(span, step as i64, enters, values, exit, |this, i, values| {
+            this.groups(body, i, step / GROUP, values)
+        });
+        self.asm.place(exit);
+        self.asm.params(exit)
+    }
+
+    /// Consecutive groups from `at`, the first of which belongs to lane 0.
+    fn groups(&mut self, body: &Body, at: Int, count: usize, values: &[Value]) -> Values {
+        let mut values = Values::from_slice(values);
+        self.fresh = self.asm.values();
+        self.at.enter(body.axis, at);
+        for group in 0..count {
+            for s in &body.stmts {
+                self.group_stmt(body.axis, s);
+            }
+            for (k, range) in body.each() {
+                let x = self.lanes(body.values[k]);
+                body.partials[k].add_group(self.asm, &mut values[range], group, x);
+            }
+            self.at.shift(body.axis, GROUP as i64);
+        }
+        self.at.leave(body.axis);
+        values
+    }
+
+    /// One iteration on its own.
+    fn single(&mut self, body: &Body, at: Int) {
+        self.at.enter(body.axis, at);
+        for s in &body.stmts {
+            self.stmt(s);
+        }
+        self.at.leave(body.axis);
+    }
+
+    /// A loop over single iterations; `first` is where lane 0 was.
+    fn singles(
+        &mut self,
+        body: &Body,
+        span: Span,
+        first: Int,
+        enters: bool,
+        values: Values,
+    ) -> Values {
+        if body.partials.is_empty() {
+            let exit = self.asm.block(&[]);
+            self.counted(span, 1, enters, &[], exit, |this, i, _| {
+                this.single(body, i);
+                SmallVec::new()
+            });
+            self.asm.place(exit);
+            return values;
+        }
+        let types: SmallVec<[Type; 8]> =
+            values.iter().map(|&v| self.asm.func().dfg.value_type(v)).collect();
+        let exit = self.asm.block(&types);
+        if !enters {
+            let work = self.asm.block(&[]);
+            let (lo, hi) = (span.lo.value(self.asm), span.hi.value(self.asm));
+            let some = self.asm.less(lo, hi);
+            self.asm.branch(some, (work, &[]), (exit, &values));
+            self.asm.place(work);
+        }
+        let saved: SmallVec<[Addr; 4]> =
+            body.each().map(|(k, range)| body.partials[k].save(self.asm, &values[range])).collect();
+        let done = self.asm.block(&[]);
+        let first = first.value(self.asm);
+        self.counted(span, 1, true, &[], done, |this, i, _| {
+            this.single(body, i);
+            let i = i.value(this.asm);
+            let t = this.asm.ins().isub(i, first);
+            for (k, p) in body.partials.iter().enumerate() {
+                let last = this.asm.int(p.lanes as i64 - 1);
+                let lane = this.asm.ins().band(t, last);
+                let x = this.scalar(body.values[k]);
+                p.add_saved(this.asm, saved[k], lane, x);
+            }
+            SmallVec::new()
+        });
+        self.asm.place(done);
+        let mut restored = Values::new();
+        for (p, &at) in body.partials.iter().zip(&saved) {
+            restored.extend(p.restore(self.asm, at));
+        }
+        self.asm.jump(exit, &restored);
+        self.asm.place(exit);
+        self.asm.params(exit)
+    }
+
+    // ---- Statements on a group ----
+
+    fn group_stmt(&mut self, axis: Axis, s: &Stmt) {
+        match s {
+            Stmt::Let { var, op: ScalarOp::Const(c), .. } => self.bind_constant(*var, *c),
+            Stmt::Let { var, op, args } => {
+                let x = self.group_let(*var, *op, args);
+                let cmp = match op {
+                    ScalarOp::Cmp(c) if self.nest.vars[args[0]].is_float() => {
+                        Some((*c, args[0], args[1]))
+                    }
+                    _ => None,
+                };
+                self.bind_lanes(*var, x);
+                self.bindings[*var].cmp = cmp;
+            }
+            Stmt::Index { var, .. } => {
+                let first = self.at.position(axis).value(self.asm);
+                let x = vector::iota(self.asm, first);
+                self.bind_lanes(*var, x);
+            }
+            Stmt::Load { var, param, at } => {
+                let x = self.group_load(axis, *param, at);
+                self.bind_lanes(*var, x);
+            }
+            Stmt::Store { param, at, value } => {
+                let x = self.lanes(*value);
+                self.group_store(axis, *param, at, x);
+            }
+            Stmt::Accumulate { param, at, op, value } => {
+                let x = self.lanes(*value);
+                let old = self.group_load(axis, *param, at);
+                let new = vector::combine(self.asm, *op, self.dtype(*param), old, x);
+                self.group_store(axis, *param, at, new);
+            }
+            Stmt::For(_) => unreachable!("{}: a loop inside a vector loop", self.nest.name),
+        }
+    }
+
+    fn bind_lanes(&mut self, var: Var, x: Lanes) {
+        let wide_mask = self.nest.vars[var] == DType::Bool && x.is_wide();
+        let (lanes, mask) = if wide_mask { (None, Some(x)) } else { (Some(x), None) };
+        self.bindings[var] = Binding { lanes, mask, ..Binding::default() };
+    }
+
+    /// Whether lanes may differ.
+    fn varies(&self, var: Var) -> bool {
+        let b = &self.bindings[var];
+        b.constant.is_none() && b.scalar.is_none()
+    }
+
+    /// The values of a variable; `bool` as a narrow mask.
+    fn lanes(&mut self, var: Var) -> Lanes {
+        if self.nest.vars[var] == DType::Bool {
+            return self.mask(var, false);
+        }
+        let b = self.bindings[var];
+        let Some(c) = b.constant else { return b.lanes.expect("a value in all lanes") };
+        let now = self.asm.values();
+        match b.lanes {
+            Some(x) if b.made >= self.fresh && now - b.made < CONSTANT_REACH => x,
+            _ => {
+                let x = vector::constant(self.asm, c, false);
+                let b = &mut self.bindings[var];
+                (b.lanes, b.made) = (Some(x), now);
+                x
+            }
+        }
+    }
+
+    /// The mask of a `bool`, with lanes of either width.
+    fn mask(&mut self, var: Var, wide: bool) -> Lanes {
+        let b = self.bindings[var];
+        if let Some(c) = b.constant {
+            return vector::constant(self.asm, c, wide);
+        }
+        let (this, other) = if wide { (b.mask, b.lanes) } else { (b.lanes, b.mask) };
+        if let Some(x) = this {
+            return x;
+        }
+        let x = vector::mask_of_width(self.asm, other.expect("a value in all lanes"), wide);
+        let b = &mut self.bindings[var];
+        *(if wide { &mut b.mask } else { &mut b.lanes }) = Some(x);
+        x
+    }
+
+    /// The width that the first varying mask has already.
+    fn mask_width(&self, masks: &[Var]) -> bool {
+        let first = masks.iter().find(|&&m| self.varies(m));
+        first.is_some_and(|&m| self.bindings[m].lanes.is_none())
+    }
+
+    fn lane(&mut self, var: Var, i: usize) -> Value {
+        if !self.varies(var) {
+            return self.scalar(var);
+        }
+        let x = self.lanes(var);
+        vector::extract(self.asm, self.nest.vars[var], x, i)
+    }
+
+    fn group_let(&mut self, var: Var, op: ScalarOp, args: &[Var]) -> Lanes {
+        let (from, to) = (self.nest.vars[args[0]], self.nest.vars[var]);
+        let masks = |this: &mut Self| {
+            let wide = this.mask_width(args);
+            args.iter().map(|&a| this.mask(a, wide)).collect::<SmallVec<[Lanes; 3]>>()
+        };
+        match op {
+            ScalarOp::Cmp(c) if from == DType::Bool => {
+                let m = masks(self);
+                vector::compare_masks(self.asm, c, m[0], m[1])
+            }
+            ScalarOp::Select if to == DType::Bool => {
+                let m = masks(self);
+                vector::select(self.asm, m[0], m[1], m[2])
+            }
+            ScalarOp::Select => self.group_select(to, args[0], args[1], args[2]),
+            ScalarOp::Shl | ScalarOp::ShrU | ScalarOp::ShrS if !self.varies(args[1]) => {
+                let x = self.lanes(args[0]);
+                let by = self.scalar(args[1]);
+                x.map(|v| scalar::apply(self.asm, op, from, to, &[v, by]))
+            }
+            ScalarOp::Shl | ScalarOp::ShrU | ScalarOp::ShrS => self.by_lane(op, from, to, args),
+            _ => {
+                let values = match (from, to) {
+                    (DType::Bool, DType::Bool) => masks(self),
+                    (DType::Bool, _) => {
+                        SmallVec::from_slice(&[self.mask(args[0], vector::is_wide(to))])
+                    }
+                    _ => args.iter().map(|&a| self.lanes(a)).collect(),
+                };
+                match vector::apply(self.asm, op, from, to, &values) {
+                    Some(x) => x,
+                    None => self.by_lane(op, from, to, args),
+                }
+            }
+        }
+    }
+
+    fn group_select(&mut self, to: DType, c: Var, a: Var, b: Var) -> Lanes {
+        let less = self.bindings[c].cmp.and_then(|(cmp, x, y)| match cmp {
+            Cmp::Lt => Some((x, y)),
+            Cmp::Gt => Some((y, x)),
+            _ => None,
+        });
+        let (x, y) = (self.lanes(a), self.lanes(b));
+        if to.is_float() && less == Some((a, b)) {
+            return vector::select_less(self.asm, x, y, x, y);
+        }
+        if to.is_float() && less == Some((b, a)) {
+            return vector::select_less(self.asm, y, x, x, y);
+        }
+        let mask = self.mask(c, vector::is_wide(to));
+        vector::select(self.asm, mask, x, y)
+    }
+
+    /// Lane by lane, for what has no vector form.
+    fn by_lane(&mut self, op: ScalarOp, from: DType, to: DType, args: &[Var]) -> Lanes {
+        let xs = std::array::from_fn(|i| {
+            let args: SmallVec<[Value; 3]> = args.iter().map(|&a| self.lane(a, i)).collect();
+            scalar::apply(self.asm, op, from, to, &args)
+        });
+        vector::gather(self.asm, to, xs)
+    }
+
+    // ---- Memory ----
+
+    /// Where the group is, if its elements are consecutive or one.
+    fn group_address(&mut self, axis: Axis, param: Param, at: &At) -> (Addr, i64, Option<Var>) {
+        let varying = at.index.filter(|&v| self.varies(v));
+        let index = match varying {
+            Some(_) => None,
+            None => at.index.map(|v| self.scalar(v)),
+        };
+        let addr = self.at.address(self.asm, param, at, index);
+        (addr, self.at.step(param, at, axis), varying)
+    }
+
+    fn lane_address(
+        &mut self,
+        addr: Addr,
+        i: usize,
+        step: i64,
+        size: i64,
+        index: Option<Var>,
+    ) -> Addr {
+        let addr = addr.plus(step.wrapping_mul(i as i64));
+        match index {
+            None => addr,
+            Some(index) => {
+                let index = self.lane(index, i);
+                let bytes = self.asm.mul_int(index, size);
+                Addr { base: self.asm.ins().iadd(addr.base, bytes), ..addr }
+            }
+        }
+    }
+
+    fn group_load(&mut self, axis: Axis, param: Param, at: &At) -> Lanes {
+        let (dtype, memory) = (self.dtype(param), self.memory(param));
+        let (size, ty) = (dtype.size() as i64, clif_type(dtype));
+        let (addr, step, index) = self.group_address(axis, param, at);
+        if index.is_none() && step == size {
+            return vector::load(self.asm, dtype, addr, memory);
+        }
+        if index.is_none() && step == 0 {
+            let x = self.asm.load(ty, addr, memory);
+            return vector::splat(self.asm, dtype, false, x);
+        }
+        let xs = std::array::from_fn(|i| {
+            let addr = self.lane_address(addr, i, step, size, index);
+            self.asm.load(ty, addr, memory)
+        });
+        vector::gather(self.asm, dtype, xs)
+    }
+
+    fn group_store(&mut self, axis: Axis, param: Param, at: &At, x: Lanes) {
+        let dtype = self.dtype(param);
+        let size = dtype.size() as i64;
+        let (addr, step, index) = self.group_address(axis, param, at);
+        if index.is_none() && step == size {
+            return vector::store(self.asm, dtype, x, addr);
+        }
+        for i in 0..GROUP {
+            let addr = self.lane_address(addr, i, step, size, index);
+            let value = vector::extract(self.asm, dtype, x, i);
+            self.asm.store(value, addr);
+        }
+    }
+}
+
+/// The variable a statement defines.
+fn result(s: &Stmt) -> Option<Var> {
+    match s {
+        Stmt::Let { var, .. } | Stmt::Index { var, .. } | Stmt::Load { var, .. } => Some(*var),
+        Stmt::Store { .. } | Stmt::Accumulate { .. } | Stmt::For(_) => None,
+    }
+}
+
+/// What is the same in all iterations of a vector loop, and the rest.
+fn split(l: &For) -> (Vec<&Stmt>, Vec<&Stmt>) {
+    let written: FxHashSet<Param> = l
+        .body
+        .iter()
+        .filter_map(|s| match s {
+            Stmt::Store { param, .. } | Stmt::Accumulate { param, .. } => Some(*param),
+            _ => None,
+        })
+        .collect();
+    let mut varying: FxHashSet<Var> = FxHashSet::default();
+    l.body.iter().partition(|s| {
+        let varies = match s {
+            Stmt::Let { args, .. } => args.iter().any(|a| varying.contains(a)),
+            Stmt::Index { axis, .. } => *axis == l.axis,
+            Stmt::Load { param, at, .. } => {
+                at.stride(l.axis) != 0
+                    || at.index.is_some_and(|v| varying.contains(&v))
+                    || written.contains(param)
+            }
+            Stmt::Store { .. } | Stmt::Accumulate { .. } | Stmt::For(_) => true,
+        };
+        if varies {
+            varying.extend(result(s));
+        }
+        !varies
+    })
+}

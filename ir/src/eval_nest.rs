@@ -233,7 +233,8 @@ impl Machine<'_> {
     }
 }
 
-fn read(mem: Mem<'_>, size: usize, i: usize) -> u64 {
+/// The bits of element `i`, each of `size` bytes.
+pub(crate) fn read(mem: Mem<'_>, size: usize, i: usize) -> u64 {
     let byte = |k: usize| mem[i * size + k].get();
     match size {
         1 => byte(0).into(),
@@ -242,7 +243,8 @@ fn read(mem: Mem<'_>, size: usize, i: usize) -> u64 {
     }
 }
 
-fn write(mem: Mem<'_>, size: usize, i: usize, bits: u64) {
+/// Sets the bits of element `i`, each of `size` bytes.
+pub(crate) fn write(mem: Mem<'_>, size: usize, i: usize, bits: u64) {
     let mem = &mem[i * size..][..size];
     let set = |bytes: &[u8]| mem.iter().zip(bytes).for_each(|(cell, &b)| cell.set(b));
     match size {

@@ -4,6 +4,7 @@ pub mod apply;
 pub mod array;
 pub mod build;
 pub mod eval_nest;
+pub mod eval_plan;
 pub mod eval;
 pub mod graph;
 pub mod index;
@@ -15,6 +16,7 @@ pub mod range;
 pub mod scalar;
 pub mod text;
 pub mod ty;
+pub mod verify;
 pub mod verify_nest;
 
 pub use array::{Array, Element};

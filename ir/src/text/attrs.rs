@@ -1,5 +1,10 @@
 //! A cursor over one line of text: what parsers of parameters read from.
 
+use std::fmt;
+
+use crate::array::Element;
+use crate::index::Idx;
+use crate::nest::Const;
 use crate::ty::{DType, Shape, Type};
 
 /// Text that is not of the expected form.
@@ -110,12 +115,78 @@ impl<'a> Attrs<'a> {
         Ok(items)
     }
 
+    /// Items separated by commas, at least one; `()` is none.
+    ///
+    /// # Errors
+    /// If one is not of its form.
+    pub fn items<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T, ParseError>,
+    ) -> Result<Vec<T>, ParseError> {
+        let mut items = Vec::new();
+        if self.eat("()") {
+            return Ok(items);
+        }
+        loop {
+            items.push(item(self)?);
+            if !self.eat(",") {
+                return Ok(items);
+            }
+        }
+    }
+
     /// Numbers in parentheses: `(0, 1)`.
     ///
     /// # Errors
     /// If it is not of that form.
     pub fn numbers<T: std::str::FromStr>(&mut self) -> Result<Vec<T>, ParseError> {
         self.list("(", ")", Self::number)
+    }
+
+    /// Digits as a number.
+    ///
+    /// # Errors
+    /// If there are none, or the number is too large.
+    pub fn digits<T: std::str::FromStr>(&mut self) -> Result<T, ParseError> {
+        let before = self.clone();
+        let token = self.take("a number", |c| c.is_ascii_digit())?;
+        token.parse().or_else(|_| before.error("a smaller number"))
+    }
+
+    /// An index such as `b12`, whose letter is `letter`.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn index<I: Idx>(&mut self, letter: char) -> Result<I, ParseError> {
+        let before = self.clone();
+        let missing = || before.error(format!("`{letter}` and a number"));
+        let Some(rest) = self.rest.strip_prefix(letter) else { return missing() };
+        self.rest = rest;
+        match self.take("digits", |c| c.is_ascii_digit()).map(str::parse::<u32>) {
+            Ok(Ok(i)) => Ok(I::new(i as usize)),
+            _ => missing(),
+        }
+    }
+
+    /// A constant as [`Constant`] writes it.
+    ///
+    /// # Errors
+    /// If there is none of that type.
+    pub(crate) fn constant(&mut self, dtype: DType) -> Result<Const, ParseError> {
+        let before = self.clone();
+        let token = self.take("a constant", |c| !matches!(c, ',' | ']' | ' '))?;
+        let bits = match dtype {
+            DType::F32 | DType::F64 if token.starts_with("nan") => {
+                let bits = u64::from_str_radix(&token[3..], 16).ok();
+                bits.filter(|&b| dtype == DType::F64 || b <= u32::MAX.into())
+            }
+            DType::F32 => token.parse().ok().map(|x: f32| x.to_const().bits),
+            DType::F64 => token.parse().ok().map(|x: f64| x.to_const().bits),
+            DType::I32 => token.parse().ok().map(|x: i32| x.to_const().bits),
+            DType::I64 => token.parse().ok().map(|x: i64| x.to_const().bits),
+            DType::Bool => token.parse().ok().map(|x: bool| x.to_const().bits),
+        };
+        bits.map_or_else(|| before.error(format!("a {dtype}")), |bits| Ok(Const { dtype, bits }))
     }
 
     /// An element type.
@@ -133,9 +204,10 @@ impl<'a> Attrs<'a> {
     /// # Errors
     /// If there is none.
     pub fn ty(&mut self) -> Result<Type, ParseError> {
-        let mut stack = 0;
+        let mut stack = 0u8;
         while self.eat("stack") {
-            stack += 1;
+            let Some(deeper) = stack.checked_add(1) else { return self.error("fewer stacks") };
+            stack = deeper;
         }
         let dtype = self.dtype()?;
         let shape: Shape = self.list("[", "]", Self::number)?.into();
@@ -143,14 +215,28 @@ impl<'a> Attrs<'a> {
     }
 }
 
-/// Writes numbers as [`Attrs::numbers`] reads them.
-pub(crate) fn write_numbers<T: std::fmt::Display>(
-    f: &mut std::fmt::Formatter<'_>,
-    items: &[T],
-) -> std::fmt::Result {
-    f.write_str("(")?;
-    for (i, x) in items.iter().enumerate() {
-        write!(f, "{}{x}", if i > 0 { ", " } else { "" })?;
+/// A constant in text: the shortest decimal that reads back, but bits for NaN,
+/// of which there are many.
+pub(crate) struct Constant(pub Const);
+
+impl fmt::Display for Constant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.dtype.is_float() && self.0.to_f64().is_nan() {
+            write!(f, "nan{:x}", self.0.bits)
+        } else {
+            write!(f, "{}", self.0)
+        }
     }
-    f.write_str(")")
+}
+
+/// Items with commas between.
+pub(crate) struct Commas<I>(pub I);
+
+impl<I: Clone + IntoIterator<Item: fmt::Display>> fmt::Display for Commas<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, x) in self.0.clone().into_iter().enumerate() {
+            write!(f, "{}{x}", if i > 0 { ", " } else { "" })?;
+        }
+        Ok(())
+    }
 }

@@ -1,1 +1,30 @@
 //! Executables, workspaces, devices.
+//!
+//! An [`Executable`] is a plan loaded on a [`Device`]. It is called with views
+//! of the caller's arrays ([`ArrayRef`], [`ArrayMut`]) and works in a
+//! [`Workspace`], which each thread has for itself: so a call copies nothing,
+//! takes no lock, and allocates nothing.
+//!
+//! What a call costs beyond the machine code is comparing the views' types with
+//! the plan's and writing their addresses into a table; nothing else about the
+//! program is left to be decided by then.
+
+mod cpu;
+mod device;
+mod error;
+mod executable;
+mod interpreter;
+mod matmul;
+mod stores;
+mod view;
+mod workspace;
+
+pub use cpu::Cpu;
+pub use device::{Backend, Device, Program};
+pub use error::{Error, Side};
+pub use executable::{Executable, Stats};
+pub use interpreter::Interpreter;
+pub use view::{ArrayMut, ArrayRef};
+pub use workspace::{Memory, Needs, Workspace};
+
+pub use backstitch_jit as jit;

@@ -1,0 +1,105 @@
+//! This processor, through machine code.
+
+use std::ptr;
+use std::sync::Arc;
+
+use backstitch_ir::plan::{Plan, Step};
+use backstitch_jit::{Code, Externs, Options};
+
+use crate::device::{Device, Program};
+use crate::error::Error;
+use crate::matmul;
+use crate::stores::{self, Failure};
+use crate::workspace::{Memory, Needs};
+
+/// This processor.
+#[derive(Clone, Debug, Default)]
+pub struct Cpu {
+    /// How to compile.
+    pub options: Options,
+}
+
+/// The functions that machine code calls.
+const EXTERNS: Externs =
+    Externs { gemm: matmul::gemm, open: stores::open, push: stores::push, pop: stores::pop };
+
+struct Compiled {
+    plan: Arc<Plan>,
+    code: Code,
+    /// Whether stacks or matrix products are in it: something may then go wrong.
+    calls: bool,
+}
+
+impl Device for Cpu {
+    fn load(&self, plan: &Arc<Plan>) -> Result<Box<dyn Program>, Error> {
+        let code = backstitch_jit::compile(plan, &EXTERNS, &self.options)?;
+        let calls = !plan.stores.is_empty() || any(&plan.steps, &|s| matches!(s, Step::Gemm(_)));
+        Ok(Box::new(Compiled { plan: plan.clone(), code, calls }))
+    }
+}
+
+/// Whether a step, or one inside, is so.
+fn any(steps: &[Step], is: &impl Fn(&Step) -> bool) -> bool {
+    steps.iter().any(|s| {
+        is(s)
+            || match s {
+                Step::If { then, els, .. } => any(then, is) || any(els, is),
+                Step::While { head, body, .. } => any(head, is) || any(body, is),
+                Step::Repeat { body, .. } => any(body, is),
+                _ => false,
+            }
+    })
+}
+
+impl Program for Compiled {
+    fn device(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn needs(&self) -> Needs {
+        Needs {
+            arena_bytes: self.plan.arena_bytes,
+            stores: self.plan.stores.iter().copied().collect(),
+        }
+    }
+
+    fn code_bytes(&self) -> usize {
+        self.code.code_bytes()
+    }
+
+    #[inline]
+    unsafe fn run(
+        &self,
+        memory: &mut Memory,
+        inputs: &[*const u8],
+        outputs: &[*mut u8],
+    ) -> Result<(), Error> {
+        if self.calls {
+            memory.stores.begin();
+            matmul::begin();
+        }
+        let ctx = ptr::from_mut(&mut memory.stores).cast();
+        let (inputs, outputs, arena) = (inputs.as_ptr(), outputs.as_ptr(), memory.arena.start());
+        // SAFETY: as the caller promises; the arena has the plan's size and
+        // alignment, and `ctx` is what the functions above expect.
+        let status = unsafe { self.code.call(inputs, outputs, arena, ctx) };
+        if status == 0 && !self.calls { Ok(()) } else { self.judge(status, memory) }
+    }
+}
+
+impl Compiled {
+    /// What the functions called have left behind.
+    #[inline(never)]
+    fn judge(&self, status: i32, memory: &Memory) -> Result<(), Error> {
+        let internal = |reason: &str| {
+            Err(Error::Internal { plan: self.plan.name.clone(), reason: reason.to_owned() })
+        };
+        match memory.stores.failure() {
+            Some(Failure::Memory(bytes)) => Err(Error::Memory { what: "a stack", bytes }),
+            Some(Failure::Plan(reason)) => internal(reason),
+            None if matmul::panicked() => internal("the library of matrix products panicked"),
+            None if status != 0 => internal("the machine code gave up without a reason"),
+            None => Ok(()),
+        }
+    }
+}

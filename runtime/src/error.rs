@@ -1,0 +1,98 @@
+//! What can go wrong between a plan and its results.
+
+use std::fmt;
+
+use backstitch_ir::{DType, Shape, Type};
+
+/// Why a plan could not be made executable, or a call could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The wrong number of inputs or outputs.
+    #[error("expected {}, got {got}", counted(*expected, *side))]
+    Count {
+        /// Of which.
+        side: Side,
+        /// What the program has.
+        expected: usize,
+        /// What was passed.
+        got: usize,
+    },
+    /// An input or output of the wrong element type or shape.
+    #[error("{side} {index}: expected {}, got {}", .types.0, .types.1)]
+    Type {
+        /// Which of the two lists.
+        side: Side,
+        /// Position in it, from 0.
+        index: usize,
+        /// What the program has, and what was passed.
+        types: Box<(Type, Type)>,
+    },
+    /// The number of elements is not what the shape says.
+    #[error("shape {shape} does not describe {got} elements")]
+    Length {
+        /// The shape.
+        shape: Shape,
+        /// How many elements there are.
+        got: usize,
+    },
+    /// An array that is not contiguous in row-major order.
+    #[error(
+        "not contiguous in row-major order: shape {shape} with strides {strides:?}; copy it to standard layout"
+    )]
+    Layout {
+        /// Its shape.
+        shape: Shape,
+        /// Elements from one index to the next along each axis.
+        strides: Box<[isize]>,
+    },
+    /// The wrong element type where one was asked for.
+    #[error("expected elements of {expected}, got {got}")]
+    Element {
+        /// What was asked for.
+        expected: DType,
+        /// What there is.
+        got: DType,
+    },
+    /// Memory could not be had.
+    #[error("out of memory: {what} of {bytes} bytes")]
+    Memory {
+        /// What it was for.
+        what: &'static str,
+        /// How much.
+        bytes: usize,
+    },
+    /// No machine code could be made.
+    #[error(transparent)]
+    Compile(#[from] backstitch_jit::JitError),
+    /// The plan breaks the rules of its language: a mistake in the compiler.
+    #[error("internal error in plan `{plan}`: {reason}")]
+    Internal {
+        /// The plan's name.
+        plan: String,
+        /// What was found.
+        reason: String,
+    },
+}
+
+/// The two ends of a program.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Side {
+    /// What goes in.
+    Input,
+    /// What comes out.
+    Output,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Input => "input",
+            Self::Output => "output",
+        })
+    }
+}
+
+fn counted(n: usize, side: Side) -> String {
+    format!("{n} {side}{}", if n == 1 { "" } else { "s" })
+}

@@ -1,0 +1,333 @@
+//! Plans that can be called.
+
+use std::alloc::{self, Layout};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use backstitch_ir::plan::Plan;
+use backstitch_ir::verify::verify_plan;
+use backstitch_ir::{Array, DType, Element, Type, with_dtype};
+
+use crate::device::{Backend, Device, Program};
+use crate::error::{Error, Side};
+use crate::view::{ArrayMut, ArrayRef};
+use crate::workspace::{Needs, Workspace};
+
+/// A plan, loaded on a device.
+///
+/// Cloning shares it; it can be called from any number of threads at once, each
+/// with a [`Workspace`] of its own.
+#[derive(Clone)]
+pub struct Executable(Arc<Inner>);
+
+struct Inner {
+    /// What workspaces know it by; never 0.
+    id: u64,
+    plan: Arc<Plan>,
+    program: Box<dyn Program>,
+    needs: Needs,
+    /// Workspaces for callers who bring none.
+    spare: Mutex<Vec<Workspace>>,
+}
+
+/// Numbers about an executable, all known without running it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Bytes of memory for intermediate values, without stacks.
+    pub arena_bytes: usize,
+    /// How many kernels there are.
+    pub kernels: usize,
+    /// Bytes of machine code.
+    pub code_bytes: usize,
+}
+
+/// At most so many spare workspaces are kept.
+const SPARE: usize = 8;
+
+impl Executable {
+    /// Loads a plan on the device of that kind.
+    ///
+    /// A plan is trusted: it comes from the compiler, whose passes are verified.
+    /// Debug builds look at it again.
+    pub fn new(plan: Plan, backend: Backend) -> Result<Self, Error> {
+        Self::load(plan, |plan| backend.load(plan))
+    }
+
+    /// Loads a plan on this device.
+    pub fn on(device: &dyn Device, plan: Plan) -> Result<Self, Error> {
+        Self::load(plan, |plan| device.load(plan))
+    }
+
+    fn load(
+        plan: Plan,
+        load: impl FnOnce(&Arc<Plan>) -> Result<Box<dyn Program>, Error>,
+    ) -> Result<Self, Error> {
+        if cfg!(debug_assertions)
+            && let Err(mistakes) = verify_plan(&plan)
+        {
+            return Err(Error::Internal { plan: plan.name, reason: mistakes.to_string() });
+        }
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let plan = Arc::new(plan);
+        let program = load(&plan)?;
+        let needs = program.needs();
+        Ok(Self(Arc::new(Inner { id, plan, program, needs, spare: Mutex::default() })))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.plan.name
+    }
+
+    /// What it was loaded from.
+    pub fn plan(&self) -> &Plan {
+        &self.0.plan
+    }
+
+    /// Types of what it takes.
+    pub fn inputs(&self) -> &[Type] {
+        &self.0.plan.inputs
+    }
+
+    /// Types of what it gives.
+    pub fn outputs(&self) -> &[Type] {
+        &self.0.plan.outputs
+    }
+
+    /// On what it runs.
+    pub fn device(&self) -> &'static str {
+        self.0.program.device()
+    }
+
+    /// Its size.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            arena_bytes: self.0.plan.arena_bytes,
+            kernels: self.0.plan.kernels.len(),
+            code_bytes: self.0.program.code_bytes(),
+        }
+    }
+
+    /// Memory for calls from one thread.
+    pub fn workspace(&self) -> Result<Workspace, Error> {
+        let mut ws = Workspace::new();
+        self.fit(&mut ws)?;
+        Ok(ws)
+    }
+
+    /// Calls it; outputs are new arrays.
+    ///
+    /// Memory for the work itself is kept from call to call.
+    pub fn call(&self, inputs: &[ArrayRef<'_>]) -> Result<Vec<Array>, Error> {
+        check(Side::Input, self.inputs(), inputs)?;
+        let mut outputs = self.outputs().iter().map(zeros).collect::<Result<Vec<_>, _>>()?;
+        let mut views =
+            outputs.iter_mut().map(ArrayMut::try_from).collect::<Result<Vec<_>, _>>()?;
+        let mut ws = match self.spare().pop() {
+            Some(ws) => ws,
+            None => self.workspace()?,
+        };
+        let done = self.call_into(&mut ws, inputs, &mut views);
+        let mut spare = self.spare();
+        if spare.len() < SPARE {
+            spare.push(ws);
+        }
+        drop(spare);
+        done.map(|()| outputs)
+    }
+
+    fn spare(&self) -> std::sync::MutexGuard<'_, Vec<Workspace>> {
+        // What a panicking thread left in it are workspaces all the same.
+        self.0.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls it; outputs go to where `outputs` says.
+    ///
+    /// Takes no lock and allocates nothing, but for stacks of loops that are
+    /// longer than in any call before and for scratch of large matrix products.
+    /// After an error during the run, outputs hold anything.
+    #[inline]
+    pub fn call_into(
+        &self,
+        ws: &mut Workspace,
+        inputs: &[ArrayRef<'_>],
+        outputs: &mut [ArrayMut<'_>],
+    ) -> Result<(), Error> {
+        let plan = &*self.0.plan;
+        check(Side::Input, &plan.inputs, inputs)?;
+        check(Side::Output, &plan.outputs, outputs)?;
+        if ws.owner != self.0.id {
+            self.fit(ws)?;
+        }
+        for (place, view) in ws.inputs.iter_mut().zip(inputs) {
+            *place = view.as_ptr();
+        }
+        for (place, view) in ws.outputs.iter_mut().zip(outputs) {
+            *place = view.as_mut_ptr();
+        }
+        // SAFETY: the views are as many as the plan has, of its types; they
+        // borrow their elements, outputs exclusively. The workspace fits.
+        unsafe { self.0.program.run(&mut ws.memory, &ws.inputs, &ws.outputs) }
+    }
+
+    /// Calls it on addresses: nothing is checked.
+    ///
+    /// # Safety
+    ///
+    /// There are as many addresses as [`inputs`](Self::inputs) and
+    /// [`outputs`](Self::outputs), each that of all elements of its type,
+    /// row-major and aligned for the element. For as long as this runs, nobody
+    /// writes the inputs, and nobody else reads or writes the outputs.
+    #[inline]
+    pub unsafe fn call_unchecked(
+        &self,
+        ws: &mut Workspace,
+        inputs: &[*const u8],
+        outputs: &[*mut u8],
+    ) -> Result<(), Error> {
+        if ws.owner != self.0.id {
+            self.fit(ws)?;
+        }
+        // SAFETY: as required. The workspace fits.
+        unsafe { self.0.program.run(&mut ws.memory, inputs, outputs) }
+    }
+
+    /// Makes a workspace fit.
+    #[cold]
+    fn fit(&self, ws: &mut Workspace) -> Result<(), Error> {
+        ws.owner = 0;
+        ws.memory.fit(&self.0.needs)?;
+        ws.inputs.clear();
+        ws.inputs.resize(self.inputs().len(), std::ptr::null());
+        ws.outputs.clear();
+        ws.outputs.resize(self.outputs().len(), std::ptr::null_mut());
+        ws.owner = self.0.id;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Executable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Executable")
+            .field("name", &self.name())
+            .field("device", &self.device())
+            .field("inputs", &self.inputs())
+            .field("outputs", &self.outputs())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is compared with the plan.
+trait View {
+    fn dtype(&self) -> DType;
+    fn dims(&self) -> &[usize];
+}
+
+impl View for ArrayRef<'_> {
+    #[inline]
+    fn dtype(&self) -> DType {
+        self.dtype()
+    }
+    #[inline]
+    fn dims(&self) -> &[usize] {
+        self.dims()
+    }
+}
+
+impl View for ArrayMut<'_> {
+    #[inline]
+    fn dtype(&self) -> DType {
+        self.dtype()
+    }
+    #[inline]
+    fn dims(&self) -> &[usize] {
+        self.dims()
+    }
+}
+
+#[inline]
+fn check<V: View>(side: Side, types: &[Type], views: &[V]) -> Result<(), Error> {
+    let fits = |ty: &Type, view: &V| {
+        let (want, got) = (ty.dims(), view.dims());
+        // Extents one by one: most shapes are too short for a call of `memcmp`.
+        ty.dtype == view.dtype()
+            && want.len() == got.len()
+            && want.iter().zip(got).all(|(a, b)| a == b)
+    };
+    if types.len() == views.len() && types.iter().zip(views).all(|(ty, view)| fits(ty, view)) {
+        Ok(())
+    } else {
+        Err(mismatch(side, types, views))
+    }
+}
+
+#[cold]
+fn mismatch<V: View>(side: Side, types: &[Type], views: &[V]) -> Error {
+    if types.len() != views.len() {
+        return Error::Count { side, expected: types.len(), got: views.len() };
+    }
+    let got = views.iter().map(|v| Type::new(v.dtype(), v.dims()));
+    let (index, types) = types
+        .iter()
+        .cloned()
+        .zip(got)
+        .enumerate()
+        .find(|(_, (want, got))| want != got)
+        .expect("a type that does not fit");
+    Error::Type { side, index, types: Box::new(types) }
+}
+
+/// An array of zeros, if there is memory for it.
+fn zeros(ty: &Type) -> Result<Array, Error> {
+    with_dtype!(ty.dtype, T => {
+        let data = zeroed_vec::<T>(ty.len())?;
+        Ok(Array::from_vec(&ty.shape, data).expect("as many elements as the type has"))
+    })
+}
+
+fn zeroed_vec<T: Element>(n: usize) -> Result<Vec<T>, Error> {
+    if n == 0 {
+        return Ok(vec![]);
+    }
+    let bytes = n.saturating_mul(size_of::<T>());
+    let fail = || Error::Memory { what: "an output", bytes };
+    let layout = Layout::array::<T>(n).map_err(|_| fail())?;
+    // SAFETY: the size is not 0.
+    let block = unsafe { alloc::alloc_zeroed(layout) };
+    if block.is_null() {
+        return Err(fail());
+    }
+    // SAFETY: allocated for `n` elements, all bytes 0: a number or `false`.
+    Ok(unsafe { Vec::from_raw_parts(block.cast(), n, n) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_share_executables() {
+        fn shared<T: Send + Sync + Clone>() {}
+        fn sent<T: Send>() {}
+        shared::<Executable>();
+        sent::<Workspace>();
+        sent::<Error>();
+        sent::<ArrayRef<'_>>();
+        sent::<ArrayMut<'_>>();
+    }
+
+    #[test]
+    fn zeros_of_every_type() {
+        for dtype in DType::ALL {
+            let ty = Type::new(dtype, [2, 3]);
+            let array = zeros(&ty).unwrap();
+            assert_eq!((array.ty(), array.to_f64_vec()), (ty, vec![0.0; 6]));
+        }
+        assert!(zeros(&Type::new(DType::F32, [0, 3])).unwrap().to_f64_vec().is_empty());
+        let e = zeros(&Type::new(DType::F64, [1 << 60])).unwrap_err();
+        assert!(e.to_string().starts_with("out of memory: an output"), "{e}");
+    }
+}

@@ -12,10 +12,10 @@
 //!
 //! ```text
 //! graph @loss(x: f32[32,4], w: f32[4,8]) -> (f32[]) {
-//!   z    = contract x, w over (1) (0) batch () () : f32[32,8]  # src/main.rs:12:9
-//!   %3   = tanh z                                 : f32[32,8]
-//!   %4   = mul %3, %3                             : f32[32,8]
-//!   loss = reduce %4 sum (0, 1)                   : f32[]
+//!   z    = contract x, w over (1) (0) batch () ()  : f32[32,8]  # src/main.rs:12:9
+//!   %3   = tanh z                                  : f32[32,8]
+//!   %4   = mul %3, %3                              : f32[32,8]
+//!   loss = reduce %4 by sum over (0, 1)            : f32[]
 //!   return loss
 //! }
 //! ```

@@ -5,8 +5,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::graph::{Graph, Value};
 use crate::index::{Idx, IndexVec};
 
-/// Words that stand where operands could.
-const RESERVED: [&str; 7] = ["f32", "f64", "i32", "i64", "bool", "stack", "carries"];
+/// The word that stands behind the operands of a loop, of which there may be
+/// none: the only one that is no name.
+pub(super) const AFTER_OPERANDS: &str = "carries";
 
 /// Whether names may have this character (see [`Attrs::word`](super::Attrs::word)).
 pub(super) fn is_name_char(c: char) -> bool {
@@ -31,7 +32,7 @@ impl Names {
         let mut name = |v: Value| -> Option<Box<str>> {
             let mut wanted = sanitized(g.name_of(v)?);
             if !wanted.starts_with(|c: char| c.is_alphabetic() || c == '_')
-                || RESERVED.contains(&&*wanted)
+                || wanted == AFTER_OPERANDS
             {
                 wanted.insert(0, '_');
             }

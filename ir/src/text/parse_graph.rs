@@ -10,13 +10,17 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::attrs::Commas;
+use super::names::AFTER_OPERANDS;
 use super::source::Source;
 use super::{Attrs, ParseError};
 use crate::graph::{Graph, Value};
-use crate::op::{Op, Types};
-use crate::ops::{Cond, Input, Loop, Map, Trip};
+use crate::op::{Definition, Op, Types};
+use crate::ops::{Cond, Input, Iota, Literal, Loop, Map, Trip};
 use crate::scalar::Scalar;
 use crate::ty::Type;
+
+/// Primitives without operands: parameters come at once.
+const SOURCES: [&str; 2] = [Literal::NAME, Iota::NAME];
 
 /// Reads a graph.
 ///
@@ -131,16 +135,18 @@ impl<'a> Reader<'a> {
                 let args = self.operands(&mut s.at)?;
                 (loop_of(s)?.into(), args)
             }
-            "input" => (self.later_input(&mut s.at, &names)?, vec![]),
+            Input::NAME => (self.later_input(&mut s.at, &names)?, vec![]),
             _ => match Scalar::from_name(name) {
                 Some(f) => (Map { f }.into(), self.operands(&mut s.at)?),
-                None => {
-                    let args = self.operands(&mut s.at)?;
+                None if Op::NAMES.contains(&name) => {
+                    let source = SOURCES.contains(&name);
+                    let args = if source { vec![] } else { self.operands(&mut s.at)? };
                     match Op::parse(name, &mut s.at) {
                         Some(op) => (op?, args),
-                        None => return start.error(format!("an operation, not {name}")),
+                        None => unreachable!("{name} is the name of a primitive"),
                     }
                 }
+                None => return start.error(format!("an operation, not {name}")),
             },
         };
         s.at.expect(":")?;
@@ -198,15 +204,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads operands, if there are any.
+    /// Reads the operands of a node, if it has any.
     fn operands(&self, at: &mut Attrs<'a>) -> Result<Vec<Value>, ParseError> {
-        let first = value_name(&mut at.clone());
-        match first {
-            Ok(name) if name.starts_with('%') || self.values.contains_key(name) => {
-                at.items(|at| self.value(at))
-            }
-            _ => Ok(vec![]),
-        }
+        // A loop may carry nothing.
+        if at.clone().eat(AFTER_OPERANDS) { Ok(vec![]) } else { at.items(|at| self.value(at)) }
     }
 
     fn value(&self, at: &mut Attrs<'a>) -> Result<Value, ParseError> {
@@ -233,7 +234,7 @@ fn branches(s: &mut Source<'_>) -> Result<(Arc<Graph>, Arc<Graph>), ParseError> 
 
 /// Reads the parameters and graphs of a loop.
 fn loop_of(s: &mut Source<'_>) -> Result<Loop, ParseError> {
-    s.at.expect("carries")?;
+    s.at.expect(AFTER_OPERANDS)?;
     let carries = s.at.digits()?;
     s.at.expect("consts")?;
     let consts = s.at.digits()?;

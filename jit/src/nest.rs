@@ -244,7 +244,8 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
                     return known(first, extent.min(first.saturating_add(size)));
                 };
                 let lo = Int { base: Some(self.asm.mul_int(base, size)), offset: first };
-                if size == 0 || extent % size == 0 {
+                let chunks = self.nest.axes[of] as i64;
+                if chunks.saturating_mul(size) <= extent {
                     return Span { lo, hi: lo.plus(size), count: Some(size as usize) };
                 }
                 let end = lo.plus(size).value(self.asm);

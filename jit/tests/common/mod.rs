@@ -1,0 +1,266 @@
+//! Running a nest both ways: interpreted, and compiled.
+
+// Each test binary uses a part of this.
+#![allow(dead_code, reason = "shared by several test binaries")]
+
+use std::ffi::c_void;
+use std::ptr;
+
+use backstitch_ir::DType;
+use backstitch_ir::array::Array;
+use backstitch_ir::eval_nest::{self, cells};
+use backstitch_ir::index::{Idx, IndexVec};
+use backstitch_ir::nest::{Access, Nest, Param};
+use backstitch_ir::plan::{ALIGN, Buffer, BufferDecl, BufferRef, Gemm, Kernel, Place, Plan, Step};
+use backstitch_jit::{Code, Cpu, Externs, Options};
+
+/// A small generator of random numbers (xorshift64*).
+#[derive(Clone)]
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn bits(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Below `n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        ((self.bits() >> 32) as usize) % n
+    }
+
+    pub fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len())]
+    }
+
+    /// An element: mostly tame, sometimes not.
+    pub fn element(&mut self, dtype: DType) -> u64 {
+        let tame = self.chance(80);
+        let small = self.below(41) as i64 - 20;
+        match dtype {
+            DType::F32 => {
+                let specials = [0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-42, 3e38, -2.5];
+                let x = if tame { small as f32 * 0.37 } else { self.pick(&specials) };
+                x.to_bits().into()
+            }
+            DType::F64 => {
+                let specials = [0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-310, 1e300, 2.5];
+                let x = if tame { small as f64 * 0.37 } else { self.pick(&specials) };
+                x.to_bits()
+            }
+            DType::I32 => {
+                let x = if tame { small as i32 } else { self.pick(&[i32::MIN, i32::MAX, 65536, -1]) };
+                u64::from(x as u32)
+            }
+            DType::I64 => {
+                let x = if tame { small } else { self.pick(&[i64::MIN, i64::MAX, 1 << 32, (1 << 53) + 1]) };
+                x as u64
+            }
+            DType::Bool => self.bits() >> 63,
+        }
+    }
+
+    /// The bytes of `len` elements.
+    pub fn elements(&mut self, dtype: DType, len: usize) -> Vec<u8> {
+        let size = dtype.size();
+        (0..len).flat_map(|_| self.element(dtype).to_le_bytes()[..size].to_vec()).collect()
+    }
+}
+
+unsafe extern "C" fn no_gemm(_: *const Gemm, _: *const u8, _: *const u8, _: *mut u8) {
+    unreachable!("no matrix products here")
+}
+
+unsafe extern "C" fn open(ctx: *mut c_void, store: u32, handle: *mut i64) {
+    // SAFETY: tests pass `Stores` as context, and handles have three elements.
+    let (stores, handle) = unsafe { (&mut *ctx.cast::<Stores>(), &mut *handle.cast::<[i64; 3]>()) };
+    *handle = [store.into(), stores.stores[store as usize].1.len() as i64, 0];
+}
+
+unsafe extern "C" fn push(ctx: *mut c_void, handle: *mut i64, from: *const u8) -> i32 {
+    // SAFETY: as in `open`; an entry has as many bytes as the store says.
+    unsafe {
+        let (stores, handle) = (&mut *ctx.cast::<Stores>(), &mut *handle.cast::<[i64; 3]>());
+        let (size, bytes) = &mut stores.stores[handle[0] as usize];
+        if stores.room == 0 {
+            return 7;
+        }
+        stores.room -= 1;
+        bytes.extend_from_slice(std::slice::from_raw_parts(from, *size));
+        handle[2] += 1;
+        0
+    }
+}
+
+unsafe extern "C" fn pop(ctx: *mut c_void, handle: *mut i64, to: *mut u8) {
+    // SAFETY: as in `push`.
+    unsafe {
+        let (stores, handle) = (&mut *ctx.cast::<Stores>(), &mut *handle.cast::<[i64; 3]>());
+        let (size, bytes) = &stores.stores[handle[0] as usize];
+        handle[2] -= 1;
+        let at = handle[1] as usize + handle[2] as usize * size;
+        ptr::copy_nonoverlapping(bytes[at..at + size].as_ptr(), to, *size);
+    }
+}
+
+/// Stores of a plan, for tests.
+pub struct Stores {
+    pub stores: Vec<(usize, Vec<u8>)>,
+    pub room: usize,
+}
+
+impl Stores {
+    pub fn new(plan: &Plan) -> Self {
+        Self { stores: plan.stores.iter().map(|&s| (s, Vec::new())).collect(), room: usize::MAX }
+    }
+
+    pub fn context(&mut self) -> *mut c_void {
+        ptr::from_mut(self).cast()
+    }
+}
+
+pub const EXTERNS: Externs = Externs { gemm: no_gemm, open, push, pop };
+
+/// Options for tests: everything checked.
+pub fn options(cpu: Cpu) -> Options {
+    Options { cpu, verify: true, text: false }
+}
+
+/// Memory aligned as arenas are.
+pub struct Arena(Vec<u128>);
+
+impl Arena {
+    pub fn new(bytes: usize) -> Self {
+        Self(vec![0; bytes.div_ceil(16) + 1])
+    }
+
+    pub fn at(&mut self) -> *mut u8 {
+        self.0.as_mut_ptr().cast()
+    }
+
+    pub fn bytes(&mut self) -> &mut [u8] {
+        let len = self.0.len() * 16;
+        // SAFETY: all of the vector, as bytes.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), len) }
+    }
+}
+
+/// A plan without steps, to be filled.
+pub fn empty_plan() -> Plan {
+    Plan {
+        name: "test".to_owned(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        buffers: IndexVec::new(),
+        kernels: IndexVec::new(),
+        stores: IndexVec::new(),
+        steps: Vec::new(),
+        arena_bytes: 0,
+    }
+}
+
+/// Adds a buffer in the arena.
+pub fn in_arena(plan: &mut Plan, dtype: DType, len: usize) -> Buffer {
+    let at = plan.arena_bytes;
+    plan.arena_bytes += (len * dtype.size()).next_multiple_of(ALIGN) + ALIGN;
+    plan.buffers.push(BufferDecl { dtype, len, place: Place::Arena(at) })
+}
+
+/// All of a buffer.
+pub fn whole(buffer: Buffer) -> BufferRef {
+    BufferRef { buffer, offset: 0 }
+}
+
+/// A plan that runs one nest, with every parameter a buffer in the arena.
+pub fn plan_of(nest: &Nest) -> Plan {
+    let mut plan = empty_plan();
+    let args = nest.params.iter().map(|p| whole(in_arena(&mut plan, p.dtype, p.len))).collect();
+    plan.kernels.push(nest.clone());
+    plan.steps.push(Step::Run { kernel: Kernel::new(0), args });
+    plan
+}
+
+/// Compiles, with checks.
+pub fn compile(plan: &Plan, cpu: Cpu) -> Code {
+    match backstitch_jit::compile(plan, &EXTERNS, &options(cpu)) {
+        Ok(code) => code,
+        Err(e) => panic!("{e}"),
+    }
+}
+
+/// The same, or both NaN.
+pub fn same(dtype: DType, a: &[u8], b: &[u8]) -> bool {
+    match dtype {
+        DType::F32 => {
+            let x = |b: &[u8]| f32::from_le_bytes(b.try_into().expect("4 bytes"));
+            a == b || (x(a).is_nan() && x(b).is_nan())
+        }
+        DType::F64 => {
+            let x = |b: &[u8]| f64::from_le_bytes(b.try_into().expect("8 bytes"));
+            a == b || (x(a).is_nan() && x(b).is_nan())
+        }
+        _ => a == b,
+    }
+}
+
+/// Runs the nest both ways on random data and compares all memory.
+pub fn check_nest(nest: &Nest, rng: &mut Rng) {
+    let data: Vec<Vec<u8>> = nest.params.iter().map(|p| rng.elements(p.dtype, p.len)).collect();
+    check_nest_on(nest, &data);
+}
+
+/// Runs the nest both ways on this data and compares all memory.
+pub fn check_nest_on(nest: &Nest, data: &[Vec<u8>]) {
+    let mut expected = data.to_vec();
+    let cells: Vec<_> = expected.iter_mut().map(|b| cells(b)).collect();
+    eval_nest::eval(nest, &cells);
+    let plan = plan_of(nest);
+    for cpu in [Cpu::Host, Cpu::Baseline] {
+        let code = compile(&plan, cpu);
+        let mut arena = Arena::new(plan.arena_bytes);
+        let guard = 0xa5;
+        arena.bytes().fill(guard);
+        let place = |i: usize| match plan.buffers[Buffer::new(i)].place {
+            Place::Arena(at) => at,
+            _ => unreachable!("all in the arena"),
+        };
+        for (i, bytes) in data.iter().enumerate() {
+            arena.bytes()[place(i)..][..bytes.len()].copy_from_slice(bytes);
+        }
+        // SAFETY: the plan has no inputs or outputs, and the arena is as long
+        // as it says.
+        let status = unsafe { code.call(ptr::null(), ptr::null(), arena.at(), ptr::null_mut()) };
+        assert_eq!(status, 0);
+        for (i, expected) in expected.iter().enumerate() {
+            let decl = &nest.params[Param::new(i)];
+            let size = decl.dtype.size();
+            let got = &arena.bytes()[place(i)..];
+            for (j, e) in expected.chunks_exact(size).enumerate() {
+                let g = &got[j * size..][..size];
+                assert!(
+                    same(decl.dtype, g, e),
+                    "{cpu:?}: p{i}[{j}] is {g:?}, not {e:?}\n{nest:#?}"
+                );
+            }
+            let after = expected.len()..expected.len() + ALIGN;
+            assert!(got[after].iter().all(|&b| b == guard), "wrote past the end of p{i}\n{nest:#?}");
+            assert!(decl.access != Access::In || data[i] == *expected);
+        }
+    }
+}
+
+/// A plan's buffer that holds constants.
+pub fn constant(plan: &mut Plan, array: Array) -> Buffer {
+    let (dtype, len) = (array.dtype(), array.dims().iter().product());
+    plan.buffers.push(BufferDecl { dtype, len, place: Place::Constant(array) })
+}

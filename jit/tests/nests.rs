@@ -18,7 +18,8 @@ fn random_nests() {
             panic!("seed {seed}: {e:?}");
         }
         random::census(&nest.body, &mut census);
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check_nest(&nest, &mut rng)));
+        let result =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check_nest(&nest, &mut rng)));
         if let Err(e) = result {
             eprintln!("seed {seed}");
             std::panic::resume_unwind(e);

@@ -64,7 +64,13 @@ fn elementwise(op: ScalarOp, from: DType, to: DType, n: usize, mode: Mode) -> Ne
     body.push(Stmt::Let { var, op, args });
     let param = nest.params.push(ParamDecl { dtype: to, len: n, access: Access::Out });
     body.push(Stmt::Store { param, at, value: var });
-    nest.body.push(Stmt::For(Box::new(For { axis, range: Range::Whole, mode, accs: Vec::new(), body })));
+    nest.body.push(Stmt::For(Box::new(For {
+        axis,
+        range: Range::Whole,
+        mode,
+        accs: Vec::new(),
+        body,
+    })));
     nest
 }
 
@@ -123,17 +129,32 @@ fn any_bits_at_all() {
 #[test]
 fn conversions_at_the_limits() {
     let doubles: Vec<f64> = [
-        0.5, 1.5, 2.5, 2147483647.0, 2147483647.5, 2147483648.0, 2147483649.0, 9.223372036854775e18,
-        9.223372036854776e18, 1e30, 4503599627370495.5, 0.49999999999999994, 1e-320, 16777217.0,
+        0.5,
+        1.5,
+        2.5,
+        2147483647.0,
+        2147483647.5,
+        2147483648.0,
+        2147483649.0,
+        9.223372036854775e18,
+        9.223372036854776e18,
+        1e30,
+        4503599627370495.5,
+        0.49999999999999994,
+        1e-320,
+        16777217.0,
     ]
     .into_iter()
     .flat_map(|x| [x, -x])
     .chain([f64::NAN, f64::INFINITY, f64::NEG_INFINITY])
     .collect();
-    let ints = [0, 1, -1, i64::MAX, i64::MIN, (1 << 53) + 1, (1 << 24) + 1, (1 << 62) + (1 << 38) + 1];
+    let ints =
+        [0, 1, -1, i64::MAX, i64::MIN, (1 << 53) + 1, (1 << 24) + 1, (1 << 62) + (1 << 38) + 1];
     for from in DType::ALL {
         let bits: Vec<u64> = match from {
-            DType::F32 | DType::F64 => doubles.iter().map(|&x| Const::of_float(from, x).bits).collect(),
+            DType::F32 | DType::F64 => {
+                doubles.iter().map(|&x| Const::of_float(from, x).bits).collect()
+            }
             _ => ints.iter().map(|&n| Const::of_int(from, n).bits).collect(),
         };
         let data: Vec<u8> =

@@ -49,21 +49,28 @@ impl Rng {
         let small = self.below(41) as i64 - 20;
         match dtype {
             DType::F32 => {
-                let specials = [0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-42, 3e38, -2.5];
+                let specials =
+                    [0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-42, 3e38, -2.5];
                 let x = if tame { small as f32 * 0.37 } else { self.pick(&specials) };
                 x.to_bits().into()
             }
             DType::F64 => {
-                let specials = [0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-310, 1e300, 2.5];
+                let specials =
+                    [0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-310, 1e300, 2.5];
                 let x = if tame { small as f64 * 0.37 } else { self.pick(&specials) };
                 x.to_bits()
             }
             DType::I32 => {
-                let x = if tame { small as i32 } else { self.pick(&[i32::MIN, i32::MAX, 65536, -1]) };
+                let x =
+                    if tame { small as i32 } else { self.pick(&[i32::MIN, i32::MAX, 65536, -1]) };
                 u64::from(x as u32)
             }
             DType::I64 => {
-                let x = if tame { small } else { self.pick(&[i64::MIN, i64::MAX, 1 << 32, (1 << 53) + 1]) };
+                let x = if tame {
+                    small
+                } else {
+                    self.pick(&[i64::MIN, i64::MAX, 1 << 32, (1 << 53) + 1])
+                };
                 x as u64
             }
             DType::Bool => self.bits() >> 63,
@@ -253,7 +260,10 @@ pub fn check_nest_on(nest: &Nest, data: &[Vec<u8>]) {
                 );
             }
             let after = expected.len()..expected.len() + ALIGN;
-            assert!(got[after].iter().all(|&b| b == guard), "wrote past the end of p{i}\n{nest:#?}");
+            assert!(
+                got[after].iter().all(|&b| b == guard),
+                "wrote past the end of p{i}\n{nest:#?}"
+            );
             assert!(decl.access != Access::In || data[i] == *expected);
         }
     }

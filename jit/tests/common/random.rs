@@ -245,8 +245,7 @@ impl Maker<'_> {
                 at.offset -= stride * last as i64;
             }
         }
-        let ints: Vec<Var> =
-            scope.vars.iter().filter(|v| v.1 == DType::I64).map(|v| v.0).collect();
+        let ints: Vec<Var> = scope.vars.iter().filter(|v| v.1 == DType::I64).map(|v| v.0).collect();
         if !ints.is_empty() && self.rng.chance(25) {
             let mask = self.rng.pick(&[0, 3, 15, 31]);
             let (limit, index) = (self.nest.vars.push(DType::I64), self.nest.vars.push(DType::I64));

@@ -1,1 +1,32 @@
-//! From graph to graph and from graph to plan: derivatives, simplification, fusion, lowering.
+//! From graph to graph and from graph to plan.
+//!
+//! * Derivatives: [`reverse`], [`forward`], [`batch`]; they append to a graph, so
+//!   they compose to any order. [`status`] says why a gradient is missing.
+//! * The [`pipeline`]: simplification, legalisation.
+//! * [`lower()`]: fusion groups, loop nests, memory. [`math`] writes scalar
+//!   functions out in machine operations.
+//!
+//! Every pass is a function. None changes a graph: it builds the next one.
+
+mod buffers;
+mod control;
+mod jvp;
+mod legalise;
+mod lower;
+pub mod math;
+pub mod pipeline;
+mod rebuild;
+mod simplify;
+mod status;
+mod vjp;
+mod vmap;
+
+pub use jvp::forward;
+pub use legalise::legalise;
+pub use lower::{Lowered, lower};
+pub use pipeline::{Options, Prepared, prepare};
+pub use rebuild::{inline, prune};
+pub use simplify::{Class, RULES, Rule, merge_loops, simplify};
+pub use status::{Break, Reason, Status, status};
+pub use vjp::reverse;
+pub use vmap::batch;

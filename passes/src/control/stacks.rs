@@ -1,0 +1,43 @@
+//! Sums of stacks: cotangents of what a loop pushed, when two later loops pop it.
+
+use std::sync::Arc;
+
+use backstitch_ir::op::Family;
+use backstitch_ir::ops::{Loop, Trip};
+use backstitch_ir::{Graph, Scalar, Value};
+
+/// Entry by entry, `a + b`. Both have as many entries as the loops that made them
+/// had iterations.
+pub(crate) fn add_stacks(g: &mut Graph, a: Value, b: Value) -> Value {
+    let count = trip_count(g, a);
+    // Popping reverses the order; doing it twice restores it.
+    let entry = g.ty(a).unstacked();
+    let mut body = Graph::new("add");
+    let (x, y) = (body.input(entry.clone(), None), body.input(entry.clone(), None));
+    let sum = if entry.stack > 0 {
+        add_stacks(&mut body, x, y)
+    } else {
+        body.map(Scalar::Add, &[x, y])
+    };
+    body.set_outputs([sum]);
+    let mut back = Graph::new("reverse");
+    let x = back.input(entry, None);
+    back.set_outputs([x]);
+    let mut run = |body: Graph, stacks: &[Value]| {
+        let pops = stacks.len();
+        let op = Loop { trip: Trip::Count, body: Arc::new(body), carries: 0, consts: 0, pops };
+        let args: Vec<Value> = std::iter::once(count).chain(stacks.iter().copied()).collect();
+        g.push(op, &args)
+    };
+    let reversed = run(body, &[a, b]);
+    run(back, &[reversed])
+}
+
+/// The number of entries of a stack made by a counted loop, as adjoint loops are.
+fn trip_count(g: &Graph, stack: Value) -> Value {
+    let n = g.source(stack).0;
+    match g.op(n).family() {
+        Family::Loop(l) if l.trip == Trip::Count => g.args(n)[0],
+        _ => panic!("add_stacks: {stack} is not from a counted loop\n{g}"),
+    }
+}

@@ -1,0 +1,107 @@
+//! From a graph to a plan.
+//!
+//! 1. Views ([`operand`]): every value of the graph becomes an operand, a strided
+//!    look at a *val* (something that is computed or passed in). Permutations,
+//!    broadcasts, slices and most reshapes cost nothing from here on.
+//! 2. Fusion ([`groups`]): what has loops becomes *items*, and each item joins a
+//!    group, a set of items that share one loop nest. Matrix products, loops and
+//!    conditionals are groups of their own.
+//! 3. Nests ([`nest`], [`kernels`]): each group becomes a kernel (or two, where a
+//!    reduction is combined over chunks); scalar functions are written out in
+//!    machine operations.
+//! 4. Memory ([`buffers`](crate::buffers)): lifetimes and offsets.
+//!
+//! All of it is linear in the graph.
+
+mod control;
+mod groups;
+mod kernels;
+mod nest;
+mod operand;
+mod product;
+mod scope;
+
+use std::sync::Arc;
+
+use backstitch_ir::index::IndexVec;
+use backstitch_ir::nest::Nest;
+use backstitch_ir::plan::{Buffer, BufferDecl, Kernel, Place, Plan, Store};
+use backstitch_ir::{DType, Graph, Node, Type, Value};
+use rustc_hash::FxHashMap;
+
+use crate::buffers;
+use scope::Scope;
+
+/// A plan, and which kernel each node of the graph went to.
+pub struct Lowered {
+    /// The plan.
+    pub plan: Plan,
+    /// For nodes that became part of a kernel, its number.
+    pub kernel_of: FxHashMap<Node, usize>,
+}
+
+/// What all scopes of a program share: buffers, kernels, stores.
+#[derive(Default)]
+pub(crate) struct Planner {
+    pub buffers: IndexVec<Buffer, BufferDecl>,
+    pub kernels: IndexVec<Kernel, Nest>,
+    pub stores: IndexVec<Store, usize>,
+    pub kernel_of: FxHashMap<Node, usize>,
+    /// Whether items share kernels.
+    pub fuse: bool,
+}
+
+impl Planner {
+    /// A buffer of the arena; its offset is decided last.
+    pub fn scratch(&mut self, dtype: DType, len: usize) -> Buffer {
+        self.buffers.push(BufferDecl { dtype, len, place: Place::Arena(0) })
+    }
+
+    /// A buffer of the arena for a value of this type; stacks are handles.
+    pub fn scratch_for(&mut self, ty: &Type) -> Buffer {
+        if ty.stack > 0 {
+            self.scratch(DType::I64, backstitch_ir::plan::HANDLE_LEN)
+        } else {
+            self.scratch(ty.dtype, ty.len())
+        }
+    }
+}
+
+/// Lowers a graph of arrays (no stack among its inputs and outputs).
+///
+/// Without `fuse`, each item is a kernel of its own: slower, and what fusion is
+/// compared with. The graph has no matrix product left that is better a loop nest (see
+/// [`legalise`](crate::legalise())), and no `stop_gradient`.
+pub fn lower(g: &Graph, fuse: bool) -> Lowered {
+    let mut planner = Planner { fuse, ..Planner::default() };
+    let types = |vs: &[Value]| vs.iter().map(|&v| g.ty(v).clone()).collect::<Vec<Type>>();
+    let (inputs, outputs) = (types(g.inputs()), types(g.outputs()));
+    let mut bind = |types: &[Type], place: fn(usize) -> Place| -> Vec<Buffer> {
+        let decl = |(i, t): (usize, &Type)| {
+            let decl = BufferDecl { dtype: t.dtype, len: t.len(), place: place(i) };
+            planner.buffers.push(decl)
+        };
+        types.iter().enumerate().map(decl).collect()
+    };
+    let ins = bind(&inputs, Place::Input);
+    let outs = bind(&outputs, Place::Output);
+    let mut scope = Scope::new(g, true, fuse, &ins);
+    scope.build();
+    scope.bind_outputs(&outs);
+    let steps = scope.emit(&mut planner);
+    let arena_bytes = buffers::place(&mut planner.buffers, &steps);
+    let plan = Plan {
+        name: g.name.clone(),
+        inputs,
+        outputs,
+        buffers: planner.buffers,
+        kernels: planner.kernels,
+        stores: planner.stores,
+        steps,
+        arena_bytes,
+    };
+    Lowered { plan, kernel_of: planner.kernel_of }
+}
+
+/// A graph that several places hold.
+type Body = Arc<Graph>;

@@ -1,0 +1,332 @@
+//! Fusion: which items share a loop nest.
+//!
+//! A group has a *domain* `D` (the axes that its innermost items run over) and
+//! possibly a *split* `s`, which divides the axes into rows `D[..s]` and the rest.
+//! Its items live at one of three levels: *full* (shape `D`), *row* (shape
+//! `D[..s]`) and *scalar* (rank 0). The group becomes
+//!
+//! ```text
+//! for rows {                       absent if s = 0
+//!     for the rest { phase 0 }     full items of phase 0, reductions of them
+//!     row items                    what needs only those
+//!     for the rest { phase 1 }     full items that need row items of phase 1
+//!     …
+//! }
+//! scalar items
+//! ```
+//!
+//! so that soft-max or a logistic regression's value and gradient read each row
+//! from memory once. An item joins a group if, within one iteration of the rows,
+//! everything it reads is made before it is read, at the same place: in-group
+//! operands are looked at element for element (or broadcast along trailing axes),
+//! never permuted or shifted. A reduction over an axis of the rows ends only
+//! when the group does: it is a *side* output, and whoever reads it joins a later
+//! group. Groups are numbered in the order in which they run, and an item never
+//! joins a group before those that make its operands, so there are no cycles.
+//!
+//! Items come one by one, in the order of the graph; each looks at a few groups
+//! only. Linear.
+
+use backstitch_ir::define_index;
+use backstitch_ir::index::IndexVec;
+use backstitch_ir::nest::Monoid;
+use backstitch_ir::ty::Shape;
+use backstitch_ir::{Idx, Node, Scalar};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::operand::{Operand, Val, ValDecl, contiguous, same_strides};
+
+define_index! {
+    /// Something with loops.
+    ItemId, "t";
+    /// A kernel in the making, or a library call, a loop, a conditional.
+    GroupId, "g";
+}
+
+/// Items per group at most: bounds the length of straight-line code, for which
+/// the code generator is linear only in pieces, and the registers alive in it.
+const MOST_ITEMS: usize = 300;
+
+/// Elements above which a full reduction ends its group. Below, what depends on
+/// it runs in a second loop of the same kernel; above, loops are long enough to be
+/// worth chunks, and those have to end before the reduction is known.
+const MOST_PHASED: usize = 8192;
+
+/// Phases per group at most.
+const MOST_PHASES: u32 = 8;
+
+/// What an item computes at each element of its domain.
+#[derive(Clone, Debug)]
+pub(crate) enum ItemOp {
+    /// A scalar function of the operands.
+    Map(Scalar),
+    /// The operand.
+    Copy,
+    /// The index along an axis.
+    Iota { axis: usize },
+    /// Combination along axes; the result has the others.
+    Reduce { monoid: Monoid, axes: SmallVec<[usize; 4]> },
+    /// `x[… + step·clamp(index, 0, last)]`; operands `x`, `index`.
+    Gather { step: i64, last: i64 },
+}
+
+/// Something with loops.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub op: ItemOp,
+    pub domain: Shape,
+    pub args: SmallVec<[Operand; 3]>,
+    pub out: Val,
+    pub node: Option<Node>,
+}
+
+/// Where the loop stands when a val of a group is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Level {
+    /// In the innermost loop.
+    Full,
+    /// Once per row.
+    Row,
+    /// Once.
+    Scalar,
+    /// After the group.
+    Side,
+}
+
+/// How a val is made by a group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Made {
+    pub group: GroupId,
+    pub level: Level,
+    /// Full: the inner loop that makes it. Row and scalar: the first inner loop
+    /// that can read it.
+    pub phase: u32,
+    /// The item, if it is of a nest.
+    pub item: Option<ItemId>,
+}
+
+/// Items that share a nest. `domain` is `None` for what is not a nest.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Group {
+    pub domain: Option<Shape>,
+    pub split: Option<usize>,
+    pub items: Vec<ItemId>,
+    pub phases: u32,
+}
+
+#[derive(Default)]
+pub(crate) struct Groups {
+    pub items: IndexVec<ItemId, Item>,
+    pub groups: IndexVec<GroupId, Group>,
+    pub made: IndexVec<Val, Option<Made>>,
+    /// Whether a val has to be in memory.
+    pub stored: IndexVec<Val, bool>,
+    /// Whether items join groups that are there.
+    pub fuse: bool,
+    latest: FxHashMap<Shape, GroupId>,
+}
+
+/// What joining a group would mean.
+struct Fit {
+    level: Level,
+    phase: u32,
+    split: Option<usize>,
+    domain: Shape,
+    phases: u32,
+    /// What full items become if the domain is extended.
+    outer: Level,
+}
+
+impl Groups {
+    /// A group that is not a nest, after all others; reads these vals from memory.
+    pub fn barrier(&mut self, reads: impl IntoIterator<Item = Val>) -> GroupId {
+        for v in reads {
+            self.stored[v] = true;
+        }
+        self.groups.push(Group::default())
+    }
+
+    /// The val is made by a group that is not a nest.
+    pub fn made_by(&mut self, val: Val, group: GroupId) {
+        self.made[val] = Some(Made { group, level: Level::Side, phase: 0, item: None });
+        self.stored[val] = true;
+    }
+
+    /// Adds an item to the group that suits it best.
+    pub fn add(&mut self, vals: &IndexVec<Val, ValDecl>, item: Item) {
+        let first = item
+            .args
+            .iter()
+            .filter_map(|a| self.made[a.val()?].map(|m| m.group))
+            .max();
+        let found = self.candidates(&item, first).into_iter().flatten().find_map(|id| {
+            self.fit(vals, id, &item).map(|fit| (id, fit))
+        });
+        let (id, fit) = found.unwrap_or_else(|| {
+            let domain = Some(item.domain.clone());
+            let id = self.groups.push(Group { domain, ..Group::default() });
+            let fit = self.fit(vals, id, &item).expect("any item fits a group of its own");
+            (id, fit)
+        });
+        self.join(id, fit, item);
+    }
+
+    /// Groups to look at: the one that made the last operand, and the latest of
+    /// the same domain.
+    fn candidates(&self, item: &Item, first: Option<GroupId>) -> [Option<GroupId>; 2] {
+        if !self.fuse {
+            return [None, None];
+        }
+        let latest = self.latest.get(&item.domain).copied();
+        let latest = latest.filter(|&id| first.is_none_or(|f| id > f));
+        [first, latest]
+    }
+
+    fn join(&mut self, id: GroupId, fit: Fit, item: Item) {
+        for arg in &item.args {
+            let Some(val) = arg.val() else { continue };
+            if self.made[val].is_none_or(|m| m.group != id) {
+                self.stored[val] = true;
+            }
+        }
+        let out = item.out;
+        let item_id = self.items.push(item);
+        self.made[out] =
+            Some(Made { group: id, level: fit.level, phase: fit.phase, item: Some(item_id) });
+        if fit.level == Level::Side {
+            self.stored[out] = true;
+        }
+        let group = &mut self.groups[id];
+        let before = group.domain.replace(fit.domain.clone());
+        if before.is_some_and(|d| d.rank() < fit.domain.rank()) {
+            for &i in &group.items {
+                let made = self.made[self.items[i].out].as_mut().expect("items are made");
+                if made.level == Level::Full {
+                    made.level = fit.outer;
+                }
+            }
+        }
+        group.items.push(item_id);
+        group.split = fit.split;
+        group.phases = fit.phases;
+        self.latest.insert(fit.domain, id);
+    }
+
+    /// Whether and how an item fits a group.
+    fn fit(&self, vals: &IndexVec<Val, ValDecl>, id: GroupId, item: &Item) -> Option<Fit> {
+        let group = &self.groups[id];
+        let domain = group.domain.as_ref()?;
+        if group.items.len() >= MOST_ITEMS {
+            return None;
+        }
+        let own = |v: Val| self.made[v].filter(|m| m.group == id);
+        let (s, d) = (item.domain.dims(), domain.dims());
+        let mut split = group.split;
+        let mut domain = domain.clone();
+        // At which level do the item's own loops run?
+        let level = if s == d {
+            Level::Full
+        } else if s.is_empty() {
+            Level::Scalar
+        } else if split.is_some_and(|k| k > 0) && s == &d[..split.unwrap_or(0)] {
+            Level::Row
+        } else if split.is_none() && d.starts_with(s) {
+            split = Some(s.len());
+            Level::Row
+        } else if split.is_none() && s.starts_with(d) {
+            // The group's loops become the rows of longer ones.
+            split = (!d.is_empty()).then_some(d.len());
+            domain = item.domain.clone();
+            Level::Full
+        } else {
+            return None;
+        };
+        let extended = domain.rank() != d.len();
+        let outer = if d.is_empty() { Level::Scalar } else { Level::Row };
+        let rows = split.unwrap_or(0);
+        let mut phase = 0;
+        for (i, arg) in item.args.iter().enumerate() {
+            let Some((val, made)) = arg.val().and_then(|v| Some((v, own(v)?))) else { continue };
+            if matches!(item.op, ItemOp::Gather { .. }) && i == 0 {
+                return None;
+            }
+            let shape = &vals[val].shape;
+            if !element_for_element(arg, shape, &item.domain) {
+                return None;
+            }
+            let made_level = match made.level {
+                Level::Full if extended => outer,
+                other => other,
+            };
+            match (made_level, level) {
+                (Level::Side, _) => return None,
+                // Rows are over only when the group is.
+                (Level::Scalar, Level::Full | Level::Row) if rows > 0 && made.phase > 0 => {
+                    return None;
+                }
+                (Level::Scalar, Level::Full) if made.phase > 0 => split = Some(0),
+                _ => {}
+            }
+            phase = phase.max(made.phase);
+        }
+        let len = domain.len();
+        if (rows == 0 && level == Level::Full && phase > 0 && len > MOST_PHASED)
+            || phase >= MOST_PHASES
+        {
+            return None;
+        }
+        let phases = if level == Level::Full { group.phases.max(phase) } else { group.phases };
+        let mut result = (level, phase);
+        if let ItemOp::Reduce { axes, .. } = &item.op {
+            let (to, more) = reduced_to(level, axes, s.len(), &mut split);
+            result = (to, phase + u32::from(more));
+        }
+        Some(Fit { level: result.0, phase: result.1, split, domain, phases, outer })
+    }
+}
+
+/// At which level the result of a reduction is known, and whether a later inner
+/// loop is the first that can read it.
+fn reduced_to(
+    level: Level,
+    axes: &[usize],
+    rank: usize,
+    split: &mut Option<usize>,
+) -> (Level, bool) {
+    let from = rank - axes.len();
+    let is_suffix = axes[0] == from;
+    match level {
+        _ if is_suffix && from == 0 => (Level::Scalar, true),
+        Level::Full if is_suffix && split.is_none_or(|s| s == from) => {
+            *split = Some(from);
+            (Level::Row, true)
+        }
+        _ => (Level::Side, false),
+    }
+}
+
+/// Whether an operand over `domain` reads a val of this shape at the very element
+/// that the loops stand at: axis by axis, repeated along trailing axes.
+fn element_for_element(arg: &Operand, shape: &Shape, domain: &Shape) -> bool {
+    let Operand::At { offset, strides, .. } = arg else { return true };
+    let rank = shape.rank();
+    if *offset != 0 || rank > domain.rank() || shape.dims() != &domain.dims()[..rank] {
+        return false;
+    }
+    let mut own = contiguous(shape);
+    own.resize(domain.rank(), 0);
+    same_strides(strides, &own, domain)
+}
+
+impl Group {
+    /// Number of axes of the rows.
+    pub fn rows(&self) -> usize {
+        self.split.unwrap_or(0)
+    }
+}
+
+/// Groups in the order in which they run.
+pub(crate) fn order(groups: &Groups) -> impl Iterator<Item = GroupId> + use<> {
+    (0..groups.groups.len()).map(GroupId::new)
+}

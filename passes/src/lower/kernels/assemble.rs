@@ -1,0 +1,127 @@
+//! Results that are put together: pads, concatenations, additions at indices.
+
+use backstitch_ir::nest::{Access, Const, Mode, Monoid, Range};
+use backstitch_ir::op::Piece;
+use backstitch_ir::plan::Step;
+use backstitch_ir::ty::Shape;
+
+use super::emit::{Emit, clamped};
+use super::group::LEAST_VECTOR;
+use crate::lower::Planner;
+use crate::lower::nest::Loops;
+use crate::lower::operand::{Operand, Strides, Val, contiguous};
+use crate::lower::scope::Scope;
+
+/// Pieces copied into place.
+pub(crate) struct Assemble {
+    pub out: Val,
+    pub fill: Option<Const>,
+    pub pieces: Vec<Piece>,
+    pub reads: Vec<(Operand, Shape)>,
+}
+
+/// `out = x; out[… + step·clamp(index)] += u`.
+pub(crate) struct Scatter {
+    pub out: Val,
+    pub x: (Operand, Shape),
+    pub index: Operand,
+    pub u: Operand,
+    /// Shape of `u`.
+    pub domain: Shape,
+    /// Of the result over the domain, 0 along the index's axes.
+    pub strides: Strides,
+    pub step: i64,
+    pub last: i64,
+}
+
+impl Assemble {
+    pub fn emit(&self, scope: &mut Scope<'_>, planner: &mut Planner, steps: &mut Vec<Step>) {
+        let shape = scope.vals[self.out].shape.clone();
+        let own = contiguous(&shape);
+        let none = Loops::new(&Shape::scalar(), &[], std::iter::empty());
+        let mut e = Emit::new(scope, planner, none, None);
+        let buffer = e.scope.buffer(e.planner, self.out);
+        e.param(buffer, Access::Out);
+        if let Some(c) = self.fill {
+            copy(&mut e, self.out, &shape, &Operand::Splat(c), 0, &own);
+        }
+        for (piece, (x, from)) in self.pieces.iter().zip(&self.reads) {
+            let offset = piece.offset.iter().zip(&own).map(|(&o, &s)| o as i64 * s).sum();
+            let strides: Strides =
+                piece.steps.iter().zip(&own).map(|(&k, &s)| k as i64 * s).collect();
+            copy(&mut e, self.out, from, x, offset, &strides);
+        }
+        let step = e.finish();
+        steps.push(step);
+    }
+}
+
+/// Loops over `domain` that store an operand at a strided place of `out`.
+fn copy(
+    e: &mut Emit<'_, '_>,
+    out: Val,
+    domain: &Shape,
+    x: &Operand,
+    offset: i64,
+    strides: &Strides,
+) {
+    let from: &[i64] = match x {
+        Operand::Splat(_) => &[],
+        Operand::At { strides, .. } => strides,
+    };
+    e.loops = Loops::new(domain, &[], [from, &strides[..]].into_iter());
+    open(e, true);
+    let v = e.read(x);
+    let buffer = e.scope.buffer(e.planner, out);
+    let param = e.param(buffer, Access::Out);
+    let at = e.loops.at(&e.axes, offset, strides);
+    e.b.store(param, at, v);
+    close(e);
+}
+
+fn open(e: &mut Emit<'_, '_>, vector: bool) {
+    for d in 0..e.loops.len() {
+        let extent = e.loops.extent(d);
+        let axis = e.b.axis(extent);
+        let inner = vector && d + 1 == e.loops.len() && extent >= LEAST_VECTOR;
+        let mode = if inner { Mode::Vector { lanes: 8 } } else { Mode::Sequential };
+        e.b.open(axis, Range::Whole, mode);
+        e.axes.push(axis);
+    }
+}
+
+fn close(e: &mut Emit<'_, '_>) {
+    while e.axes.pop().is_some() {
+        e.b.close(&[]);
+    }
+}
+
+impl Scatter {
+    pub fn emit(&self, scope: &mut Scope<'_>, planner: &mut Planner, steps: &mut Vec<Step>) {
+        let none = Loops::new(&Shape::scalar(), &[], std::iter::empty());
+        let mut e = Emit::new(scope, planner, none, None);
+        let buffer = e.scope.buffer(e.planner, self.out);
+        let param = e.param(buffer, Access::InOut);
+        let own = contiguous(&self.x.1);
+        copy(&mut e, self.out, &self.x.1, &self.x.0, 0, &own);
+        if !self.domain.is_empty() {
+            let strides = |x: &Operand| match x {
+                Operand::Splat(_) => Strides::new(),
+                Operand::At { strides, .. } => strides.clone(),
+            };
+            let all = [strides(&self.index), strides(&self.u), self.strides.clone()];
+            e.loops = Loops::new(&self.domain, &[], all.iter().map(|s| &s[..]));
+            // Indices may repeat: in order, one at a time.
+            open(&mut e, false);
+            let index = e.read(&self.index);
+            let index = clamped(&mut e.b, index, self.step, self.last);
+            let u = e.read(&self.u);
+            let mut at = e.loops.at(&e.axes, 0, &self.strides);
+            at.index = Some(index);
+            e.b.accumulate(param, at, Monoid::Sum, u);
+            close(&mut e);
+        }
+        let step = e.finish();
+        steps.push(step);
+    }
+}

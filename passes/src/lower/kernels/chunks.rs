@@ -1,0 +1,152 @@
+//! Reductions over long loops, in chunks.
+//!
+//! The outermost loop is cut into chunks of a size that depends on the shape alone.
+//! Each chunk has its own partial results in memory, and a second kernel combines
+//! them in order. So the tree of a reduction is fixed by the plan, chunks can run
+//! on any number of threads, and the rounding error of a long sum stays small.
+
+use backstitch_ir::nest::{Access, At, Axis, Mode, Range, Var};
+use backstitch_ir::plan::Buffer;
+use rustc_hash::FxHashMap;
+use std::cell::Cell;
+
+use super::emit::Emit;
+use super::group::{LEAST_VECTOR, Reduction, fill, lanes};
+use crate::lower::groups::Level;
+use crate::lower::nest::Loops;
+use crate::lower::operand::Val;
+
+/// Elements above which a reduction is cut into chunks.
+const LEAST: usize = 16384;
+
+/// Elements of a chunk, about: long enough to pay for itself, short enough to
+/// stay in cache.
+const CHUNK: usize = 8192;
+
+/// Chunks at most if their partial results are arrays.
+const MOST_ARRAYS: usize = 32;
+
+/// The chunks of a kernel.
+pub(super) struct Chunks {
+    /// Iterations per chunk.
+    pub size: usize,
+    count: usize,
+    partials: FxHashMap<Val, Buffer>,
+    axis: Cell<Option<Axis>>,
+}
+
+impl Chunks {
+    /// Whether the outermost loop is cut, and how.
+    pub fn choose(loops: &Loops, phased: bool, reductions: &[Reduction]) -> Option<Self> {
+        let total: usize = (0..loops.len()).map(|d| loops.extent(d)).product();
+        if phased || loops.len() == 0 || total <= LEAST {
+            return None;
+        }
+        let cut: Vec<&Reduction> = reductions.iter().filter(|r| crosses(loops, r)).collect();
+        if cut.is_empty() {
+            return None;
+        }
+        let outer = loops.extent(0);
+        let mut size = (CHUNK / (total / outer)).max(1);
+        if cut.iter().any(|r| r.in_memory) {
+            size = size.max(outer.div_ceil(MOST_ARRAYS));
+        }
+        let count = outer.div_ceil(size);
+        let (partials, axis) = (FxHashMap::default(), Cell::new(None));
+        (count > 1).then_some(Self { size, count, partials, axis })
+    }
+
+    /// Makes room for the partial results.
+    pub fn allocate(mut self, e: &mut Emit<'_, '_>, reductions: &[Reduction]) -> Self {
+        for r in reductions.iter().filter(|r| crosses(&e.loops, r)) {
+            let len = e.scope.vals[r.out].shape.len();
+            let buffer = e.planner.scratch(r.dtype, self.count * len);
+            self.partials.insert(r.out, buffer);
+        }
+        // In the order of the reductions: the kernel's parameters do not depend on
+        // the order of a hash map.
+        for r in reductions {
+            if let Some(&buffer) = self.partials.get(&r.out) {
+                e.param(buffer, if r.in_memory { Access::InOut } else { Access::Out });
+            }
+        }
+        self
+    }
+
+    /// Whether each chunk has its own result of this reduction.
+    pub fn has_partial(&self, r: &Reduction) -> bool {
+        self.partials.contains_key(&r.out)
+    }
+
+    /// Opens the loop over chunks; gives its axis and that of the loop inside.
+    pub fn open(&self, e: &mut Emit<'_, '_>, reductions: &[Reduction]) -> (Axis, Axis) {
+        let of = e.b.axis(self.count);
+        e.b.open(of, Range::Whole, Mode::Parallel);
+        self.axis.set(Some(of));
+        self.clear(e, reductions);
+        let axis = e.b.axis(e.loops.extent(0));
+        (of, axis)
+    }
+
+    /// Fills the partial results that are combined in memory, of the open chunk.
+    fn clear(&self, e: &mut Emit<'_, '_>, reductions: &[Reduction]) {
+        for r in reductions.iter().filter(|r| r.in_memory && self.has_partial(r)) {
+            let len = e.scope.vals[r.out].shape.len();
+            let param = e.param(self.partials[&r.out], Access::InOut);
+            fill(e, param, self.axis.get(), len, r);
+        }
+    }
+
+    /// Puts a result of the open chunk where it belongs.
+    pub fn keep(&self, e: &mut Emit<'_, '_>, r: &Reduction, v: Var) {
+        let access = if r.in_memory { Access::InOut } else { Access::Out };
+        let param = e.param(self.partials[&r.out], access);
+        let len = e.scope.vals[r.out].shape.len() as i64;
+        let mut at = e.loops.at(&e.axes, 0, &r.strides);
+        at.strides.push((self.axis.get().expect("a chunk is open"), len));
+        if r.in_memory {
+            e.b.accumulate(param, at, r.monoid, v);
+        } else {
+            e.b.store(param, at, v);
+        }
+    }
+}
+
+/// Whether a reduction runs over the outermost loop.
+fn crosses(loops: &Loops, r: &Reduction) -> bool {
+    r.depth == 0 || (r.in_memory && loops.stride(0, &r.strides) == 0)
+}
+
+/// Combines the partial results of all chunks, in a kernel of their own.
+pub(super) fn combine(e: &mut Emit<'_, '_>, chunks: &Chunks, reductions: &[Reduction]) {
+    for r in reductions.iter().filter(|r| chunks.has_partial(r)) {
+        let param = e.param(chunks.partials[&r.out], Access::In);
+        let count = e.b.axis(chunks.count);
+        if r.level != Level::Side {
+            let mode = if chunks.count >= LEAST_VECTOR {
+                Mode::Vector { lanes: lanes(chunks.count, std::iter::once(r.dtype)) }
+            } else {
+                Mode::Sequential
+            };
+            e.b.open(count, Range::Whole, mode);
+            let at = At { strides: [(count, 1)].into_iter().collect(), ..At::default() };
+            let v = e.b.load(param, at);
+            let result = e.b.close(&[(r.monoid, v)])[0];
+            e.env.insert(r.out, result);
+            continue;
+        }
+        let len = e.scope.vals[r.out].shape.len();
+        let out = e.memory(r.out);
+        fill(e, out, None, len, r);
+        e.b.open(count, Range::Whole, Mode::Sequential);
+        let axis = e.b.axis(len);
+        let mode = if len >= LEAST_VECTOR { Mode::Vector { lanes: 8 } } else { Mode::Sequential };
+        e.b.open(axis, Range::Whole, mode);
+        let part = [(axis, 1), (count, len as i64)].into_iter().collect();
+        let v = e.b.load(param, At { strides: part, ..At::default() });
+        let at = At { strides: [(axis, 1)].into_iter().collect(), ..At::default() };
+        e.b.accumulate(out, at, r.monoid, v);
+        e.b.close(&[]);
+        e.b.close(&[]);
+    }
+}

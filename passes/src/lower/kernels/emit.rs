@@ -1,0 +1,191 @@
+//! Values of a group as variables of a nest.
+//!
+//! Values are asked for where they are used and computed there; the builder
+//! places each operation in the outermost loop that knows its operands, and
+//! shares what has been computed already.
+
+use backstitch_ir::build::NestBuilder;
+use backstitch_ir::nest::{Access, Axis, Cmp, Param, Var};
+use backstitch_ir::plan::{Buffer, BufferRef, Step};
+use backstitch_ir::ty::{DType, Shape};
+use rustc_hash::FxHashMap;
+
+use crate::lower::Planner;
+use crate::lower::groups::{GroupId, Item, ItemOp, Level};
+use crate::lower::nest::Loops;
+use crate::lower::operand::{Operand, Val, contiguous};
+use crate::lower::scope::Scope;
+use crate::math;
+
+/// A nest in the making.
+pub(super) struct Emit<'a, 'g> {
+    pub scope: &'a mut Scope<'g>,
+    pub planner: &'a mut Planner,
+    pub b: NestBuilder,
+    pub args: Vec<Buffer>,
+    params: FxHashMap<Buffer, Param>,
+    pub loops: Loops,
+    /// The open loops, one axis each.
+    pub axes: Vec<Axis>,
+    /// The group whose values are computed here.
+    pub group: Option<GroupId>,
+    /// Variables of the group's vals, as far as they are visible.
+    pub env: FxHashMap<Val, Var>,
+    /// The inner loop that is open, or was last.
+    pub phase: u32,
+}
+
+impl<'a, 'g> Emit<'a, 'g> {
+    pub fn new(
+        scope: &'a mut Scope<'g>,
+        planner: &'a mut Planner,
+        loops: Loops,
+        group: Option<GroupId>,
+    ) -> Self {
+        let b = NestBuilder::new(format!("k{}", planner.kernels.len()));
+        Self {
+            scope,
+            planner,
+            b,
+            args: Vec::new(),
+            params: FxHashMap::default(),
+            loops,
+            axes: Vec::new(),
+            group,
+            env: FxHashMap::default(),
+            phase: 0,
+        }
+    }
+
+    /// Ends the kernel and starts another one; gives the step that runs it.
+    pub fn finish(&mut self) -> Step {
+        let next = NestBuilder::new(format!("k{}", self.planner.kernels.len() + 1));
+        let nest = std::mem::replace(&mut self.b, next).finish();
+        let args = std::mem::take(&mut self.args);
+        self.params.clear();
+        self.env.clear();
+        self.axes.clear();
+        let kernel = self.planner.kernels.push(nest);
+        let args = args.into_iter().map(|buffer| BufferRef { buffer, offset: 0 }).collect();
+        Step::Run { kernel, args }
+    }
+
+    /// The parameter for a buffer, made when first asked for.
+    pub fn param(&mut self, buffer: Buffer, access: Access) -> Param {
+        if let Some(&p) = self.params.get(&buffer) {
+            return p;
+        }
+        let decl = &self.planner.buffers[buffer];
+        let p = self.b.param(decl.dtype, decl.len, access);
+        self.params.insert(buffer, p);
+        self.args.push(buffer);
+        p
+    }
+
+    fn is_own(&self, val: Val) -> bool {
+        self.group.is_some() && self.scope.groups.made[val].map(|m| m.group) == self.group
+    }
+
+    /// How this kernel uses the memory of a val.
+    fn access(&self, val: Val) -> Access {
+        let Some(made) = self.scope.groups.made[val].filter(|_| self.is_own(val)) else {
+            return Access::In;
+        };
+        let id = self.group.expect("own vals are of a group");
+        let phased = self.scope.groups.groups[id].phases > 0;
+        match made.level {
+            Level::Side => Access::InOut,
+            Level::Full if phased => Access::InOut,
+            _ => Access::Out,
+        }
+    }
+
+    /// The parameter for the memory of a val.
+    pub fn memory(&mut self, val: Val) -> Param {
+        let access = self.access(val);
+        let buffer = self.scope.buffer(self.planner, val);
+        self.param(buffer, access)
+    }
+
+    /// The element of an operand at which the loops stand.
+    pub fn read(&mut self, operand: &Operand) -> Var {
+        let (val, offset, strides) = match operand {
+            Operand::Splat(c) => return self.b.constant(*c),
+            Operand::At { val, offset, strides } => (*val, *offset, strides),
+        };
+        if self.is_own(val) { self.own(val) } else { self.load(val, offset, strides, None) }
+    }
+
+    fn load(&mut self, val: Val, offset: i64, strides: &[i64], index: Option<Var>) -> Var {
+        let param = self.memory(val);
+        let mut at = self.loops.at(&self.axes, offset, strides);
+        at.index = index;
+        self.b.load(param, at)
+    }
+
+    /// The element of a val of this group at which the loops stand.
+    pub fn own(&mut self, val: Val) -> Var {
+        if let Some(&v) = self.env.get(&val) {
+            return v;
+        }
+        let made = self.scope.groups.made[val].expect("own vals are made");
+        let earlier = made.level == Level::Full && made.phase < self.phase;
+        let var = if earlier && self.scope.groups.stored[val] {
+            let strides = contiguous(&self.scope.vals[val].shape);
+            self.load(val, 0, &strides, None)
+        } else {
+            let item = made.item.expect("own vals are made by items");
+            let item = self.scope.groups.items[item].clone();
+            self.compute(&item)
+        };
+        self.env.insert(val, var);
+        var
+    }
+
+    fn compute(&mut self, item: &Item) -> Var {
+        let dtype = self.scope.dtype(item.out);
+        match &item.op {
+            ItemOp::Copy => self.read(&item.args[0]),
+            ItemOp::Map(f) => {
+                let args: Vec<Var> = item.args.iter().map(|a| self.read(a)).collect();
+                math::legalise(&mut self.b, *f, dtype, &args)
+            }
+            ItemOp::Iota { axis } => match self.loops.loop_of(*axis) {
+                Some(d) => {
+                    let i = self.b.index(self.axes[d]);
+                    self.b.convert(i, dtype)
+                }
+                None => self.b.int(dtype, 0),
+            },
+            ItemOp::Gather { step, last } => {
+                let index = self.read(&item.args[1]);
+                let index = clamped(&mut self.b, index, *step, *last);
+                let Operand::At { val, offset, strides } = &item.args[0] else {
+                    unreachable!("a gather from a constant is that constant")
+                };
+                self.load(*val, *offset, strides, Some(index))
+            }
+            ItemOp::Reduce { .. } => panic!("lower: a reduction is read before it is complete"),
+        }
+    }
+
+    /// Stores a value of this shape (the whole buffer of `val`) where the loops
+    /// stand.
+    pub fn store(&mut self, val: Val, value: Var, shape: &Shape) {
+        let param = self.memory(val);
+        let at = self.loops.at(&self.axes, 0, &contiguous(shape));
+        self.b.store(param, at, value);
+    }
+}
+
+/// `step · min(max(index, 0), last)` as `i64`.
+pub(super) fn clamped(b: &mut NestBuilder, index: Var, step: i64, last: i64) -> Var {
+    let index = b.convert(index, DType::I64);
+    let (zero, last) = (b.int(DType::I64, 0), b.int(DType::I64, last));
+    let low = b.cmp(Cmp::Lt, index, zero);
+    let index = b.select(low, zero, index);
+    let high = b.cmp(Cmp::Gt, index, last);
+    let index = b.select(high, last, index);
+    let step = b.int(DType::I64, step);
+    b.mul(index, step)
+}

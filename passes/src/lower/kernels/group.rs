@@ -1,0 +1,428 @@
+//! A fusion group as loops.
+
+use backstitch_ir::nest::{Mode, Monoid, Range, Var};
+use backstitch_ir::plan::Step;
+use backstitch_ir::ty::{DType, Shape};
+use backstitch_ir::Scalar;
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::chunks::{Chunks, combine};
+use super::emit::Emit;
+use crate::lower::Planner;
+use crate::lower::groups::{GroupId, Groups, Item, ItemId, ItemOp, Level};
+use crate::lower::nest::Loops;
+use crate::lower::operand::{Operand, Strides, Val, contiguous};
+use crate::lower::scope::Scope;
+
+/// Operations up to which a value is computed again in a later phase instead of
+/// being kept in memory.
+const CHEAP: u32 = 4;
+
+/// Iterations from which a loop is worth vectors.
+pub(super) const LEAST_VECTOR: usize = 4;
+
+/// A reduction of the group.
+#[derive(Clone, Debug)]
+pub(super) struct Reduction {
+    pub out: Val,
+    pub monoid: Monoid,
+    pub arg: Operand,
+    /// Level at which the result is known.
+    pub level: Level,
+    /// Phase in which the operand is known; `None` if it is known once per row.
+    pub phase: Option<u32>,
+    /// Loops outside of this depth are not reduced by an accumulator.
+    pub depth: usize,
+    /// Whether more than the loops inside `depth` are reduced: then the result is
+    /// combined in memory.
+    pub in_memory: bool,
+    /// Strides of the result over the domain: 0 along reduced axes.
+    pub strides: Strides,
+    pub dtype: DType,
+}
+
+/// Emits the kernels of a group.
+pub(crate) fn group(scope: &mut Scope<'_>, planner: &mut Planner, id: GroupId, steps: &mut Vec<Step>) {
+    keep_for_later_phases(&mut scope.groups, id);
+    let group = scope.groups.groups[id].clone();
+    let Some(domain) = group.domain.clone() else { return };
+    let items: Vec<Item> =
+        group.items.iter().map(|&i| scope.groups.items[i].clone()).collect();
+    let wanted = |i: &Item| scope.groups.stored[i.out] || matches!(i.op, ItemOp::Reduce { .. });
+    if !items.iter().any(wanted) {
+        return;
+    }
+    let loops = loops(scope, &items, &domain, group.rows());
+    let rows = loops.depth(group.rows());
+    let reductions: Vec<Reduction> =
+        items.iter().filter_map(|i| reduction(scope, i, &domain, group.rows(), &loops)).collect();
+    let chunks = Chunks::choose(&loops, group.phases > 0 && rows == 0, &reductions);
+    let kernel = planner.kernels.len();
+    for node in items.iter().filter_map(|i| i.node) {
+        planner.kernel_of.insert(node, kernel);
+    }
+
+    let mut e = Emit::new(scope, planner, loops, Some(id));
+    let chunks = chunks.map(|c| c.allocate(&mut e, &reductions));
+    for r in &reductions {
+        if r.in_memory && !chunks.as_ref().is_some_and(|c| c.has_partial(r)) {
+            let len = e.scope.vals[r.out].shape.len();
+            let param = e.memory(r.out);
+            fill(&mut e, param, None, len, r);
+        }
+    }
+    let mut pending: Vec<(usize, Var)> = Vec::new();
+    let innermost = rows == e.loops.len();
+    open_loops(&mut e, 0, rows, innermost, &reductions, chunks.as_ref());
+    for phase in 0..=group.phases {
+        e.phase = phase;
+        one_phase(&mut e, &items, &reductions, phase, rows, chunks.as_ref(), &mut pending);
+    }
+    if rows > 0 {
+        for i in &items {
+            let is_row = e.scope.groups.made[i.out].is_some_and(|m| m.level == Level::Row);
+            if is_row && e.scope.groups.stored[i.out] {
+                let v = e.own(i.out);
+                let shape = e.scope.vals[i.out].shape.clone();
+                e.store(i.out, v, &shape);
+            }
+        }
+        for (k, r) in reductions.iter().enumerate().filter(|(_, r)| r.phase.is_none()) {
+            let v = e.read(&r.arg);
+            pending.push((k, v));
+        }
+        settle(&mut e, &reductions, rows, chunks.as_ref(), &mut pending);
+        // What is known per row is not known any more.
+        e.env.retain(|&v, _| reductions.iter().any(|r| r.out == v && r.level == Level::Scalar));
+        close_loops(&mut e, 0, rows, &reductions, chunks.as_ref(), &mut pending);
+    }
+    if let Some(chunks) = chunks {
+        e.b.close(&[]);
+        let step = e.finish();
+        steps.push(step);
+        combine(&mut e, &chunks, &reductions);
+    }
+    scalars(&mut e, &items);
+    if !e.args.is_empty() {
+        let step = e.finish();
+        steps.push(step);
+    }
+}
+
+/// The inner loops of one phase, with everything that they store and reduce.
+fn one_phase(
+    e: &mut Emit<'_, '_>,
+    items: &[Item],
+    reductions: &[Reduction],
+    phase: u32,
+    rows: usize,
+    chunks: Option<&Chunks>,
+    pending: &mut Vec<(usize, Var)>,
+) {
+    let stores: Vec<Val> = items
+        .iter()
+        .filter(|i| {
+            let made = e.scope.groups.made[i.out].expect("items are made");
+            let full = made.level == Level::Full && made.phase == phase;
+            full && e.scope.groups.stored[i.out]
+        })
+        .map(|i| i.out)
+        .collect();
+    let reduced: Vec<usize> =
+        (0..reductions.len()).filter(|&k| reductions[k].phase == Some(phase)).collect();
+    if stores.is_empty() && reduced.is_empty() {
+        return;
+    }
+    let accs: Vec<Reduction> = reduced.iter().map(|&k| reductions[k].clone()).collect();
+    let depth = e.loops.len();
+    let before = e.env.clone();
+    open_loops(e, rows, depth, true, &accs, chunks.filter(|_| rows == 0));
+    let mut now: Vec<(usize, Var)> = Vec::new();
+    for val in stores {
+        let v = e.own(val);
+        let shape = e.scope.vals[val].shape.clone();
+        e.store(val, v, &shape);
+    }
+    for k in reduced {
+        let v = e.read(&reductions[k].arg);
+        now.push((k, v));
+    }
+    settle(e, reductions, depth, chunks, &mut now);
+    close_loops(e, rows, depth, reductions, chunks, &mut now);
+    pending.extend(now);
+    // What was computed inside is not visible any more; what is complete now is.
+    let complete = std::mem::replace(&mut e.env, before);
+    keep_results(e, &complete, reductions);
+}
+
+/// Keeps only the results of reductions: all else was computed in loops that are
+/// closed now.
+fn keep_results(e: &mut Emit<'_, '_>, env: &FxHashMap<Val, Var>, reductions: &[Reduction]) {
+    for r in reductions {
+        if let Some(&v) = env.get(&r.out) {
+            e.env.insert(r.out, v);
+        }
+    }
+}
+
+/// Opens loops `from..to`; the innermost as a vector loop if it may be.
+fn open_loops(
+    e: &mut Emit<'_, '_>,
+    from: usize,
+    to: usize,
+    innermost: bool,
+    accs: &[Reduction],
+    chunks: Option<&Chunks>,
+) {
+    for d in from..to {
+        let extent = e.loops.extent(d);
+        let mut range = Range::Whole;
+        let axis = match chunks {
+            Some(c) if d == 0 => {
+                let (of, axis) = c.open(e, accs);
+                range = Range::Chunk { of, size: c.size };
+                axis
+            }
+            _ => e.b.axis(extent),
+        };
+        let vector = innermost && d + 1 == to && extent >= LEAST_VECTOR;
+        let carried = accs.iter().filter(|r| r.depth <= d);
+        let mode = if vector {
+            Mode::Vector { lanes: lanes(extent, carried.map(|r| r.dtype)) }
+        } else {
+            Mode::Sequential
+        };
+        e.b.open(axis, range, mode);
+        e.axes.push(axis);
+    }
+}
+
+/// Closes loops `from..to`; accumulators run through them as far as they reach.
+fn close_loops(
+    e: &mut Emit<'_, '_>,
+    from: usize,
+    to: usize,
+    reductions: &[Reduction],
+    chunks: Option<&Chunks>,
+    pending: &mut Vec<(usize, Var)>,
+) {
+    for d in (from..to).rev() {
+        let accs: Vec<(Monoid, Var)> =
+            pending.iter().map(|&(k, v)| (reductions[k].monoid, v)).collect();
+        let results = e.b.close(&accs);
+        e.axes.pop();
+        for (p, v) in pending.iter_mut().zip(results) {
+            p.1 = v;
+        }
+        settle(e, reductions, d, chunks, pending);
+    }
+}
+
+/// Brings reductions that are complete at this depth to where they are read.
+fn settle(
+    e: &mut Emit<'_, '_>,
+    reductions: &[Reduction],
+    depth: usize,
+    chunks: Option<&Chunks>,
+    pending: &mut Vec<(usize, Var)>,
+) {
+    for (k, v) in std::mem::take(pending) {
+        let r = &reductions[k];
+        if r.depth != depth {
+            pending.push((k, v));
+            continue;
+        }
+        if let Some(c) = chunks.filter(|c| c.has_partial(r)) {
+            c.keep(e, r, v);
+        } else if r.level != Level::Side {
+            e.env.insert(r.out, v);
+        } else {
+            let param = e.memory(r.out);
+            let at = e.loops.at(&e.axes, 0, &r.strides);
+            if r.in_memory {
+                e.b.accumulate(param, at, r.monoid, v);
+            } else {
+                e.b.store(param, at, v);
+            }
+        }
+    }
+}
+
+/// Stores what is known once.
+fn scalars(e: &mut Emit<'_, '_>, items: &[Item]) {
+    for i in items {
+        let made = e.scope.groups.made[i.out].expect("items are made");
+        if made.level == Level::Scalar && e.scope.groups.stored[i.out] {
+            let v = e.own(i.out);
+            e.store(i.out, v, &Shape::scalar());
+        }
+    }
+}
+
+/// Fills an accumulator in memory with the identity, before the loops. With an
+/// axis of chunks, the part of that chunk.
+pub(super) fn fill(
+    e: &mut Emit<'_, '_>,
+    param: backstitch_ir::nest::Param,
+    chunk: Option<backstitch_ir::nest::Axis>,
+    len: usize,
+    r: &Reduction,
+) {
+    let value = e.b.constant(r.monoid.identity(r.dtype));
+    let axis = e.b.axis(len);
+    let mode =
+        if len >= LEAST_VECTOR { Mode::Vector { lanes: 8 } } else { Mode::Sequential };
+    e.b.open(axis, Range::Whole, mode);
+    let mut at = backstitch_ir::nest::At::default();
+    at.strides.push((axis, 1));
+    if let Some(c) = chunk {
+        at.strides.push((c, len as i64));
+    }
+    e.b.store(param, at, value);
+    e.b.close(&[]);
+}
+
+/// Partial results per accumulator: enough to hide the latency of an addition, few
+/// enough that all accumulators stay in registers of 128 bits.
+pub(super) fn lanes(extent: usize, accs: impl Iterator<Item = DType>) -> usize {
+    let bytes: usize = accs.map(|d| d.size().max(4)).sum();
+    let most = match bytes {
+        0 => 8,
+        _ => (128 / bytes).clamp(4, 16),
+    };
+    let worth = match extent {
+        64.. => 16,
+        32.. => 8,
+        _ => 4,
+    };
+    let n = most.min(worth);
+    1 << n.ilog2()
+}
+
+/// Marks values that a later phase reads and that are dear to compute again.
+fn keep_for_later_phases(groups: &mut Groups, id: GroupId) {
+    if groups.groups[id].phases == 0 {
+        return;
+    }
+    let items: Vec<ItemId> = groups.groups[id].items.clone();
+    let mut cost: FxHashMap<Val, u32> = FxHashMap::default();
+    for i in items {
+        let item = groups.items[i].clone();
+        let args: SmallVec<[Val; 3]> = item.args.iter().filter_map(Operand::val).collect();
+        let own = |v: &&Val| groups.made[**v].is_some_and(|m| m.group == id);
+        let full = |v: &&Val| groups.made[**v].is_some_and(|m| m.level == Level::Full);
+        let own: SmallVec<[Val; 3]> = args.iter().filter(own).filter(full).copied().collect();
+        let phase = |v: Val| groups.made[v].map_or(0, |m| m.phase);
+        let at = match item.op {
+            ItemOp::Reduce { .. } => own.iter().map(|&v| phase(v)).max().unwrap_or(0),
+            _ => phase(item.out),
+        };
+        let mut total = operation_cost(&item.op);
+        for v in own {
+            let c = cost.get(&v).copied().unwrap_or(0);
+            if phase(v) < at && c > CHEAP {
+                groups.stored[v] = true;
+                cost.insert(v, 1);
+            }
+            total = total.saturating_add(cost.get(&v).copied().unwrap_or(0));
+        }
+        let total = if groups.stored[item.out] { 1 } else { total };
+        cost.insert(item.out, total);
+    }
+}
+
+fn operation_cost(op: &ItemOp) -> u32 {
+    match op {
+        ItemOp::Map(f) => match f {
+            Scalar::Exp
+            | Scalar::Expm1
+            | Scalar::Log
+            | Scalar::Log1p
+            | Scalar::Sin
+            | Scalar::Cos
+            | Scalar::Tan
+            | Scalar::Tanh
+            | Scalar::Sigmoid
+            | Scalar::Pow => 20,
+            Scalar::Div | Scalar::Sqrt | Scalar::Rsqrt | Scalar::Reciprocal => 6,
+            _ => 1,
+        },
+        ItemOp::Gather { .. } => 6,
+        _ => 1,
+    }
+}
+
+/// The loops that suit all accesses of a group.
+fn loops(scope: &Scope<'_>, items: &[Item], domain: &Shape, rows: usize) -> Loops {
+    let mut accesses: Vec<Strides> = Vec::new();
+    let mut boundaries = vec![rows];
+    for i in items {
+        for arg in &i.args {
+            if let Operand::At { strides, .. } = arg {
+                accesses.push(strides.clone());
+            }
+        }
+        match &i.op {
+            ItemOp::Iota { axis } => {
+                let mut s = Strides::from_elem(0, i.domain.rank());
+                s[*axis] = 1;
+                boundaries.extend([*axis, axis + 1]);
+                accesses.push(s);
+            }
+            ItemOp::Reduce { axes, .. } => {
+                // Axes are merged only with others that are reduced alike.
+                let rank = i.domain.rank();
+                let is = |a: usize| axes.contains(&a);
+                boundaries.extend((1..rank).filter(|&a| is(a) != is(a - 1)));
+                boundaries.push(rank);
+            }
+            _ => {}
+        }
+        if scope.groups.stored[i.out] && !matches!(i.op, ItemOp::Reduce { .. }) {
+            accesses.push(contiguous(&scope.vals[i.out].shape));
+        }
+        if let ItemOp::Reduce { axes, .. } = &i.op {
+            accesses.push(result_strides(&i.domain, axes));
+        }
+    }
+    Loops::new(domain, &boundaries, accesses.iter().map(|s| &s[..]))
+}
+
+/// Strides over the domain of the result of a reduction.
+fn result_strides(domain: &Shape, axes: &[usize]) -> Strides {
+    let own = contiguous(&domain.without(axes));
+    let mut own = own.iter();
+    (0..domain.rank())
+        .map(|a| if axes.contains(&a) { 0 } else { *own.next().expect("one per kept axis") })
+        .collect()
+}
+
+fn reduction(
+    scope: &Scope<'_>,
+    item: &Item,
+    domain: &Shape,
+    rows: usize,
+    loops: &Loops,
+) -> Option<Reduction> {
+    let ItemOp::Reduce { monoid, axes } = &item.op else { return None };
+    let rank = item.domain.rank();
+    let is_row = rank < domain.rank();
+    // The longest run of reduced axes at the end.
+    let first = (0..rank).rev().take_while(|a| axes.contains(a)).last().unwrap_or(rank);
+    let made = scope.groups.made[item.out].expect("items are made");
+    let arg = item.args[0].clone();
+    let own = arg.val().and_then(|v| scope.groups.made[v]).filter(|m| m.group == made.group);
+    debug_assert!(!is_row || rank == rows, "a reduction is of rows or of all");
+    Some(Reduction {
+        out: item.out,
+        monoid: *monoid,
+        arg,
+        level: made.level,
+        phase: (!is_row).then(|| own.map_or(0, |m| m.phase)),
+        depth: loops.depth(first),
+        in_memory: first != rank - axes.len(),
+        strides: result_strides(&item.domain, axes),
+        dtype: scope.dtype(item.out),
+    })
+}

@@ -1,0 +1,411 @@
+//! One graph (the program, or a body) on its way to steps.
+
+use std::sync::Arc;
+
+use backstitch_ir::index::IndexVec;
+use backstitch_ir::op::Structure;
+use backstitch_ir::plan::{Buffer, BufferDecl, Place, Step};
+use backstitch_ir::ty::{DType, Shape, Type};
+use backstitch_ir::{Array, Graph, Node, Op, Value};
+use rustc_hash::FxHashMap;
+use smallvec::{SmallVec, smallvec};
+
+use super::groups::{GroupId, Groups, Item, ItemOp, order};
+use super::operand::{Operand, Strides, Val, ValDecl};
+use super::product::Product;
+use super::{Body, Planner, kernels};
+
+/// What runs as a group of its own.
+pub(crate) enum Library {
+    Product(Product),
+    /// Pieces copied into place, over a fill.
+    Assemble(kernels::Assemble),
+    /// `out = x; out[index] += u`.
+    Scatter(kernels::Scatter),
+    Cond { pred: Val, then: Body, els: Body, args: Vec<Val>, outs: Vec<Val> },
+    Loop { op: Arc<backstitch_ir::ops::Loop>, args: Vec<Val>, outs: Vec<Val> },
+}
+
+/// Where the memory of a val is, once it has any.
+#[derive(Clone, Debug)]
+pub(crate) enum Home {
+    /// Not decided: a buffer of the arena, when it is stored.
+    Open,
+    Buffer(Buffer),
+    Constant(Array),
+}
+
+pub(crate) struct Scope<'g> {
+    g: &'g Graph,
+    /// Whether nodes are those of the program (and can be named to the user).
+    top: bool,
+    pub vals: IndexVec<Val, ValDecl>,
+    pub homes: IndexVec<Val, Home>,
+    /// Stack depth of vals that are stacks.
+    stacks: FxHashMap<Val, Type>,
+    operands: IndexVec<Value, Option<Operand>>,
+    pub groups: Groups,
+    pub library: FxHashMap<GroupId, Library>,
+}
+
+impl<'g> Scope<'g> {
+    /// For a graph whose inputs are in these buffers.
+    pub fn new(g: &'g Graph, top: bool, fuse: bool, inputs: &[Buffer]) -> Self {
+        let mut scope = Self {
+            g,
+            top,
+            vals: IndexVec::new(),
+            homes: IndexVec::new(),
+            stacks: FxHashMap::default(),
+            operands: IndexVec::filled(None, g.value_count()),
+            groups: Groups { fuse, ..Groups::default() },
+            library: FxHashMap::default(),
+        };
+        for (&v, &b) in g.inputs().iter().zip(inputs) {
+            let val = scope.val(g.ty(v), Home::Buffer(b));
+            scope.operands[v] = Some(Operand::whole(val, &g.ty(v).shape));
+        }
+        scope
+    }
+
+    pub fn val(&mut self, ty: &Type, home: Home) -> Val {
+        let val = self.vals.push(ValDecl { dtype: ty.dtype, shape: ty.shape.clone() });
+        if ty.stack > 0 {
+            self.stacks.insert(val, ty.clone());
+        }
+        self.homes.push(home);
+        self.groups.made.push(None);
+        self.groups.stored.push(false);
+        val
+    }
+
+    fn operand(&self, v: Value) -> Operand {
+        self.operands[v].clone().expect("operands come before their users")
+    }
+
+    /// Turns every live node into operands, items and library calls.
+    pub fn build(&mut self) {
+        let g = self.g;
+        let live = crate::rebuild::live(g, g.outputs(), None);
+        for (n, _) in live.entries().filter(|(_, live)| **live) {
+            if !g.op(n).is_input() {
+                self.node(n);
+            }
+        }
+    }
+
+    fn node(&mut self, n: Node) {
+        let g = self.g;
+        let args = g.args(n);
+        let result = g.results(n)[0];
+        let ty = g.ty(result).clone();
+        let family = match g.op(n) {
+            Op::Cond(c) => return self.cond(n, c),
+            Op::Loop(l) => return self.control_loop(n, l),
+            Op::Literal(c) => {
+                let operand = match g.as_splat(result) {
+                    Some(c) => Operand::Splat(c),
+                    None => {
+                        let val = self.val(&ty, Home::Constant(c.array().clone()));
+                        Operand::whole(val, &ty.shape)
+                    }
+                };
+                self.operands[result] = Some(operand);
+                return;
+            }
+            op => op.family(),
+        };
+        let backstitch_ir::op::Family::Array(p) = family else { unreachable!("handled above") };
+        let types: SmallVec<[&Type; 4]> = args.iter().map(|&a| g.ty(a)).collect();
+        let operand = match p.structure(&types) {
+            Structure::Source => unreachable!("inputs are bound, literals are handled"),
+            Structure::Iota { axis } => {
+                self.item(n, &ty, ItemOp::Iota { axis }, &ty.shape, smallvec![])
+            }
+            Structure::Map(f) => {
+                let args = args.iter().map(|&a| self.operand(a)).collect();
+                self.item(n, &ty, ItemOp::Map(f), &ty.shape, args)
+            }
+            Structure::View(view) => {
+                let from = types[0].shape.clone();
+                let x = self.operand(args[0]);
+                x.view(&view, &from, &ty.shape).unwrap_or_else(|| {
+                    let x = self.copy(n, types[0], x);
+                    x.view(&view, &from, &ty.shape).expect("any view of what is contiguous")
+                })
+            }
+            Structure::Reshape => {
+                let x = self.operand(args[0]);
+                x.reshape(&types[0].shape, &ty.shape).unwrap_or_else(|| {
+                    let x = self.copy(n, types[0], x);
+                    x.reshape(&types[0].shape, &ty.shape).expect("it is contiguous")
+                })
+            }
+            Structure::Reduce { axes, .. } if axes.is_empty() => self.operand(args[0]),
+            Structure::Reduce { monoid, axes } => {
+                let op = ItemOp::Reduce { monoid, axes };
+                let x = self.operand(args[0]);
+                self.item(n, &ty, op, &types[0].shape, smallvec![x])
+            }
+            Structure::Gather { axis } => self.gather(n, &ty, &args, axis),
+            Structure::Contract(c) => {
+                let x = [self.operand(args[0]), self.operand(args[1])];
+                self.product(n, &ty, &c, [types[0], types[1]], x)
+            }
+            Structure::Assemble { fill, pieces } => {
+                let reads: Vec<(Operand, Shape)> =
+                    args.iter().map(|&a| (self.operand(a), g.ty(a).shape.clone())).collect();
+                let out = self.val(&ty, Home::Open);
+                let vals: Vec<Val> = reads.iter().filter_map(|r| r.0.val()).collect();
+                let lib = kernels::Assemble { out, fill, pieces: pieces.into_vec(), reads };
+                self.call(Library::Assemble(lib), &vals, &[out]);
+                Operand::whole(out, &ty.shape)
+            }
+            Structure::ScatterAdd { axis } => self.scatter(&ty, &args, axis),
+        };
+        self.operands[result] = Some(operand);
+    }
+
+    /// A new item; gives all of its result.
+    fn item(
+        &mut self,
+        n: Node,
+        ty: &Type,
+        op: ItemOp,
+        domain: &Shape,
+        args: SmallVec<[Operand; 3]>,
+    ) -> Operand {
+        let out = self.val(ty, Home::Open);
+        let node = self.top.then_some(n);
+        self.groups.add(&self.vals, Item { op, domain: domain.clone(), args, out, node });
+        Operand::whole(out, &ty.shape)
+    }
+
+    /// The operand as a contiguous val.
+    pub fn copy(&mut self, n: Node, ty: &Type, x: Operand) -> Operand {
+        self.item(n, ty, ItemOp::Copy, &ty.shape, smallvec![x])
+    }
+
+    /// A val with exactly these contents.
+    pub fn whole(&mut self, n: Node, v: Value) -> Val {
+        let x = self.operand(v);
+        let ty = self.g.ty(v).clone();
+        let x = if x.is_whole(&self.shape_of(&x)) && self.same_len(&x, &ty) {
+            x
+        } else {
+            self.copy(n, &ty, x)
+        };
+        x.val().expect("a copy is a val")
+    }
+
+    fn shape_of(&self, x: &Operand) -> Shape {
+        x.val().map(|v| self.vals[v].shape.clone()).unwrap_or_default()
+    }
+
+    fn same_len(&self, x: &Operand, ty: &Type) -> bool {
+        x.val().is_some_and(|v| self.vals[v].shape == ty.shape)
+    }
+
+    /// A group of its own that reads some vals and makes others.
+    fn call(&mut self, lib: Library, reads: &[Val], makes: &[Val]) {
+        let id = self.groups.barrier(reads.iter().copied());
+        for &v in makes {
+            self.groups.made_by(v, id);
+        }
+        self.library.insert(id, lib);
+    }
+
+    fn gather(&mut self, n: Node, ty: &Type, args: &[Value], axis: usize) -> Operand {
+        let (x, index) = (self.operand(args[0]), self.operand(args[1]));
+        let (xt, it) = (self.g.ty(args[0]).clone(), self.g.ty(args[1]).clone());
+        let Operand::At { val, offset, strides } = x else {
+            // A constant everywhere, whatever the index.
+            return x;
+        };
+        let rank = it.rank();
+        let mut around: Strides = strides[..axis].iter().copied().collect();
+        around.extend(std::iter::repeat_n(0, rank));
+        around.extend(strides[axis + 1..].iter().copied());
+        let x = Operand::At { val, offset, strides: around };
+        let index = spread(index, axis, ty.rank());
+        let op = ItemOp::Gather { step: strides[axis], last: xt.dims()[axis] as i64 - 1 };
+        self.item(n, ty, op, &ty.shape, smallvec![x, index])
+    }
+
+    fn scatter(&mut self, ty: &Type, args: &[Value], axis: usize) -> Operand {
+        let [x, index, u] = [0, 1, 2].map(|i| self.operand(args[i]));
+        let domain = self.g.ty(args[2]).shape.clone();
+        let rank = self.g.ty(args[1]).rank();
+        let out = self.val(ty, Home::Open);
+        let own = super::operand::contiguous(&ty.shape);
+        let mut strides: Strides = own[..axis].iter().copied().collect();
+        strides.extend(std::iter::repeat_n(0, rank));
+        strides.extend(own[axis + 1..].iter().copied());
+        let index = spread(index, axis, domain.rank());
+        let reads: Vec<Val> = [&x, &index, &u].into_iter().filter_map(Operand::val).collect();
+        let lib = kernels::Scatter {
+            out,
+            x: (x, ty.shape.clone()),
+            index,
+            u,
+            domain,
+            strides,
+            step: own[axis],
+            last: ty.dims()[axis] as i64 - 1,
+        };
+        self.call(Library::Scatter(lib), &reads, &[out]);
+        Operand::whole(out, &ty.shape)
+    }
+
+    fn product(
+        &mut self,
+        n: Node,
+        ty: &Type,
+        c: &backstitch_ir::ops::Contract,
+        types: [&Type; 2],
+        x: [Operand; 2],
+    ) -> Operand {
+        let mut x = x;
+        for (i, x) in x.iter_mut().enumerate() {
+            if !Product::takes(c, i, x, types[i]) {
+                *x = self.copy(n, types[i], x.clone());
+            }
+        }
+        let out = self.val(ty, Home::Open);
+        let reads: Vec<Val> = x.iter().filter_map(Operand::val).collect();
+        let product = Product::new(c, types, &x, out);
+        self.call(Library::Product(product), &reads, &[out]);
+        Operand::whole(out, &ty.shape)
+    }
+
+    fn cond(&mut self, n: Node, c: &backstitch_ir::ops::Cond) {
+        let args = self.g.args(n);
+        let pred = self.whole(n, args[0]);
+        let args: Vec<Val> = args[1..].iter().map(|&a| self.whole(n, a)).collect();
+        let outs = self.results(n);
+        let reads: Vec<Val> = std::iter::once(pred).chain(args.iter().copied()).collect();
+        let (then, els) = (c.then.clone(), c.els.clone());
+        let lib = Library::Cond { pred, then, els, args, outs: outs.clone() };
+        self.call(lib, &reads, &outs);
+    }
+
+    fn control_loop(&mut self, n: Node, l: &backstitch_ir::ops::Loop) {
+        let args: Vec<Val> = self.g.args(n).iter().map(|&a| self.whole(n, a)).collect();
+        let outs = self.results(n);
+        let op = Arc::new(l.clone());
+        let lib = Library::Loop { op, args: args.clone(), outs: outs.clone() };
+        self.call(lib, &args, &outs);
+    }
+
+    fn results(&mut self, n: Node) -> Vec<Val> {
+        let g = self.g;
+        let mut outs = Vec::new();
+        for r in g.results(n) {
+            let val = self.val(g.ty(r), Home::Open);
+            self.operands[r] = Some(Operand::whole(val, &g.ty(r).shape));
+            outs.push(val);
+        }
+        outs
+    }
+
+    /// Decides that the outputs of the graph are in these buffers.
+    pub fn bind_outputs(&mut self, outs: &[Buffer]) {
+        for (&v, &b) in self.g.outputs().iter().zip(outs) {
+            let n = self.g.source(v).0;
+            let mut val = self.whole(n, v);
+            if !matches!(self.homes[val], Home::Open) {
+                // An input, a constant, or another output as well.
+                let ty = self.g.ty(v).clone();
+                let x = Operand::whole(val, &ty.shape);
+                val = self.copy(n, &ty, x).val().expect("a copy is a val");
+            }
+            self.homes[val] = Home::Buffer(b);
+            self.groups.stored[val] = true;
+        }
+    }
+
+    /// Decides that the outputs of a branch are in these buffers, and gives those
+    /// that have to be copied there: inputs, constants, repeated outputs, stacks.
+    pub fn bind_body_outputs(&mut self, outs: &[Buffer]) -> Vec<(Val, Buffer)> {
+        let mut copies = Vec::new();
+        for (val, &b) in self.output_vals().into_iter().zip(outs) {
+            if matches!(self.homes[val], Home::Open) {
+                self.homes[val] = Home::Buffer(b);
+            } else {
+                copies.push((val, b));
+            }
+        }
+        copies
+    }
+
+    /// The outputs of a body as vals in memory, wherever they are.
+    pub fn output_vals(&mut self) -> Vec<Val> {
+        let g = self.g;
+        let vals: Vec<Val> = g.outputs().iter().map(|&v| self.whole(g.source(v).0, v)).collect();
+        for &v in &vals {
+            self.groups.stored[v] = true;
+        }
+        vals
+    }
+
+    /// The buffer of a val that is in memory.
+    pub fn buffer(&mut self, planner: &mut Planner, val: Val) -> Buffer {
+        match &self.homes[val] {
+            Home::Buffer(b) => *b,
+            home => {
+                let decl = &self.vals[val];
+                let b = match home {
+                    Home::Constant(array) => planner.buffers.push(BufferDecl {
+                        dtype: decl.dtype,
+                        len: decl.shape.len(),
+                        place: Place::Constant(array.clone()),
+                    }),
+                    _ => match self.stacks.get(&val) {
+                        Some(ty) => planner.scratch_for(ty),
+                        None => planner.scratch(decl.dtype, decl.shape.len()),
+                    },
+                };
+                self.homes[val] = Home::Buffer(b);
+                b
+            }
+        }
+    }
+
+    /// Steps for all groups, in order.
+    pub fn emit(&mut self, planner: &mut Planner) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for id in order(&self.groups) {
+            match self.library.remove(&id) {
+                None => kernels::group(self, planner, id, &mut steps),
+                Some(Library::Product(p)) => p.emit(self, planner, &mut steps),
+                Some(Library::Assemble(a)) => a.emit(self, planner, &mut steps),
+                Some(Library::Scatter(s)) => s.emit(self, planner, &mut steps),
+                Some(Library::Cond { pred, then, els, args, outs }) => {
+                    self.emit_cond(planner, &mut steps, pred, [&then, &els], &args, &outs);
+                }
+                Some(Library::Loop { op, args, outs }) => {
+                    self.emit_loop(planner, &mut steps, &op, &args, &outs);
+                }
+            }
+        }
+        steps
+    }
+
+    /// Element type of a val.
+    pub fn dtype(&self, val: Val) -> DType {
+        self.vals[val].dtype
+    }
+}
+
+/// An operand over the index's axes, looked at from the result: its axes are
+/// `axis..` of the result, and it is repeated along the others.
+fn spread(index: Operand, axis: usize, rank: usize) -> Operand {
+    match index {
+        Operand::Splat(c) => Operand::Splat(c),
+        Operand::At { val, offset, strides } => {
+            let mut out = Strides::from_elem(0, rank);
+            out[axis..axis + strides.len()].copy_from_slice(&strides);
+            Operand::At { val, offset, strides: out }
+        }
+    }
+}

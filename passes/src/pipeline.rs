@@ -1,0 +1,131 @@
+//! The pipeline: which passes run, in which order, and why.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backstitch_ir::graph::Values;
+use backstitch_ir::ops::{Cond, Loop, Trip};
+use backstitch_ir::{Graph, Node, Op};
+use rustc_hash::FxHashMap;
+
+use crate::lower::{Lowered, lower};
+use crate::rebuild::{prune, rebuild, same};
+use crate::{legalise, merge_loops, simplify};
+
+/// A pass from graph to graph.
+#[derive(Clone, Copy)]
+pub struct Pass {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub run: fn(&Graph) -> Graph,
+    /// Whether programs are right without it.
+    pub optional: bool,
+}
+
+/// All passes before lowering, in order.
+pub const PIPELINE: &[Pass] = &[
+    // Differentiation leaves dead code behind: gradients nobody asked for.
+    Pass { name: "prune", run: prune, optional: false },
+    // Before anything changes one of two loops that are to be one.
+    Pass { name: "merge_loops", run: merge_loops, optional: true },
+    Pass { name: "simplify", run: simplify, optional: true },
+    // Lowering takes no `stop_gradient`, and only products worth a call.
+    Pass { name: "legalise", run: legalise, optional: false },
+    // Products have become maps of broadcasts; what was between two
+    // `stop_gradient`s has come together.
+    Pass { name: "simplify", run: simplify, optional: true },
+];
+
+/// Sees the graph after each pass.
+pub type Observer = Arc<dyn Fn(&str, &Graph) + Send + Sync>;
+
+/// How a program is prepared.
+#[derive(Clone)]
+pub struct Options {
+    /// Run optional passes, and fuse. Without, each operation is a kernel.
+    pub optimise: bool,
+    /// Verify after each pass. On in debug builds.
+    pub verify: bool,
+    /// Called with a pass's name and the graph after it.
+    pub observe: Option<Observer>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { optimise: true, verify: cfg!(debug_assertions), observe: None }
+    }
+}
+
+/// A program, ready for a device.
+pub struct Prepared {
+    /// The graph as it was lowered.
+    pub graph: Graph,
+    /// The plan, and the kernel of each node of that graph.
+    pub lowered: Lowered,
+    /// Time spent in each pass, lowering last.
+    pub times: Vec<(&'static str, Duration)>,
+}
+
+/// Runs the pipeline and lowers.
+///
+/// # Panics
+/// If a pass makes an invalid graph (with verification on): a bug, reported with
+/// the name of the pass and the graph.
+pub fn prepare(g: &Graph, options: &Options) -> Prepared {
+    let mut times = Vec::new();
+    let mut graph: Option<Graph> = None;
+    for pass in PIPELINE.iter().filter(|p| options.optimise || !p.optional) {
+        let start = Instant::now();
+        let next = everywhere(graph.as_ref().unwrap_or(g), pass.run);
+        times.push((pass.name, start.elapsed()));
+        if options.verify
+            && let Err(errors) = backstitch_ir::verify::verify_graph(&next)
+        {
+            panic!("{}: {errors}\n{next}", pass.name);
+        }
+        if let Some(observe) = &options.observe {
+            observe(pass.name, &next);
+        }
+        graph = Some(next);
+    }
+    let graph = graph.unwrap_or_else(|| prune(g));
+    let start = Instant::now();
+    let lowered = lower(&graph, options.optimise);
+    times.push(("lower", start.elapsed()));
+    if options.verify
+        && let Err(errors) = backstitch_ir::verify::verify_plan(&lowered.plan)
+    {
+        panic!("lower: {errors}\n{graph}\n{}", lowered.plan);
+    }
+    Prepared { graph, lowered, times }
+}
+
+/// Runs a pass on a graph and, before that, on the bodies inside.
+fn everywhere(g: &Graph, pass: fn(&Graph) -> Graph) -> Graph {
+    let is_control = |n: Node| matches!(g.op(n), Op::Cond(_) | Op::Loop(_));
+    if !g.nodes().any(is_control) {
+        return pass(g);
+    }
+    // A body may occur in several places: it is worked on once, and stays one.
+    let mut done: FxHashMap<*const Graph, Arc<Graph>> = FxHashMap::default();
+    let mut body = |b: &Arc<Graph>| {
+        let made = done.entry(Arc::as_ptr(b)).or_insert_with(|| Arc::new(everywhere(b, pass)));
+        made.clone()
+    };
+    let inside = rebuild(g, |to, n, args| -> Values {
+        let op: Op = match g.op(n) {
+            Op::Cond(c) => Cond { then: body(&c.then), els: body(&c.els) }.into(),
+            Op::Loop(l) => {
+                let trip = match &l.trip {
+                    Trip::Count => Trip::Count,
+                    Trip::While(c) => Trip::While(body(c)),
+                };
+                Loop { trip, body: body(&l.body), ..l.clone() }.into()
+            }
+            _ => return same(to, g, n, args),
+        };
+        to.add(op, args).unwrap_or_else(|e| panic!("pass in a body: {e}\n{g}"))
+    });
+    pass(&inside)
+}

@@ -1,0 +1,322 @@
+//! Measures how far the legalised functions are from the exact ones.
+//!
+//! `f32` results are compared with the `f64` functions of the standard library,
+//! `f64` results with an arbitrary-precision library. Arguments cover all
+//! exponents, and the ranges where something happens more densely.
+
+use std::f64::consts::{FRAC_PI_2, PI};
+
+use astro_float_num::{BigFloat, Consts, RoundingMode};
+use backstitch_ir::build::NestBuilder;
+use backstitch_ir::eval_nest::{cells, eval, pack, unpack};
+use backstitch_ir::nest::{Access, At, Mode, Range};
+use backstitch_ir::scalar::Scalar;
+use backstitch_ir::verify_nest::verify;
+use backstitch_ir::{DType, Element};
+use backstitch_passes::math::{BOUNDS, legalise, trig_limit};
+
+/// `f` of each tuple of arguments, by the interpreter.
+fn apply<A: Element, R: Element>(f: Scalar, args: &[&[A]]) -> Vec<R> {
+    let len = args[0].len();
+    let mut b = NestBuilder::new(f.name());
+    let params: Vec<_> = args.iter().map(|_| b.param(A::DTYPE, len, Access::In)).collect();
+    let out = b.param(R::DTYPE, len, Access::Out);
+    let i = b.axis(len);
+    b.open(i, Range::Whole, Mode::Vector { lanes: 4 });
+    let at = At { strides: [(i, 1)].into_iter().collect(), ..At::default() };
+    let xs: Vec<_> = params.iter().map(|&p| b.load(p, at.clone())).collect();
+    let y = legalise(&mut b, f, R::DTYPE, &xs);
+    b.store(out, at, y);
+    b.close(&[]);
+    let nest = b.finish();
+    assert_eq!(verify(&nest), Ok(()));
+    let mut bytes: Vec<_> = args.iter().map(|a| pack(a)).collect();
+    bytes.push(vec![0; len * R::DTYPE.size()]);
+    let mems: Vec<_> = bytes.iter_mut().map(|b| cells(b)).collect();
+    eval(&nest, &mems);
+    unpack(bytes.last().unwrap())
+}
+
+/// A generator of pseudo-random bits.
+struct Bits(u64);
+
+impl Bits {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / 2f64.powi(53)
+    }
+
+    fn between(&mut self, lo: f64, hi: f64) -> f64 {
+        lo + (hi - lo) * self.unit()
+    }
+}
+
+fn is_trig(f: Scalar) -> bool {
+    matches!(f, Scalar::Sin | Scalar::Cos | Scalar::Tan)
+}
+
+/// Where something happens, besides everywhere.
+fn ranges(f: Scalar, dtype: DType) -> Vec<(f64, f64)> {
+    let single = dtype == DType::F32;
+    let (under, over) = if single { (-104.5, 89.0) } else { (-746.0, 710.0) };
+    match f {
+        Scalar::Exp | Scalar::Sigmoid => vec![(-2.0, 2.0), (under, over), (under, under * 0.8)],
+        Scalar::Expm1 => vec![(-2.0, 2.0), (-50.0, over), (0.3, 0.5)],
+        Scalar::Log => vec![(0.0, 4.0), (0.9, 1.1), (0.7, 0.72), (1.41, 1.42)],
+        Scalar::Log1p => vec![(-1.0, 3.0), (-0.1, 0.1), (0.4, 0.42), (-0.3, -0.29)],
+        Scalar::Sin | Scalar::Cos | Scalar::Tan => {
+            let limit = trig_limit(dtype);
+            vec![(-PI, PI), (-100.0, 100.0), (-limit, limit), (1.57, 1.571), (3.14, 3.142)]
+        }
+        Scalar::Tanh => vec![(-1.0, 1.0), (-10.0, 10.0), (0.5, 0.6), (-25.0, 25.0)],
+        _ => vec![(0.0, 2.0)],
+    }
+}
+
+/// `count` arguments: a third of them any bits at all.
+fn arguments(f: Scalar, dtype: DType, count: usize) -> Vec<f64> {
+    let mut bits = Bits(0x9E37_79B9_7F4A_7C15);
+    let mut xs = vec![];
+    for i in 0..count as u64 / 3 {
+        xs.push(match dtype {
+            // Evenly over all bit patterns.
+            DType::F32 => {
+                let step = (u64::from(u32::MAX) * 3) / count as u64;
+                f32::from_bits((i * step + bits.next() % step) as u32).into()
+            }
+            _ => f64::from_bits(bits.next()),
+        });
+    }
+    // Evenly over the exponents near 1.
+    for _ in 0..count / 3 {
+        let size = 2f64.powf(bits.between(-30.0, 10.0));
+        xs.push(if bits.next() % 2 == 0 { size } else { -size });
+    }
+    let ranges = ranges(f, dtype);
+    for (lo, hi) in &ranges {
+        xs.extend((0..count / 3 / ranges.len()).map(|_| bits.between(*lo, *hi)));
+    }
+    if is_trig(f) {
+        let limit = trig_limit(dtype);
+        // Next to the zeros of sine and cosine.
+        for _ in 0..count / 20 {
+            xs.push((bits.between(0.0, limit / FRAC_PI_2).floor() * FRAC_PI_2).min(limit));
+        }
+        xs.retain(|x| x.abs() <= limit);
+    }
+    xs
+}
+
+/// Bases and exponents whose power is mostly finite.
+fn power_arguments(dtype: DType, count: usize) -> (Vec<f64>, Vec<f64>) {
+    let mut bits = Bits(88_172_645_463_325_252);
+    let (reach, most) = if dtype == DType::F32 { (140.0, 150.0) } else { (1050.0, 1080.0) };
+    let pair = |i| {
+        let x = match i % 3 {
+            0 => bits.between(0.5, 2.0),
+            1 => 1.0 + bits.between(-0.01, 0.01),
+            _ => 2f64.powf(bits.between(-reach, reach)),
+        };
+        let x = if dtype == DType::F32 { f64::from(x as f32) } else { x };
+        let log = x.log2().abs().max(1e-9);
+        let y = bits.between(-most, most) / log;
+        match i % 5 {
+            0 => (-x, y.round()),
+            1 => (x, (bits.between(-40.0, 40.0)).round() / 2.0),
+            _ => (x, y),
+        }
+    };
+    (0..count).map(pair).unzip()
+}
+
+/// The worst error found, and where.
+#[derive(Clone, Copy)]
+struct Worst {
+    ulp: f64,
+    at: (f64, f64),
+}
+
+impl Worst {
+    const NONE: Self = Self { ulp: 0.0, at: (0.0, 0.0) };
+
+    fn see(&mut self, ulp: f64, at: (f64, f64)) {
+        let ulp = if ulp.is_nan() { f64::INFINITY } else { ulp };
+        if ulp > self.ulp {
+            *self = Self { ulp, at };
+        }
+    }
+}
+
+fn reference_f64(f: Scalar, x: f64, y: f64) -> f64 {
+    match f {
+        Scalar::Exp => x.exp(),
+        Scalar::Expm1 => x.exp_m1(),
+        Scalar::Log => x.ln(),
+        Scalar::Log1p => x.ln_1p(),
+        Scalar::Sin => x.sin(),
+        Scalar::Cos => x.cos(),
+        Scalar::Tan => x.tan(),
+        Scalar::Tanh => x.tanh(),
+        Scalar::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        Scalar::Pow => x.powf(y),
+        Scalar::Rsqrt => 1.0 / x.sqrt(),
+        other => panic!("no reference for {}", other.name()),
+    }
+}
+
+/// Error of an `f32` in units in the last place; an infinite one counts as the
+/// number after the largest.
+fn error_f32(got: f32, want: f64) -> f64 {
+    if want.is_nan() || got.is_nan() {
+        return if want.is_nan() && got.is_nan() { 0.0 } else { f64::INFINITY };
+    }
+    let clip = |x: f64| x.clamp(-(2f64.powi(128)), 2f64.powi(128));
+    let (got, want) = (clip(got.into()), clip(want));
+    let exponent = (want.abs().log2().floor() as i32).clamp(-126, 127);
+    // The logarithm may be rounded up to the next binade; then the unit is less.
+    let exponent = if 2f64.powi(exponent) > want.abs() { exponent - 1 } else { exponent };
+    (got - want).abs() / 2f64.powi(exponent.max(-126) - 23)
+}
+
+fn worst_f32(f: Scalar, count: usize) -> Worst {
+    let (xs, ys): (Vec<f64>, Vec<f64>) = match f {
+        Scalar::Pow => power_arguments(DType::F32, count),
+        _ => (arguments(f, DType::F32, count), vec![]),
+    };
+    let xs: Vec<_> = xs.iter().map(|&x| x as f32).collect();
+    let ys: Vec<_> = ys.iter().map(|&y| y as f32).collect();
+    let args = [&xs[..], &ys[..]];
+    let got: Vec<f32> = apply(f, if ys.is_empty() { &args[..1] } else { &args });
+    let mut worst = Worst::NONE;
+    for (i, (&x, &got)) in xs.iter().zip(&got).enumerate() {
+        let (x, y) = (f64::from(x), ys.get(i).map_or(0.0, |&y| f64::from(y)));
+        worst.see(error_f32(got, reference_f64(f, x, y)), (x, y));
+    }
+    worst
+}
+
+const PRECISION: usize = 256;
+const NEAREST: RoundingMode = RoundingMode::ToEven;
+
+fn big(x: f64) -> BigFloat {
+    BigFloat::from_f64(x, PRECISION)
+}
+
+/// The exact value, or as good as; `None` where it is not a finite number other
+/// than 0.
+fn reference_big(f: Scalar, x: f64, y: f64, consts: &mut Consts) -> Option<BigFloat> {
+    let (p, rm) = (PRECISION, NEAREST);
+    let (v, one) = (big(x), big(1.0));
+    let tiny = x.abs() < 2f64.powi(-70);
+    // x ± x²/2
+    let parabola = |sign: f64| v.add(&v.mul(&v, p, rm).mul(&big(sign * 0.5), p, rm), p, rm);
+    let sum = |a: &BigFloat| a.add(&one, p, rm);
+    let value = match f {
+        Scalar::Exp => v.exp(p, rm, consts),
+        Scalar::Expm1 if tiny => parabola(1.0),
+        Scalar::Expm1 => v.exp(p, rm, consts).sub(&one, p, rm),
+        Scalar::Log => v.ln(p, rm, consts),
+        Scalar::Log1p if tiny => parabola(-1.0),
+        Scalar::Log1p => sum(&v).ln(p, rm, consts),
+        Scalar::Sin | Scalar::Tan | Scalar::Tanh if tiny => v,
+        Scalar::Cos if tiny => one,
+        Scalar::Sin => v.sin(p, rm, consts),
+        Scalar::Cos => v.cos(p, rm, consts),
+        Scalar::Tan => v.sin(p, rm, consts).div(&v.cos(p, rm, consts), p, rm),
+        Scalar::Tanh if x.abs() > 100.0 => big(x.signum()),
+        Scalar::Tanh => v.tanh(p, rm, consts),
+        Scalar::Sigmoid => one.div(&sum(&v.neg().exp(p, rm, consts)), p, rm),
+        Scalar::Pow if x < 0.0 && y.fract() != 0.0 => return None,
+        Scalar::Pow => {
+            let size = big(x.abs()).pow(&big(y), p, rm, consts);
+            if x < 0.0 && y % 2.0 != 0.0 { size.neg() } else { size }
+        }
+        Scalar::Rsqrt => one.div(&v.sqrt(p, rm), p, rm),
+        other => panic!("no reference for {}", other.name()),
+    };
+    (!value.is_nan() && !value.is_inf() && !value.is_zero()).then_some(value)
+}
+
+/// Error of an `f64`. Infinity counts as the number after the largest.
+fn error_f64(got: f64, want: &BigFloat) -> f64 {
+    if got.is_nan() {
+        return f64::INFINITY;
+    }
+    let got = if got.is_infinite() {
+        big(got.signum()).mul(&big(2f64.powi(1023)), PRECISION, NEAREST).mul(
+            &big(2.0),
+            PRECISION,
+            NEAREST,
+        )
+    } else {
+        big(got)
+    };
+    // Exponents count from a mantissa in [½, 1).
+    let exponent = want.exponent().unwrap_or(0);
+    if exponent > 1024 {
+        return if got.exponent() == Some(1025) { 0.0 } else { f64::INFINITY };
+    }
+    let unit = (exponent - 1).max(-1022) - 52;
+    let error = got.sub(want, PRECISION, NEAREST);
+    match error.as_raw_parts() {
+        Some((digits, _, _, e, _)) if !error.is_zero() => {
+            let top = *digits.last().unwrap() as f64 / 2f64.powi(64);
+            top * 2f64.powi((e - unit).clamp(-1000, 1000))
+        }
+        _ => 0.0,
+    }
+}
+
+fn worst_f64(f: Scalar, count: usize) -> Worst {
+    let (xs, ys) = match f {
+        Scalar::Pow => power_arguments(DType::F64, count),
+        _ => (arguments(f, DType::F64, count), vec![]),
+    };
+    let args = [&xs[..], &ys[..]];
+    let got: Vec<f64> = apply(f, if ys.is_empty() { &args[..1] } else { &args });
+    let mut consts = Consts::new().expect("constants");
+    let mut worst = Worst::NONE;
+    for (i, (&x, &got)) in xs.iter().zip(&got).enumerate() {
+        let y = ys.get(i).copied().unwrap_or(0.0);
+        let rough = reference_f64(f, x, y);
+        // Far outside the range of f64 the exact value takes long and says nothing.
+        if rough == 0.0 || !rough.is_finite() {
+            let same = got == rough || (got.is_nan() && rough.is_nan());
+            let next = got.abs() == f64::MAX || got.abs() == f64::from_bits(1);
+            worst.see(if same { 0.0 } else if next { 1.0 } else { f64::INFINITY }, (x, y));
+        } else if let Some(want) = reference_big(f, x, y, &mut consts) {
+            worst.see(error_f64(got, &want), (x, y));
+        }
+    }
+    worst
+}
+
+#[test]
+fn errors_are_within_their_bounds() {
+    let mut excess = vec![];
+    for &(f, single, double) in BOUNDS {
+        for (dtype, bound) in [(DType::F32, single), (DType::F64, double)] {
+            let start = std::time::Instant::now();
+            let worst = match dtype {
+                DType::F32 => worst_f32(f, 1_200_000),
+                _ => worst_f64(f, 9_000),
+            };
+            let Worst { ulp, at: (x, y) } = worst;
+            let name = f.name();
+            println!(
+                "{name:8} {dtype}  bound {bound:4}  worst {ulp:6.3} at {x:e} {y:e}  ({:?})",
+                start.elapsed()
+            );
+            if ulp > bound {
+                excess.push(format!("{name} {dtype}: {ulp} at {x:e} {y:e}"));
+            }
+        }
+    }
+    assert!(excess.is_empty(), "{excess:#?}");
+}

@@ -20,7 +20,7 @@
 //!
 //! *Declarations*
 //!
-//! 1. Inputs and outputs are arrays, not stacks.
+//! 1. Inputs and outputs are arrays, not stacks, of a size that fits in memory.
 //! 2. A buffer that is an input, an output or a constant has its type and its
 //!    number of elements. No two buffers are the same output.
 //! 3. A buffer in the arena ends inside it, and begins at a multiple of

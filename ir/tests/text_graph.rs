@@ -148,8 +148,14 @@ fn names_are_kept_and_made_unique() {
     g.set_name(sum, "i64");
     g.set_outputs([sum, c]);
     let text = round_trip(&g);
-    assert!(text.starts_with("graph @a_name(x: f32[2], x_2: f32[2], x_2_2: f32[2], f32:"), "{text}");
-    assert!(text.contains("stack: f32[2], _carries: f32[2], a_b: f32[2], ünï: f32[2], x'ct:"), "{text}");
+    assert!(
+        text.starts_with("graph @a_name(x: f32[2], x_2: f32[2], x_2_2: f32[2], f32:"),
+        "{text}"
+    );
+    assert!(
+        text.contains("stack: f32[2], _carries: f32[2], a_b: f32[2], ünï: f32[2], x'ct:"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -94,17 +94,18 @@ struct Operand<'a> {
 
 /// The three matrices of a product.
 fn operands(g: &Gemm) -> [Operand<'_>; 3] {
+    // A factor is not read if the product is empty, so it runs over all axes.
     [
-        Operand::new(g, 0, &g.a, [g.m, g.k]),
-        Operand::new(g, 1, &g.b, [g.k, g.n]),
-        Operand::new(g, 2, &g.c, [g.m, g.n]),
+        Operand::new(g, 0, &g.a, &[(g.m, g.a.row), (g.k, g.a.col), (g.n, 0)]),
+        Operand::new(g, 1, &g.b, &[(g.k, g.b.row), (g.n, g.b.col), (g.m, 0)]),
+        Operand::new(g, 2, &g.c, &[(g.m, g.c.row), (g.n, g.c.col)]),
     ]
 }
 
 impl<'a> Operand<'a> {
-    fn new(g: &Gemm, i: usize, matrix: &'a Matrix, [rows, cols]: [usize; 2]) -> Self {
+    fn new(g: &Gemm, i: usize, matrix: &'a Matrix, axes: &[(usize, isize)]) -> Self {
         let batch = g.batch.iter().map(|axis| (axis.extent, axis.strides[i]));
-        Self { matrix, axes: batch.chain([(rows, matrix.row), (cols, matrix.col)]).collect() }
+        Self { matrix, axes: batch.chain(axes.iter().copied()).collect() }
     }
 
     /// The first and the last element; `None` if there is none.
@@ -170,8 +171,11 @@ impl Verifier<'_> {
     fn declarations(&mut self) {
         let plan = self.plan;
         for (word, types) in [("input", &plan.inputs), ("output", &plan.outputs)] {
-            for (i, ty) in types.iter().enumerate().filter(|(_, ty)| ty.stack > 0) {
-                self.error(format!("{word} {i}"), ty.to_string(), "it should be an array".into());
+            let size = |ty: &Type| ty.shape.checked_len()?.checked_mul(ty.dtype.size());
+            let bad = |ty: &Type| ty.stack > 0 || size(ty).is_none();
+            for (i, ty) in types.iter().enumerate().filter(|(_, ty)| bad(ty)) {
+                let message = "it should be an array that fits in memory".into();
+                self.error(format!("{word} {i}"), ty.to_string(), message);
             }
         }
         let mut output_of = FxHashMap::<usize, Buffer>::default();
@@ -203,7 +207,9 @@ impl Verifier<'_> {
         let decl = &self.plan.buffers[b];
         let fits = |what: &str, i: usize, ty: Option<&Type>| match ty {
             None => Err(format!("there is no {what} {i}")),
-            Some(ty) if ty.dtype == decl.dtype && ty.len() == decl.len => Ok(()),
+            Some(ty) if ty.dtype == decl.dtype && ty.shape.checked_len() == Some(decl.len) => {
+                Ok(())
+            }
             Some(ty) => Err(format!("{what} {i} is {ty}")),
         };
         match &decl.place {

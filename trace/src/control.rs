@@ -1,0 +1,493 @@
+//! Branches and loops of programs that are compiled.
+//!
+//! Bodies are closures. They are called once, while tracing, and may use any
+//! tensor around them. Carries and results are trees.
+
+use std::panic::Location;
+use std::sync::Arc;
+
+use backstitch_ir::graph::Origin;
+use backstitch_ir::{DType, Graph, Idx, Op, Type, Value, ops};
+use smallvec::SmallVec;
+
+use crate::mistake::{Mistake, Problem};
+use crate::number::Operand;
+use crate::tensor::Tensor;
+use crate::trace::{Absent, Kind, Scope, Trace};
+use crate::tree::Tree;
+
+/// A body that has been recorded: its graph without outputs yet, and the
+/// tensors it gave, where they are to be had.
+struct Body {
+    scope: Scope,
+    outputs: Vec<Result<Value, Absent>>,
+    types: Vec<Type>,
+}
+
+impl Trace {
+    /// One of two bodies, by a truth value known when the program runs. Only that
+    /// body is executed, forwards and backwards. Both give trees of the same types.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(-2.0);
+    /// let y = t.cond(x.gt(0.0), || x, || -x * 100.0);
+    /// assert_eq!(y.item::<f64>()?, 200.0);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    pub fn cond<'t, A, B>(
+        &'t self,
+        predicate: Tensor<'t>,
+        then: impl FnOnce() -> A,
+        otherwise: impl FnOnce() -> B,
+    ) -> A::With<Tensor<'t>>
+    where
+        A: Tree<Tensor<'t>>,
+        B: Tree<Tensor<'t>>,
+    {
+        let place = Location::caller();
+        let (left, results) = self.body("then", &[], &[], place, |_| then());
+        let (right, others) = self.body("else", &[], &left.scope.captures, place, |_| otherwise());
+        drop(others);
+        let ty = predicate.ty();
+        if ty != Type::scalar(DType::Bool) {
+            let message = format!("expected one truth value to decide by, got {ty}");
+            self.mistake("cond", Problem::Control, message, &[predicate], ty);
+            return self.guesses(&results, &left.types, place);
+        }
+        if left.types != right.types {
+            let message = format!(
+                "the branches give {} and {}",
+                list(&left.types),
+                list(&right.types)
+            );
+            self.mistake("cond", Problem::Control, message, &[], ty);
+            return self.guesses(&results, &left.types, place);
+        }
+        // What only the other branch uses is an input of this one as well.
+        let mut left = left;
+        let extra = &right.scope.captures[left.scope.captures.len()..];
+        for &(_, inner) in extra {
+            left.scope.graph.input(right.scope.graph.ty(inner).clone(), None);
+        }
+        let captured: Vec<Value> = right.scope.captures.iter().map(|c| c.0).collect();
+        let (Some(then), Some(els)) = (self.seal(left), self.seal(right)) else {
+            return self.guesses(&results, &results_types(&results), place);
+        };
+        let op = ops::Cond { then: Arc::new(then), els: Arc::new(els) };
+        self.finish(op.into(), &[predicate], &captured, 0, &results, place)
+    }
+
+    /// Repeats a body while a predicate holds, and gives the last carry.
+    ///
+    /// The number of repetitions may depend on the data; so may the derivative.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(3.0);
+    /// let y = t.while_loop(x, |y| y.norm().lt(1000.0), |y| y * 2.0);
+    /// assert_eq!(y.item::<f64>()?, 1536.0);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    pub fn while_loop<'t, C: Tree<Tensor<'t>>>(
+        &'t self,
+        init: C,
+        predicate: impl FnOnce(C::With<Tensor<'t>>) -> Tensor<'t>,
+        body: impl FnOnce(C::With<Tensor<'t>>) -> C::With<Tensor<'t>>,
+    ) -> C::With<Tensor<'t>> {
+        let place = Location::caller();
+        let start: Vec<Tensor<'t>> = init.leaves().into_iter().copied().collect();
+        let types: Vec<Type> = start.iter().map(|x| x.ty()).collect();
+        let (test, _) =
+            self.body("while", &types, &[], place, |c| predicate(rebuild(&init, c)));
+        let (step, _) =
+            self.body("body", &types, &test.scope.captures, place, |c| body(rebuild(&init, c)));
+        if test.types != [Type::scalar(DType::Bool)] {
+            let message =
+                format!("expected one truth value to go on by, got {}", list(&test.types));
+            self.mistake("while_loop", Problem::Control, message, &[], Type::scalar(DType::Bool));
+            return self.guesses(&init, &types, place);
+        }
+        if !self.steady("while_loop", &init, &types, &step.types, place) {
+            return self.guesses(&init, &types, place);
+        }
+        let mut test = test;
+        for &(_, inner) in &step.scope.captures[test.scope.captures.len()..] {
+            test.scope.graph.input(step.scope.graph.ty(inner).clone(), None);
+        }
+        let captured: Vec<Value> = step.scope.captures.iter().map(|c| c.0).collect();
+        let (Some(test), Some(body)) = (self.seal(test), self.seal(step)) else {
+            return self.guesses(&init, &types, place);
+        };
+        let op = ops::Loop {
+            trip: ops::Trip::While(Arc::new(test)),
+            body: Arc::new(body),
+            carries: types.len(),
+            consts: captured.len(),
+            pops: 0,
+        };
+        self.finish(op.into(), &start, &captured, 0, &init, place)
+    }
+
+    /// Repeats a body `count` times (a number, or an integer scalar) and gives the
+    /// last carry. The body takes the number of repetitions before, an `i64`
+    /// scalar, and the carry.
+    ///
+    /// ```
+    /// # use backstitch_trace::{DType, Trace};
+    /// let t = Trace::eager();
+    /// let x = t.constant(1.0);
+    /// let y = t.for_loop(4, x, |i, y| y * (i + 1).cast(DType::F64));
+    /// assert_eq!(y.item::<f64>()?, 24.0);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    pub fn for_loop<'t, C: Tree<Tensor<'t>>>(
+        &'t self,
+        count: impl Into<Operand<'t>>,
+        init: C,
+        body: impl FnOnce(Tensor<'t>, C::With<Tensor<'t>>) -> C::With<Tensor<'t>>,
+    ) -> C::With<Tensor<'t>> {
+        let place = Location::caller();
+        let count = match count.into() {
+            Operand::Number(n) => self.number(n, DType::I64, "for_loop"),
+            Operand::Tensor(x) => {
+                let ty = x.ty();
+                if ty.rank() == 0 && ty.dtype.is_int() {
+                    x.cast(DType::I64)
+                } else {
+                    let message = format!("expected an integer scalar to count to, got {ty}");
+                    let guess = Type::scalar(DType::I64);
+                    x.mistake("for_loop", Problem::Control, message, guess)
+                }
+            }
+        };
+        let zero = self.number(0i64.into(), DType::I64, "for_loop");
+        let mut start = vec![zero];
+        start.extend(init.leaves().into_iter().copied());
+        let types: Vec<Type> = start.iter().map(|x| x.ty()).collect();
+        let (step, _) = self.body("body", &types, &[], place, |c| {
+            let next = body(c[0], rebuild(&init, &c[1..]));
+            (c[0] + 1, next)
+        });
+        if !self.steady("for_loop", &init, &types[1..], &step.types[1..], place) {
+            return self.guesses(&init, &types[1..], place);
+        }
+        let captured: Vec<Value> = step.scope.captures.iter().map(|c| c.0).collect();
+        let Some(body) = self.seal(step) else {
+            return self.guesses(&init, &types[1..], place);
+        };
+        let op = ops::Loop {
+            trip: ops::Trip::Count,
+            body: Arc::new(body),
+            carries: types.len(),
+            consts: captured.len(),
+            pops: 0,
+        };
+        let mut args = vec![count];
+        args.extend(start);
+        self.finish(op.into(), &args, &captured, 1, &init, place)
+    }
+
+    /// Runs a body over the rows of `rows` (each leaf is cut along its first axis)
+    /// with a carry, and gives the last carry and the rows that the body gave, put
+    /// together.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[1.0, 2.0, 3.0]));
+    /// let (total, running) = t.scan(t.constant(0.0), x, |sum, x| (sum + x, sum + x));
+    /// assert_eq!(total.item::<f64>()?, 6.0);
+    /// assert_eq!(running.array()?.to_f64_vec(), [1.0, 3.0, 6.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    pub fn scan<'t, C, X, Y>(
+        &'t self,
+        init: C,
+        rows: X,
+        body: impl FnOnce(C::With<Tensor<'t>>, X::With<Tensor<'t>>) -> (C::With<Tensor<'t>>, Y),
+    ) -> (C::With<Tensor<'t>>, Y::With<Tensor<'t>>)
+    where
+        C: Tree<Tensor<'t>>,
+        X: Tree<Tensor<'t>>,
+        Y: Tree<Tensor<'t>>,
+    {
+        self.scan_with(init, rows, false, body)
+    }
+
+    /// As [`scan`](Self::scan), from the last row to the first.
+    #[track_caller]
+    pub fn scan_back<'t, C, X, Y>(
+        &'t self,
+        init: C,
+        rows: X,
+        body: impl FnOnce(C::With<Tensor<'t>>, X::With<Tensor<'t>>) -> (C::With<Tensor<'t>>, Y),
+    ) -> (C::With<Tensor<'t>>, Y::With<Tensor<'t>>)
+    where
+        C: Tree<Tensor<'t>>,
+        X: Tree<Tensor<'t>>,
+        Y: Tree<Tensor<'t>>,
+    {
+        self.scan_with(init, rows, true, body)
+    }
+
+    #[track_caller]
+    fn scan_with<'t, C, X, Y>(
+        &'t self,
+        init: C,
+        rows: X,
+        back: bool,
+        body: impl FnOnce(C::With<Tensor<'t>>, X::With<Tensor<'t>>) -> (C::With<Tensor<'t>>, Y),
+    ) -> (C::With<Tensor<'t>>, Y::With<Tensor<'t>>)
+    where
+        C: Tree<Tensor<'t>>,
+        X: Tree<Tensor<'t>>,
+        Y: Tree<Tensor<'t>>,
+    {
+        let place = Location::caller();
+        let xs: Vec<Tensor<'t>> = rows.leaves().into_iter().copied().collect();
+        let lengths: Vec<Option<usize>> = xs.iter().map(|x| x.shape().dims().first().copied()).collect();
+        let length = match lengths.split_first() {
+            Some((&Some(n), rest)) if n > 0 && rest.iter().all(|&m| m == Some(n)) => n,
+            _ => {
+                let message = "expected arrays with the same number of rows, at least one";
+                self.mistake("scan", Problem::Control, message, &xs, Type::scalar(DType::F64));
+                1
+            }
+        };
+        // The rows given are added at their place to zeros: what a body gives is
+        // known only after it was recorded, so it is recorded once for its types.
+        let carried: Vec<Tensor<'t>> = init.leaves().into_iter().copied().collect();
+        let mut types: Vec<Type> = vec![Type::scalar(DType::I64)];
+        types.extend(carried.iter().map(|x| x.ty()));
+        let (step, given) = self.body("body", &types, &[], place, |c| {
+            let i = if back { length as i64 - 1 - c[0] } else { c[0] };
+            let row = rows.map(&mut |x| {
+                if x.rank() > 0 { x.take(i, 0) } else { *x }
+            });
+            let (next, y) = body(rebuild(&init, &c[1..]), row);
+            (c[0] + 1, next, y, i)
+        });
+        let carries = 1 + carried.len();
+        let rows_given: Vec<Type> = step.types[carries..step.types.len() - 1].to_vec();
+        let all = |ty: &Type| {
+            let dims = std::iter::once(length).chain(ty.dims().iter().copied());
+            ty.with_shape(dims.collect::<backstitch_ir::Shape>())
+        };
+        let stacked: Vec<Type> = rows_given.iter().map(all).collect();
+        let y = &given.2;
+        let steady = self.steady("scan", &init, &types[1..], &step.types[1..carries], place);
+        let guess = |t: &'t Self| {
+            (t.guesses(&init, &types[1..], place), t.guesses(y, &stacked, place))
+        };
+        if !steady {
+            return guess(self);
+        }
+        // The body again as a part of a larger one, with the stacks as carries.
+        let captured: Vec<Value> = step.scope.captures.iter().map(|c| c.0).collect();
+        let Some(inner) = self.seal(step) else { return guess(self) };
+        let mut outer = Graph::new("body");
+        let mut state: Vec<Value> = Vec::new();
+        let mut origin = |g: &mut Graph| {
+            g.set_origin(Origin { place: Some(place), primal: None });
+        };
+        origin(&mut outer);
+        for ty in types.iter().chain(&stacked) {
+            state.push(outer.input(ty.clone(), None));
+        }
+        let mut args: Vec<Value> = state[..carries].to_vec();
+        for &v in &inner.inputs()[carries..] {
+            args.push(outer.input(inner.ty(v).clone(), inner.name_of(v)));
+        }
+        let results = backstitch_passes::inline(&mut outer, &inner, &args);
+        let (&at, results) = results.split_last().expect("the index is the last result");
+        let mut next: Vec<Value> = results[..carries].to_vec();
+        for (&stack, &row) in state[carries..].iter().zip(&results[carries..]) {
+            // Truth values do not add up: they are stacked as integers.
+            next.push(outer.push(ops::ScatterAdd { axis: 0 }, &[stack, at, row]));
+        }
+        outer.set_outputs(next);
+        let op = ops::Loop {
+            trip: ops::Trip::Count,
+            body: Arc::new(outer),
+            carries: carries + stacked.len(),
+            consts: captured.len(),
+            pops: 0,
+        };
+        let mut args = vec![self.number((length as i64).into(), DType::I64, "scan")];
+        args.push(self.number(0i64.into(), DType::I64, "scan"));
+        args.extend(&carried);
+        args.extend(stacked.iter().map(|ty| self.zeros(ty.dtype, ty.shape.clone())));
+        let both = (&init, y);
+        self.finish(op.into(), &args, &captured, 1, &both, place)
+    }
+
+    /// Records a body on inputs of these types. Captures that another body made
+    /// already are made in the same order, so that both take the same operands.
+    #[track_caller]
+    fn body<'t, R: Tree<Tensor<'t>>>(
+        &'t self,
+        name: &str,
+        carries: &[Type],
+        captures: &[(Value, Value)],
+        place: &'static Location<'static>,
+        f: impl FnOnce(&[Tensor<'t>]) -> R,
+    ) -> (Body, R) {
+        let inputs: Vec<Tensor<'t>> = {
+            let mut state = self.state();
+            state.open(Graph::new(name));
+            let graph = &mut state.top().graph;
+            graph.set_origin(Origin { place: Some(place), primal: None });
+            let values: Vec<Value> = carries.iter().map(|ty| graph.input(ty.clone(), None)).collect();
+            for &(outer, _) in captures {
+                let depth = state.scopes.len() - 2;
+                let (ty, name) = {
+                    let around = &state.scopes[depth].graph;
+                    (around.ty(outer).clone(), around.name_of(outer).map(str::to_owned))
+                };
+                let top = state.top();
+                let here = top.graph.input(ty, name.as_deref());
+                top.capture(outer, here);
+            }
+            let slots = values.into_iter();
+            slots.map(|v| self.slot(&mut state, v, Kind::Plain, place)).collect()
+        };
+        let result = f(&inputs);
+        let leaves: Vec<Tensor<'t>> = result.leaves().into_iter().copied().collect();
+        let mut state = self.state();
+        let types = leaves.iter().map(|&x| self.type_of(&state, x)).collect();
+        let mut outputs = Vec::with_capacity(leaves.len());
+        for x in leaves {
+            let value = self.resolve(&mut state, x);
+            if let Err(absent @ (Absent::Closed | Absent::Foreign)) = value {
+                let operands = self.describe(&state, &[x]);
+                state.refuse("result of a body", absent, operands, place);
+                outputs.push(Err(Absent::Poisoned));
+                continue;
+            }
+            outputs.push(value);
+        }
+        let scope = state.close();
+        drop(state);
+        (Body { scope, outputs, types }, result)
+    }
+
+    /// The graph of a body, if it gives no poisoned result.
+    fn seal(&self, body: Body) -> Option<Graph> {
+        let outputs: Result<Vec<Value>, Absent> = body.outputs.into_iter().collect();
+        let mut graph = body.scope.graph;
+        graph.set_outputs(outputs.ok()?);
+        Some(graph)
+    }
+
+    /// Adds the operation to the scope around its bodies; its results, from
+    /// `skip` on, in the structure given.
+    #[track_caller]
+    fn finish<'t, R: Tree<Tensor<'t>>>(
+        &'t self,
+        op: Op,
+        args: &[Tensor<'t>],
+        captured: &[Value],
+        skip: usize,
+        like: &R,
+        place: &'static Location<'static>,
+    ) -> R::With<Tensor<'t>> {
+        let mut args = args.to_vec();
+        {
+            let mut state = self.state();
+            let slots = captured.iter().map(|&v| self.slot(&mut state, v, Kind::Plain, place));
+            args.extend(slots);
+        }
+        let types = results_types(like);
+        let results = self.apply_all(op, &args, |_| {
+            let skipped = std::iter::repeat_n(Type::scalar(DType::I64), skip);
+            skipped.chain(types.iter().cloned()).collect::<SmallVec<[Type; 1]>>()
+        });
+        rebuild(like, &results[skip..])
+    }
+
+    /// Whether a body keeps the types of its carries.
+    #[track_caller]
+    fn steady<'t, C: Tree<Tensor<'t>>>(
+        &'t self,
+        operation: &'static str,
+        init: &C,
+        before: &[Type],
+        after: &[Type],
+        place: &'static Location<'static>,
+    ) -> bool {
+        if before == after {
+            return true;
+        }
+        let message = if before.len() == after.len() {
+            let changed = (0..before.len()).find(|&i| before[i] != after[i]).expect("they differ");
+            let name = &init.leaf_names()[changed];
+            let name = if name.is_empty() { String::new() } else { format!(" `{name}`") };
+            format!(
+                "the carry{name} starts as {} but the body gives {}",
+                before[changed], after[changed]
+            )
+        } else {
+            format!("{} carries go in and {} come out", before.len(), after.len())
+        };
+        let (problem, operands) = (Problem::Control, Vec::new());
+        let mistake = Mistake { place, operation, problem, message, operands };
+        self.state().mistakes.push(mistake);
+        false
+    }
+
+    /// Poisoned tensors in the place of results.
+    fn guesses<'t, R: Tree<Tensor<'t>>>(
+        &'t self,
+        like: &R,
+        types: &[Type],
+        place: &'static Location<'static>,
+    ) -> R::With<Tensor<'t>> {
+        let mut types = types.iter();
+        like.map(&mut |_| {
+            let guess = types.next().cloned().unwrap_or_else(|| Type::scalar(DType::F64));
+            self.poison(&mut self.state(), guess, place)
+        })
+    }
+}
+
+/// A tree with these leaves.
+pub(crate) fn rebuild<'t, T: Tree<Tensor<'t>>>(
+    like: &T,
+    leaves: &[Tensor<'t>],
+) -> T::With<Tensor<'t>> {
+    let mut leaves = leaves.iter();
+    like.map(&mut |_| *leaves.next().expect("as many leaves as the tree has"))
+}
+
+fn results_types<'t, R: Tree<Tensor<'t>>>(results: &R) -> Vec<Type> {
+    results.leaves().into_iter().map(|x| x.ty()).collect()
+}
+
+fn list(types: &[Type]) -> String {
+    let types: Vec<String> = types.iter().map(ToString::to_string).collect();
+    format!("({})", types.join(", "))
+}
+
+/// The positions of the values among those of a scope are those of its inputs.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_branches_take_what_either_uses() {
+        let t = Trace::eager();
+        let (x, y) = (t.constant(2.0), t.constant(3.0));
+        let z = t.cond(x.lt(y), || x * 10.0, || y * x);
+        assert_eq!(z.item::<f64>().unwrap(), 20.0);
+        let z = t.cond(x.gt(y), || x * 10.0, || y * x);
+        assert_eq!(z.item::<f64>().unwrap(), 6.0);
+        assert_eq!(Value::new(0).index(), 0);
+    }
+}

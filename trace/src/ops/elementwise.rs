@@ -1,0 +1,296 @@
+//! Functions at each element.
+
+use backstitch_ir::{DType, Op, Scalar, Type, ops};
+
+use crate::mistake::Problem;
+use crate::number::{Number, Operand};
+use crate::tensor::Tensor;
+
+macro_rules! unary {
+    ($($(#[$doc:meta])* $name:ident $f:ident;)*) => {
+        impl<'t> Tensor<'t> {
+            $($(#[$doc])*
+            #[track_caller]
+            pub fn $name(self) -> Self {
+                self.unary(Scalar::$f)
+            })*
+        }
+    };
+}
+
+unary! {
+    /// `1 / √x`.
+    rsqrt Rsqrt;
+    /// `1 / x`.
+    reciprocal Reciprocal;
+    /// `eˣ`.
+    exp Exp;
+    /// `eˣ - 1`, accurate near 0.
+    expm1 Expm1;
+    /// Natural logarithm.
+    log Log;
+    /// `log(1 + x)`, accurate near 0.
+    log1p Log1p;
+    /// Sine.
+    sin Sin;
+    /// Cosine.
+    cos Cos;
+    /// Tangent.
+    tan Tan;
+    /// Hyperbolic tangent.
+    tanh Tanh;
+    /// `1 / (1 + e⁻ˣ)`.
+    sigmoid Sigmoid;
+    /// `|x|`; its derivative at 0 is 0.
+    abs Abs;
+    /// -1, 0 or 1; flat.
+    sign Sign;
+    /// Towards -∞; flat.
+    floor Floor;
+    /// Towards +∞; flat.
+    ceil Ceil;
+    /// To the nearest, halves to even; flat.
+    round Round;
+}
+
+impl<'t> Tensor<'t> {
+    /// `x²`.
+    #[track_caller]
+    pub fn square(self) -> Self {
+        if self.dtype().is_float() { self.unary(Scalar::Square) } else { self * self }
+    }
+
+    /// `√x`. The root of a square is the absolute value, so that its derivative
+    /// is right, and 0 at 0.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(0.0);
+    /// let mut tape = t.tape();
+    /// tape.watch(&x);
+    /// let y = (x * x).sqrt();
+    /// assert_eq!(tape.gradient(&y, &x).or_zeros().item::<f64>()?, 0.0);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    pub fn sqrt(self) -> Self {
+        match self.squared() {
+            Some(x) => x.abs(),
+            None => self.unary(Scalar::Sqrt),
+        }
+    }
+
+    /// `x`, if this is `x²` and made in the same scope.
+    #[track_caller]
+    fn squared(self) -> Option<Self> {
+        let place = std::panic::Location::caller();
+        let mut state = self.trace.state();
+        let v = self.trace.resolve(&mut state, self).ok()?;
+        let graph = &state.top().graph;
+        let args = graph.args(graph.source(v).0);
+        let x = match graph.op_of(v) {
+            Op::Map(ops::Map { f: Scalar::Square }) => args[0],
+            Op::Map(ops::Map { f: Scalar::Mul }) if args[0] == args[1] => args[0],
+            _ => return None,
+        };
+        let float = graph.ty(x).is_float();
+        float.then(|| self.trace.slot(&mut state, x, crate::trace::Kind::Plain, place))
+    }
+
+    /// `xⁿ` by multiplication; ones for `n = 0`, whose derivative is 0.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// assert_eq!(t.constant(2.0).powi(10).item::<f64>()?, 1024.0);
+    /// assert_eq!(t.constant(2.0).powi(-2).item::<f64>()?, 0.25);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    pub fn powi(self, n: i32) -> Self {
+        if n < 0 {
+            return self.power(n.unsigned_abs()).reciprocal();
+        }
+        self.power(n.unsigned_abs())
+    }
+
+    #[track_caller]
+    fn power(self, mut n: u32) -> Self {
+        if n == 0 {
+            return self.ones_like();
+        }
+        let mut square = self;
+        let mut product: Option<Self> = None;
+        loop {
+            if n & 1 == 1 {
+                product = Some(product.map_or(square, |p| p * square));
+            }
+            n >>= 1;
+            if n == 0 {
+                return product.expect("n was not 0");
+            }
+            square = square.square();
+        }
+    }
+
+    /// `xʸ`. A small whole number `y` is done by multiplication.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// assert_eq!(t.constant(3.0).pow(2.0).item::<f64>()?, 9.0);
+    /// assert_eq!(t.constant(4.0).pow(0.5).item::<f64>()?, 2.0);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    pub fn pow(self, exponent: impl Into<Operand<'t>>) -> Self {
+        let exponent = exponent.into();
+        if let Operand::Number(n) = exponent
+            && let Some(n) = n.to(DType::I32)
+            && let n = n.bits as u32 as i32
+            && (-4..=4).contains(&n)
+            && (self.dtype().is_float() || n >= 0)
+        {
+            return self.powi(n);
+        }
+        self.binary(Scalar::Pow, exponent)
+    }
+
+    /// The larger of the two; the derivative of equal ones goes half to each.
+    #[track_caller]
+    pub fn maximum(self, other: impl Into<Operand<'t>>) -> Self {
+        self.binary(Scalar::Max, other)
+    }
+
+    /// The smaller of the two; the derivative of equal ones goes half to each.
+    #[track_caller]
+    pub fn minimum(self, other: impl Into<Operand<'t>>) -> Self {
+        self.binary(Scalar::Min, other)
+    }
+
+    /// Limited to `[lo, hi]`. At a bound the derivative is 1, outside it is 0.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[-2.0, 0.5, 3.0]));
+    /// assert_eq!(x.clip(-1.0, 1.0).array()?.to_f64_vec(), [-1.0, 0.5, 1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    pub fn clip(self, lo: impl Into<Number>, hi: impl Into<Number>) -> Self {
+        let (lo, hi) = (self.number(lo), self.number(hi));
+        let raised = self.lt(lo).select(lo, self);
+        self.gt(hi).select(hi, raised)
+    }
+
+    /// With another element type. Between floats it carries the derivative.
+    #[track_caller]
+    pub fn cast(self, dtype: DType) -> Self {
+        if self.dtype() == dtype { self } else { self.unary(Scalar::cast_to(dtype)) }
+    }
+
+    /// The same values, as constants to derivatives of any order.
+    #[track_caller]
+    pub fn stop_gradient(self) -> Self {
+        self.trace.apply(ops::StopGradient, &[self])
+    }
+
+    /// `√(x² + y²)`; its derivative at (0, 0) is 0.
+    #[track_caller]
+    pub fn hypot(self, other: impl Into<Operand<'t>>) -> Self {
+        let [x, y] = self.trace.tensors("hypot", [self.into(), other.into()]);
+        (x.square() + y.square()).root_or_zero()
+    }
+
+    /// The square root whose derivative at 0 is taken as 0.
+    #[track_caller]
+    pub(crate) fn root_or_zero(self) -> Self {
+        let zero = self.eq(0);
+        zero.select(0, zero.select(1, self).unary(Scalar::Sqrt))
+    }
+
+    /// `log(eˣ + eʸ)`, without overflow.
+    #[track_caller]
+    pub fn logaddexp(self, other: impl Into<Operand<'t>>) -> Self {
+        let [x, y] = self.trace.tensors("logaddexp", [self.into(), other.into()]);
+        // x + softplus(y - x), but inf - inf is no number: equal ones are taken apart.
+        let same = x.eq(y);
+        let gap = same.select(0, y - x);
+        let first = x + gap.softplus();
+        let equal = 0.5 * (x + y) + std::f64::consts::LN_2;
+        same.select(equal, first)
+    }
+
+    /// `x · log(y)`, 0 where `x` is 0.
+    #[track_caller]
+    pub fn xlogy(self, y: impl Into<Operand<'t>>) -> Self {
+        let [x, y] = self.trace.tensors("xlogy", [self.into(), y.into()]);
+        x.eq(0).select(0, x * y.log())
+    }
+
+    /// The largest whole number that is at most `x / y`; flat.
+    #[track_caller]
+    pub fn floor_divide(self, y: impl Into<Operand<'t>>) -> Self {
+        (self / y.into()).floor()
+    }
+
+    /// `x - y·⌊x / y⌋`, which has the sign of `y`.
+    #[track_caller]
+    pub fn modulo(self, y: impl Into<Operand<'t>>) -> Self {
+        let [x, y] = self.trace.tensors("mod", [self.into(), y.into()]);
+        x - y * (x / y).floor()
+    }
+
+    /// Towards 0; flat.
+    #[track_caller]
+    pub fn trunc(self) -> Self {
+        self.lt(0).select(self.ceil(), self.floor())
+    }
+
+    /// Whether it is neither infinite nor NaN.
+    #[track_caller]
+    pub fn is_finite(self) -> Self {
+        match self.floats("is_finite") {
+            Ok(()) => self.abs().lt(f64::INFINITY),
+            Err(poisoned) => poisoned.ne(poisoned),
+        }
+    }
+
+    /// Whether it is NaN.
+    #[track_caller]
+    pub fn is_nan(self) -> Self {
+        self.ne(self)
+    }
+
+    /// Zeros of the same type.
+    #[track_caller]
+    pub fn zeros_like(self) -> Self {
+        self.filled_like(0)
+    }
+
+    /// Ones of the same type.
+    #[track_caller]
+    pub fn ones_like(self) -> Self {
+        self.filled_like(1)
+    }
+
+    #[track_caller]
+    fn filled_like(self, x: i32) -> Self {
+        let ty = self.ty();
+        let x: Number = if ty.dtype == DType::Bool { (x != 0).into() } else { x.into() };
+        self.trace.number(x, ty.dtype, "constant").stretch(&ty.shape)
+    }
+
+    /// Checks that it has exactly this shape. `Err` is the poisoned result.
+    #[track_caller]
+    pub(crate) fn shaped(self, operation: &'static str, like: &Type) -> Result<(), Self> {
+        let ty = self.ty();
+        if ty.shape == like.shape {
+            return Ok(());
+        }
+        let message = format!("expected the shape {}, got {}", like.shape, ty.shape);
+        Err(self.mistake(operation, Problem::Shape, message, like.clone()))
+    }
+}

@@ -106,17 +106,13 @@ fn header(g: &Graph, names: &Names, leading: usize) -> String {
 }
 
 fn aligned(row: &Row, [names, body, types]: [usize; 3]) -> String {
-    let (names, body) = match row.body.contains('\n') {
-        true => (0, 0),
-        false => (names, body),
-    };
+    let several = row.body.contains('\n');
+    let (names, body) = if several { (0, 0) } else { (names, body) };
     let line = format!("{:names$} = {:body$} : {:types$}", row.names, row.body, row.types);
-    let comment = if row.comment.is_empty() { "" } else { "  # " };
-    format!(
-        "{}{comment}{}",
-        if row.comment.is_empty() { line.trim_end() } else { &line },
-        row.comment
-    )
+    match row.comment.as_str() {
+        "" => line.trim_end().into(),
+        comment => format!("{line}  # {comment}"),
+    }
 }
 
 fn row(g: &Graph, names: &Names, n: Node, indent: usize) -> Row {

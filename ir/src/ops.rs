@@ -40,3 +40,30 @@ use smallvec::SmallVec;
 
 /// A short list of axes or extents.
 pub type Axes = SmallVec<[usize; 4]>;
+
+#[cfg(test)]
+mod testing {
+    use ndarray::{ArrayD, IxDyn};
+
+    use crate::array::{Array, Element};
+    use crate::nest::Const;
+    use crate::ty::Type;
+    use crate::with_dtype;
+
+    /// An array of small whole numbers, some negative, some repeated; sums and
+    /// products of a few of them are exact in any type.
+    pub(super) fn whole(ty: &Type, seed: usize) -> Array {
+        let number = |i: usize| ((i + seed) * (5 + 2 * seed) % 11) as i64 - 4;
+        with_dtype!(ty.dtype, T => {
+            let element = |i| T::from_const(Const::of_int(ty.dtype, number(i)));
+            let data: Vec<T> = (0..ty.len()).map(element).collect();
+            Array::from_vec(&ty.shape, data).expect("as many elements as the shape has")
+        })
+    }
+
+    /// Elements as numbers.
+    pub(super) fn elements(a: &Array) -> ArrayD<f64> {
+        let elements = ArrayD::from_shape_vec(IxDyn(a.dims()), a.to_f64_vec());
+        elements.expect("as many elements as the shape has")
+    }
+}

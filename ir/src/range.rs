@@ -24,6 +24,7 @@ pub struct Range {
     pub finite: bool,
 }
 
+#[expect(clippy::should_implement_trait, reason = "the range of a sum is no sum of ranges")]
 impl Range {
     /// Finite numbers of which nothing else is known.
     pub const FINITE: Self = Self { lo: f64::NEG_INFINITY, hi: f64::INFINITY, finite: true };

@@ -125,7 +125,8 @@ impl Definition for Broadcast {
     }
 
     fn samples() -> Vec<Sample> {
-        let cases: [(DType, &[usize], &[usize], &[usize]); 11] = [
+        type Case = (DType, &'static [usize], &'static [usize], &'static [usize]);
+        let cases: [Case; 11] = [
             (DType::F64, &[], &[2, 3], &[]),
             (DType::F64, &[3], &[2, 3], &[1]),
             (DType::F64, &[2], &[2, 3], &[0]),
@@ -138,11 +139,36 @@ impl Definition for Broadcast {
             (DType::I32, &[2], &[2, 2], &[1]),
             (DType::Bool, &[1, 2], &[3, 2], &[0, 1]),
         ];
-        let sample = |(dtype, from, to, dims): (_, &[usize], &[usize], &[usize])| Sample {
+        let sample = |(dtype, from, to, dims): Case| Sample {
             op: Self { shape: to.into(), dims: dims.into() }.into(),
             args: vec![Type::new(dtype, from)],
             domain: vec![(-2.0, 2.0)],
         };
         cases.into_iter().map(sample).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let expected = |from: &[usize], to: &[usize], dims: &[usize]| {
+            let op = Broadcast { shape: to.into(), dims: dims.into() };
+            op.infer(&[&Type::new(DType::F32, from)]).unwrap_err().expected
+        };
+        assert_eq!(expected(&[2], &[2, 3], &[]), "an array of rank 0");
+        assert_eq!(expected(&[2, 3], &[2, 3], &[1, 0]), "ascending axes of [2,3], not [1, 0]");
+        assert_eq!(expected(&[2], &[2, 3], &[2]), "ascending axes of [2,3], not [2]");
+        let stretched = "an array of shape [3], or with extents of 1 to stretch";
+        assert_eq!(expected(&[2], &[2, 3], &[1]), stretched);
+    }
+
+    #[test]
+    fn what_cannot_be_addressed_is_refused() {
+        let op = Broadcast { shape: [usize::MAX, 2].into(), dims: Axes::new() };
+        let error = crate::Op::from(op).infer(&[&Type::scalar(DType::Bool)]).unwrap_err();
+        assert_eq!(error.expected, "a result that can be addressed in memory");
     }
 }

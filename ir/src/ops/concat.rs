@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use ndarray::{ArrayViewD, Axis};
 use smallvec::{SmallVec, smallvec};
 
 use crate::array::{Array, Element};
@@ -27,9 +26,21 @@ pub struct Concat {
 }
 
 fn join<T: Element>(args: &[&Array], axis: usize) -> Array {
-    let view = |&a| T::unwrap(a).expect("concat: element types were checked").view();
-    let views: SmallVec<[ArrayViewD<'_, T>; 4]> = args.iter().map(view).collect();
-    ndarray::concatenate(Axis(axis), &views).expect("concat: extents were checked").into()
+    let typed = |&a| T::unwrap(a).expect("concat: element types were checked");
+    let arrays: SmallVec<[_; 4]> = args.iter().map(|a| typed(a).as_standard_layout()).collect();
+    let first = arrays[0].shape();
+    let outer: usize = first[..axis].iter().product();
+    let mut shape: Axes = first.into();
+    shape[axis] = arrays.iter().map(|a| a.shape()[axis]).sum();
+    // In turn from each operand what belongs to one position on the axes before.
+    let mut data: Vec<T> = Vec::with_capacity(shape.iter().product());
+    let slices = arrays.iter().map(|a| a.as_slice().expect("standard layout is contiguous"));
+    let slices: SmallVec<[(&[T], usize); 4]> =
+        slices.map(|s| (s, s.len().checked_div(outer).unwrap_or(0))).collect();
+    for i in 0..outer {
+        slices.iter().for_each(|&(s, n)| data.extend_from_slice(&s[i * n..][..n]));
+    }
+    Array::from_vec(&shape.into(), data).expect("concat: as many elements as the shape has")
 }
 
 impl Primitive for Concat {
@@ -144,5 +155,26 @@ impl Definition for Concat {
             domain: vec![(-2.0, 2.0); args.len()],
         };
         cases.into_iter().map(sample).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_alternate_on_an_inner_axis() {
+        let (a, b) = (ndarray::arr2(&[[1, 2], [3, 4]]), ndarray::arr2(&[[5], [6]]));
+        let r = Concat { axis: 1 }.eval(&[&a.into(), &b.into()]);
+        assert!(r.same_bits(&ndarray::arr2(&[[1, 2, 5], [3, 4, 6]]).into()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let (a, b) = (Type::new(DType::F32, [2, 3]), Type::new(DType::F32, [3, 3]));
+        let expected = |axis, args: &[&Type]| Concat { axis }.infer(args).unwrap_err().expected;
+        assert_eq!(expected(0, &[]), "at least one array");
+        assert_eq!(expected(2, &[&a, &b]), "arrays with an axis 2");
+        assert_eq!(expected(1, &[&a, &b]), "arrays of one element type, alike but on axis 1");
     }
 }

@@ -303,3 +303,101 @@ impl Definition for Contract {
         cases.into_iter().map(sample).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{elements, whole};
+
+    /// The definition, element by element.
+    fn naive(op: &Contract, x: &Array, y: &Array) -> ndarray::ArrayD<f64> {
+        let operands = [elements(x), elements(y)];
+        let over: Axes = op.over[0].iter().map(|&i| x.dims()[i]).collect();
+        let free = [op.free(0, x.dims().len()), op.free(1, y.dims().len())];
+        let term = |at: &[usize], k: &[usize], side: usize| {
+            let (batch, rest) = at.split_at(op.batch[0].len());
+            let (rows, columns) = rest.split_at(free[0].len());
+            let mut place: Axes = smallvec![0; operands[side].ndim()];
+            let mut put = |axes: &[usize], values: &[usize]| {
+                axes.iter().zip(values).for_each(|(&axis, &i)| place[axis] = i);
+            };
+            put(&op.batch[side], batch);
+            put(&free[side], [rows, columns][side]);
+            put(&op.over[side], k);
+            operands[side][&place[..]]
+        };
+        let shape = op.result(x.dims(), y.dims());
+        ndarray::ArrayD::from_shape_fn(IxDyn(shape.dims()), |at| {
+            let at = ndarray::Dimension::slice(&at).to_vec();
+            ndarray::indices(IxDyn(&over)).into_iter().fold(0.0, |sum, k| {
+                let k = ndarray::Dimension::slice(&k);
+                sum + term(&at, k, 0) * term(&at, k, 1)
+            })
+        })
+    }
+
+    #[test]
+    fn agrees_with_the_definition() {
+        for s in Contract::samples() {
+            let crate::Op::Contract(op) = &s.op else { unreachable!("a sample of contract") };
+            let (x, y) = (whole(&s.args[0], 0), whole(&s.args[1], 1));
+            let r = elements(&op.eval(&[&x, &y]));
+            assert_eq!(r, naive(op, &x, &y), "{op:?} of {:?}", s.args);
+        }
+    }
+
+    #[test]
+    fn integers_wrap() {
+        let big = Array::from(ndarray::arr1(&[i32::MAX, 1]));
+        let op = Contract { over: [smallvec![0], smallvec![0]], batch: Default::default() };
+        assert_eq!(op.eval(&[&big, &big]).item(), Some(2i32));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let expected = |x: &[usize], y: &[usize], over: [&[usize]; 2]| {
+            let op = Contract { over: over.map(Axes::from), batch: Default::default() };
+            let (x, y) = (Type::new(DType::F32, x), Type::new(DType::F32, y));
+            op.infer(&[&x, &y]).unwrap_err().expected
+        };
+        assert_eq!(
+            expected(&[2, 3], &[4], [&[1], &[0]]),
+            "axis 1 of the first as long as 0 of the second"
+        );
+        assert_eq!(
+            expected(&[2], &[2, 2], [&[0, 0], &[0, 1]]),
+            "[0, 0] to be distinct axes of the first operand"
+        );
+        assert_eq!(
+            expected(&[2], &[2], [&[0], &[1]]),
+            "[1] to be distinct axes of the second operand"
+        );
+        assert_eq!(
+            expected(&[2], &[2], [&[0], &[]]),
+            "axes in pairs, to run together or to sum over"
+        );
+    }
+
+    #[test]
+    fn cotangents_of_common_products_need_no_transposition() {
+        let products: [[&[usize]; 4]; 4] = [
+            [&[2, 3], &[3, 4], &[1], &[0]],
+            [&[3, 2], &[3, 4], &[0], &[0]],
+            [&[2, 3], &[4, 3], &[1], &[1]],
+            [&[2, 3], &[3], &[1], &[0]],
+        ];
+        for [x, y, over_x, over_y] in products {
+            let mut g = Graph::new("product");
+            let mut input = |dims| g.input(Type::new(DType::F32, dims), None);
+            let args = [input(x), input(y)];
+            let over = [over_x.into(), over_y.into()];
+            let op = Contract { over, batch: Default::default() };
+            let r = g.push(op.clone(), &args);
+            let ct = g.like(r, 1.0);
+            let at = Site { node: g.source(r).0, args: &args, results: &[r] };
+            for ct in op.vjp(&mut g, &at, ct).into_iter().flatten() {
+                assert!(matches!(g.op_of(ct), crate::Op::Contract(_)), "{op:?}");
+            }
+        }
+    }
+}

@@ -104,10 +104,10 @@ fn take<T: Element>(x: &ArcArray<T, IxDyn>, index: &Array, axis: usize, shape: &
     };
     let inner: usize = x.shape()[axis + 1..].iter().product();
     let mut out: Vec<T> = Vec::with_capacity(shape.len());
-    if inner == 1 && x.len() == extent {
-        out.extend(index.iter().map(|&i| data[i]));
-    } else {
-        for block in data.chunks_exact((extent * inner).max(1)) {
+    for block in data.chunks_exact((extent * inner).max(1)) {
+        if inner == 1 {
+            out.extend(index.iter().map(|&i| block[i]));
+        } else {
             index.iter().for_each(|&i| out.extend_from_slice(&block[i * inner..][..inner]));
         }
     }
@@ -218,4 +218,42 @@ pub(super) fn index_cases() -> [IndexCase; 12] {
         (DType::I32, DType::I32, &[3], &[2], 0),
         (DType::I64, DType::I64, &[2, 2], &[3], 1),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{elements, whole};
+
+    #[test]
+    fn each_element_is_the_one_the_clamped_index_names() {
+        for s in Gather::samples() {
+            let crate::Op::Gather(op) = &s.op else { unreachable!("a sample of gather") };
+            // Indices from before the first element to behind the last.
+            let (x, index) = (whole(&s.args[0], 0), whole(&s.args[1], 1));
+            let r = elements(&op.eval(&[&x, &index]));
+            let (x, index) = (elements(&x), elements(&index));
+            for (at, r) in r.indexed_iter() {
+                let at = ndarray::Dimension::slice(&at);
+                let (before, rest) = at.split_at(op.axis);
+                let (places, after) = rest.split_at(index.ndim());
+                let last = x.shape()[op.axis] as f64 - 1.0;
+                let i = index[places].clamp(0.0, last) as usize;
+                let from: Axes =
+                    before.iter().copied().chain([i]).chain(after.iter().copied()).collect();
+                assert_eq!(*r, x[&from[..]], "{op:?} of {:?} at {at:?}", s.args);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let expected = |axis, x: &[usize], index: DType| {
+            let (x, index) = (Type::new(DType::F32, x), Type::new(index, [2]));
+            Gather { axis }.infer(&[&x, &index]).unwrap_err().expected
+        };
+        assert_eq!(expected(1, &[3], DType::I64), "an array with an axis 1 first");
+        assert_eq!(expected(0, &[3], DType::F64), "i32 or i64 as index");
+        assert_eq!(expected(0, &[0], DType::I32), "an element on axis 0 to index");
+    }
 }

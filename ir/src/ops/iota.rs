@@ -114,3 +114,26 @@ impl Definition for Iota {
         cases.into_iter().map(sample).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::elements;
+
+    #[test]
+    fn each_element_is_its_index() {
+        for s in Iota::samples() {
+            let crate::Op::Iota(op) = &s.op else { unreachable!("a sample of iota") };
+            let r = elements(&op.eval(&[]));
+            assert!(r.indexed_iter().all(|(at, &x)| x == at[op.axis] as f64), "{op:?}: {r}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let expected =
+            |dtype, axis| Iota { ty: Type::new(dtype, [3]), axis }.infer(&[]).unwrap_err().expected;
+        assert_eq!(expected(DType::F32, 1), "an axis of f32[3] to count, not 1");
+        assert_eq!(expected(DType::Bool, 0), "an array of numbers to fill, not bool[3]");
+    }
+}

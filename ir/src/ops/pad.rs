@@ -159,7 +159,8 @@ impl Definition for Pad {
     }
 
     fn samples() -> Vec<Sample> {
-        let cases: [(&[usize], &[(usize, usize, usize)], Const); 11] = [
+        type Case = (&'static [usize], &'static [(usize, usize, usize)], Const);
+        let cases: [Case; 11] = [
             (&[3], &[(1, 2, 0)], 0.0f64.to_const()),
             (&[3], &[(0, 0, 2)], 1.5f64.to_const()),
             (&[2, 3], &[(1, 0, 1), (0, 2, 3)], (-0.5f64).to_const()),
@@ -172,7 +173,7 @@ impl Definition for Pad {
             (&[2, 2], &[(1, 0, 0), (0, 1, 1)], (-7i32).to_const()),
             (&[2], &[(0, 1, 1)], true.to_const()),
         ];
-        let sample = |(dims, axes, value): (&[usize], &[(usize, usize, usize)], Const)| {
+        let sample = |(dims, axes, value): Case| {
             let axis = |&(lo, hi, inner): &(usize, usize, usize)| PadAxis { lo, hi, inner };
             Sample {
                 op: Self { axes: axes.iter().map(axis).collect(), value }.into(),
@@ -181,5 +182,30 @@ impl Definition for Pad {
             }
         };
         cases.into_iter().map(sample).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ty::DType;
+
+    #[test]
+    fn elements_are_kept_apart() {
+        let axes = smallvec![PadAxis { lo: 1, hi: 2, inner: 1 }];
+        let r = Pad { axes, value: 9i32.to_const() }.eval(&[&ndarray::arr1(&[1, 2, 3]).into()]);
+        assert!(r.same_bits(&ndarray::arr1(&[9, 1, 9, 2, 9, 3, 9, 9]).into()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let expected = |inner, ty: Type| {
+            let axes = smallvec![PadAxis { lo: 1, hi: 0, inner }];
+            Pad { axes, value: 0.0f32.to_const() }.infer(&[&ty]).unwrap_err().expected
+        };
+        let integers = Type::new(DType::I32, [3]);
+        assert_eq!(expected(0, integers), "an array of f32 of rank 1");
+        let row = Type::new(DType::F32, [3]);
+        assert_eq!(expected(usize::MAX, row), "extents that can be counted");
     }
 }

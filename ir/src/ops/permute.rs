@@ -50,10 +50,14 @@ impl Primitive for Permute {
 
     fn infer(&self, args: &[&Type]) -> Result<Types, TypeError> {
         arity(Self::NAME, 1, args)?;
+        if self.perm.len() != args[0].rank() {
+            let expected = format!("an array of rank {}", self.perm.len());
+            return Err(mistake(Self::NAME, expected, args));
+        }
         let mut sorted = self.perm.clone();
         sorted.sort_unstable();
         if !sorted.iter().copied().eq(0..args[0].rank()) {
-            let expected = format!("an array with the axes {:?} in some order", sorted.as_slice());
+            let expected = format!("each axis once, not {:?}", self.perm.as_slice());
             return Err(mistake(Self::NAME, expected, args));
         }
         let dims = args[0].dims();
@@ -116,5 +120,21 @@ impl Definition for Permute {
             domain: vec![(-2.0, 2.0)],
         };
         cases.into_iter().map(sample).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let expected = |perm: &[usize], dims: &[usize]| {
+            let op = Permute { perm: perm.into() };
+            op.infer(&[&Type::new(DType::F32, dims)]).unwrap_err().expected
+        };
+        assert_eq!(expected(&[1, 0], &[3]), "an array of rank 2");
+        assert_eq!(expected(&[1, 1], &[3, 2]), "each axis once, not [1, 1]");
+        assert_eq!(expected(&[0, 2], &[3, 2]), "each axis once, not [0, 2]");
     }
 }

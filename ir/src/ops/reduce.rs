@@ -1,11 +1,12 @@
 //! Combination along axes.
 
+mod fold;
+
 use std::fmt;
 
-use ndarray::{ArcArray, ArrayD, ArrayViewD, IxDyn};
 use smallvec::{SmallVec, smallvec};
 
-use crate::array::{Array, Element};
+use crate::array::Array;
 use crate::graph::{Graph, Value};
 use crate::nest::{Const, Monoid};
 use crate::op::{
@@ -20,6 +21,7 @@ use crate::range::Range;
 use crate::scalar::Scalar;
 use crate::text::{Attrs, Commas, ParseError};
 use crate::ty::{DType, Shape, Type};
+use fold::fold_axes;
 
 /// The operand's elements combined along some axes, which go away. Over no
 /// element it is the identity.
@@ -110,89 +112,6 @@ fn pad_with_ones(g: &mut Graph, x: Value, columns: usize) -> Value {
     g.push(Pad { axes, value: Const::of_float(g.ty(x).dtype, 1.0) }, &[x])
 }
 
-/// `f` over the elements, in eight strands that a processor can run at once,
-/// and in halves above a block's length, so that rounding errors stay small.
-fn fold_slice<T: Copy>(s: &[T], identity: T, f: impl Fn(T, T) -> T + Copy) -> T {
-    const STRANDS: usize = 8;
-    const BLOCK: usize = 1 << 10;
-    if s.len() > BLOCK {
-        let (a, b) = s.split_at((s.len() / 2).next_multiple_of(STRANDS));
-        return f(fold_slice(a, identity, f), fold_slice(b, identity, f));
-    }
-    let (strands, rest) = s.as_chunks::<STRANDS>();
-    let mut acc = [identity; STRANDS];
-    for chunk in strands {
-        for (a, &x) in acc.iter_mut().zip(chunk) {
-            *a = f(*a, x);
-        }
-    }
-    let ends = [f(acc[0], acc[4]), f(acc[1], acc[5]), f(acc[2], acc[6]), f(acc[3], acc[7])];
-    let all = f(f(ends[0], ends[2]), f(ends[1], ends[3]));
-    rest.iter().fold(all, |a, &x| f(a, x))
-}
-
-/// `f` over the middle one of three axes of a row-major array.
-fn fold_middle<T: Copy>(
-    data: &[T],
-    [outer, n, inner]: [usize; 3],
-    identity: T,
-    f: impl Fn(T, T) -> T + Copy,
-) -> Vec<T> {
-    if inner == 1 {
-        return (0..outer).map(|i| fold_slice(&data[i * n..][..n], identity, f)).collect();
-    }
-    let mut out = vec![identity; outer * inner];
-    for (i, row) in out.chunks_exact_mut(inner.max(1)).enumerate() {
-        for x in data[i * n * inner..][..n * inner].chunks_exact(inner) {
-            for (a, &x) in row.iter_mut().zip(x) {
-                *a = f(*a, x);
-            }
-        }
-    }
-    out
-}
-
-/// `f` over some axes (ascending). Runs over memory in its own order, whatever
-/// the order of the axes.
-fn fold_axes<T: Element>(
-    a: &ArcArray<T, IxDyn>,
-    axes: &[usize],
-    identity: T,
-    f: impl Fn(T, T) -> T + Copy,
-) -> Array {
-    // Line the axes up as they are in memory.
-    let mut order: Axes = (0..a.ndim()).collect();
-    order.sort_by_key(|&i| std::cmp::Reverse(a.strides()[i].unsigned_abs()));
-    let lined_up: ArrayViewD<'_, T> = a.view().permuted_axes(IxDyn(&order));
-    let standard = lined_up.as_standard_layout();
-    let mut data: std::borrow::Cow<'_, [T]> =
-        standard.as_slice().expect("standard layout is contiguous").into();
-
-    // Runs of axes that are reduced, the innermost first; each is one axis.
-    let mut dims: Axes = standard.shape().into();
-    let reduced: SmallVec<[bool; 4]> = order.iter().map(|i| axes.contains(i)).collect();
-    let mut end = dims.len();
-    while let Some(last) = reduced[..end].iter().rposition(|&r| r) {
-        let first = reduced[..last].iter().rposition(|&r| !r).map_or(0, |i| i + 1);
-        let extent = |of: &[usize]| of.iter().product::<usize>();
-        let sizes =
-            [extent(&dims[..first]), extent(&dims[first..=last]), extent(&dims[last + 1..])];
-        data = fold_middle(&data, sizes, identity, f).into();
-        dims[first..=last].fill(1);
-        end = first;
-    }
-
-    // What is left of the axes, back in their own order.
-    let kept = |i: usize| !axes.contains(&i);
-    let left: Axes = (0..dims.len()).filter(|&j| kept(order[j])).collect();
-    let shape: Axes = left.iter().map(|&j| dims[j]).collect();
-    let out = ArrayD::from_shape_vec(IxDyn(&shape), data.into_owned());
-    let out = out.expect("reduce: as many elements as the shape has");
-    let mut back: Axes = (0..left.len()).collect();
-    back.sort_by_key(|&j| order[left[j]]);
-    T::wrap(out.permuted_axes(IxDyn(&back)).into_shared())
-}
-
 /// The larger (the smaller with `>` turned round), as [`Monoid`] defines it.
 macro_rules! extremum {
     ($a:ident, $axes:ident, $t:ty, $identity:expr, $wins:tt) => {
@@ -240,7 +159,7 @@ impl Primitive for Reduce {
                 Monoid::Any | Monoid::All => "booleans",
                 _ => "numbers",
             };
-            let expected = format!("{elements} to take the {} of", self.monoid.name());
+            let expected = format!("{elements} to combine by {}", self.monoid.name());
             return Err(mistake(Self::NAME, expected, args));
         }
         let ascending = self.axes.is_sorted_by(|a, b| a < b);
@@ -376,5 +295,57 @@ impl Definition for Reduce {
             }
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::whole;
+
+    fn reduce(monoid: Monoid, axes: &[usize], x: impl Into<Array>) -> Array {
+        Reduce { monoid, axes: axes.into() }.eval(&[&x.into()])
+    }
+
+    #[test]
+    fn nothing_gives_the_identity() {
+        for s in Reduce::samples().iter().filter(|s| s.args[0].is_empty()) {
+            let crate::Op::Reduce(op) = &s.op else { unreachable!("a sample of reduce") };
+            let r = op.eval(&[&whole(&s.args[0], 0)]);
+            let identity = Array::full(&r.dims().into(), op.monoid.identity(r.dtype()));
+            assert!(r.same_bits(&identity), "{op:?} of {:?}", s.args);
+        }
+    }
+
+    #[test]
+    fn nan_wins_wherever_it_is() {
+        for n in [1, 2, 8, 9, 17] {
+            for i in 0..n {
+                let mut x = ndarray::Array1::from_iter((0..n).map(|i| i as f32));
+                x[i] = f32::NAN;
+                for monoid in [Monoid::Max, Monoid::Min] {
+                    let r = reduce(monoid, &[0], x.clone()).item::<f32>();
+                    assert!(r.is_some_and(f32::is_nan), "{monoid:?} of {x}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn integers_wrap() {
+        let x = ndarray::arr1(&[i64::MAX, 2]);
+        assert_eq!(reduce(Monoid::Sum, &[0], x.clone()).item(), Some(i64::MIN + 1));
+        assert_eq!(reduce(Monoid::Prod, &[0], x).item(), Some(-2i64));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let expected = |monoid, axes: &[usize], ty: Type| {
+            Reduce { monoid, axes: axes.into() }.infer(&[&ty]).unwrap_err().expected
+        };
+        let (mask, row) = (Type::new(DType::Bool, [2]), Type::new(DType::F32, [2]));
+        assert_eq!(expected(Monoid::Sum, &[0], mask), "numbers to combine by sum");
+        assert_eq!(expected(Monoid::Any, &[0], row.clone()), "booleans to combine by any");
+        assert_eq!(expected(Monoid::Sum, &[1], row), "an array with the axes [1], ascending");
     }
 }

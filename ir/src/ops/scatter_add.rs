@@ -154,3 +154,40 @@ impl Definition for ScatterAdd {
         index_cases().into_iter().map(sample).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{elements, whole};
+
+    #[test]
+    fn each_element_is_added_where_the_clamped_index_says() {
+        for s in ScatterAdd::samples() {
+            let crate::Op::ScatterAdd(op) = &s.op else { unreachable!("a sample of scatter_add") };
+            let args = [whole(&s.args[0], 0), whole(&s.args[1], 1), whole(&s.args[2], 2)];
+            let r = elements(&op.eval(&args.each_ref()));
+            let [mut x, index, u] = args.each_ref().map(elements);
+            for (at, u) in u.indexed_iter() {
+                let at = ndarray::Dimension::slice(&at);
+                let (before, rest) = at.split_at(op.axis);
+                let (places, after) = rest.split_at(index.ndim());
+                let last = x.shape()[op.axis] as f64 - 1.0;
+                let i = index[places].clamp(0.0, last) as usize;
+                let to: Axes =
+                    before.iter().copied().chain([i]).chain(after.iter().copied()).collect();
+                x[&to[..]] += u;
+            }
+            assert_eq!(r, x, "{op:?} of {:?}", s.args);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let (x, index) = (Type::new(DType::F32, [3]), Type::new(DType::I64, [2]));
+        let op = ScatterAdd { axis: 0 };
+        let error = op.infer(&[&x, &index, &x]).unwrap_err().to_string();
+        assert_eq!(error, "scatter_add: expected f32[2] to add, got f32[3], i64[2], f32[3]");
+        let mask = Type::new(DType::Bool, [3]);
+        assert_eq!(op.infer(&[&mask, &index, &mask]).unwrap_err().expected, "numbers to add");
+    }
+}

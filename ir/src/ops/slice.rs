@@ -183,7 +183,8 @@ impl Definition for Slice {
     }
 
     fn samples() -> Vec<Sample> {
-        let cases: [(DType, &[usize], &[(usize, usize, isize)]); 12] = [
+        type Case = (DType, &'static [usize], &'static [(usize, usize, isize)]);
+        let cases: [Case; 12] = [
             (DType::F64, &[5], &[(1, 3, 1)]),
             (DType::F64, &[5], &[(4, 5, -1)]),
             (DType::F64, &[6], &[(0, 3, 2)]),
@@ -197,7 +198,7 @@ impl Definition for Slice {
             (DType::I32, &[4], &[(2, 2, 1)]),
             (DType::Bool, &[2, 2], &[(1, 2, -1), (0, 1, 1)]),
         ];
-        let sample = |(dtype, dims, axes): (_, &[usize], &[(usize, usize, isize)])| {
+        let sample = |(dtype, dims, axes): Case| {
             let axis = |&(start, len, step): &(usize, usize, isize)| SliceAxis { start, len, step };
             Sample {
                 op: Self { axes: axes.iter().map(axis).collect() }.into(),
@@ -206,5 +207,31 @@ impl Definition for Slice {
             }
         };
         cases.into_iter().map(sample).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_inside_is_taken() {
+        let ok = |start, len, step| {
+            let op = Slice { axes: smallvec![SliceAxis { start, len, step }] };
+            op.infer(&[&Type::new(DType::F32, [5])]).is_ok()
+        };
+        assert!(ok(0, 5, 1) && ok(4, 5, -1) && ok(0, 3, 2) && ok(5, 0, 1) && ok(3, 1, isize::MIN));
+        assert!(!ok(1, 5, 1) && !ok(3, 5, -1) && !ok(0, 4, 2) && !ok(5, 1, 1) && !ok(6, 0, 1));
+        assert!(!ok(0, 1, 0), "a step of 0");
+        assert!(!ok(4, usize::MAX, -1) && !ok(0, 3, isize::MAX), "what cannot be counted");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let op = Slice { axes: smallvec![SliceAxis { start: 1, len: 3, step: 2 }] };
+        let expected =
+            |dims: &[usize]| op.infer(&[&Type::new(DType::F32, dims)]).unwrap_err().expected;
+        assert_eq!(expected(&[5]), "axis 0 to have 3 elements from 1 in steps of 2");
+        assert_eq!(expected(&[5, 5]), "an array of rank 1");
     }
 }

@@ -85,6 +85,7 @@ fn exp_range(r: Range) -> Range {
     Range { lo: r.lo.exp(), hi: r.hi.exp(), finite: r.finite && r.hi < 80.0 }
 }
 
+#[expect(clippy::bool_comparison, reason = "one expression serves all types, booleans too")]
 pub(super) fn row(f: Scalar) -> &'static Def {
     match f {
         Scalar::Add => {

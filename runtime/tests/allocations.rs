@@ -1,0 +1,82 @@
+//! `call_into` allocates nothing.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use backstitch_runtime::{Backend, Executable};
+use common::{MEAN, SCALAR, SQUARING, plan};
+use ndarray::Array2;
+
+struct Counting;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: all is passed on.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: passed on.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: passed on.
+        unsafe { System.realloc(ptr, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(mut f: impl FnMut()) -> usize {
+    // Once before: a stack takes its memory in the first call.
+    f();
+    let before = COUNT.load(Ordering::Relaxed);
+    for _ in 0..10 {
+        f();
+    }
+    COUNT.load(Ordering::Relaxed) - before
+}
+
+/// One test, so that no other thread allocates meanwhile.
+#[test]
+fn calls_allocate_nothing() {
+    let load = |text| Executable::new(plan(text), Backend::Cpu).unwrap();
+
+    let exe = load(SCALAR);
+    let mut ws = exe.workspace().unwrap();
+    let (mut y, mut a, mut b) = (0f32, 0f32, 0f32);
+    let n = allocations(|| {
+        let outputs = &mut [(&mut y).into(), (&mut a).into(), (&mut b).into()];
+        exe.call_into(&mut ws, &[(&5f32).into(), (&3f32).into()], outputs).unwrap();
+    });
+    assert_eq!((n, y, a, b), (0, 105.0, 36.0, 10.0));
+
+    let exe = load(MEAN);
+    let mut ws = exe.workspace().unwrap();
+    let x = Array2::<f64>::zeros((2, 5));
+    let (mut value, mut gradient) = (0f64, x.clone());
+    let n = allocations(|| {
+        let outputs = &mut [(&mut value).into(), (&mut gradient).try_into().unwrap()];
+        exe.call_into(&mut ws, &[(&x).try_into().unwrap()], outputs).unwrap();
+    });
+    assert_eq!(n, 0);
+
+    let exe = load(SQUARING);
+    let mut ws = exe.workspace().unwrap();
+    let (mut y, mut dy, mut steps) = (0f64, 0f64, 0i64);
+    let n = allocations(|| {
+        let outputs = &mut [(&mut y).into(), (&mut dy).into(), (&mut steps).into()];
+        exe.call_into(&mut ws, &[(&1.001f64).into(), (&1e9f64).into()], outputs).unwrap();
+    });
+    assert_eq!(n, 0);
+    assert!(steps > 10);
+}

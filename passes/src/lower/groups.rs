@@ -123,7 +123,7 @@ pub(crate) struct Groups {
     /// Whether a val has to be in memory.
     pub stored: IndexVec<Val, bool>,
     /// Whether items join groups that are there.
-    pub fuse: bool,
+    fuse: bool,
     latest: FxHashMap<Shape, GroupId>,
 }
 
@@ -139,6 +139,11 @@ struct Fit {
 }
 
 impl Groups {
+    /// No group yet.
+    pub fn new(fuse: bool) -> Self {
+        Self { fuse, ..Self::default() }
+    }
+
     /// A group that is not a nest, after all others; reads these vals from memory.
     pub fn barrier(&mut self, reads: impl IntoIterator<Item = Val>) -> GroupId {
         for v in reads {

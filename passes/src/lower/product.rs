@@ -2,10 +2,10 @@
 
 use backstitch_ir::ops::Contract;
 use backstitch_ir::plan::{BatchAxis, BufferRef, Gemm, Matrix, Step};
-use backstitch_ir::ty::{DType, Type};
+use backstitch_ir::ty::{DType, Shape, Type};
 
 use super::Planner;
-use super::operand::{Operand, Val};
+use super::operand::{Operand, Val, contiguous};
 use super::scope::Scope;
 
 /// One side of a product: where it starts, and its strides along the batch, the
@@ -44,41 +44,71 @@ fn joint_stride(axes: &[usize], dims: &[usize], strides: &[i64]) -> Option<i64> 
     joined.then(|| long.last().map_or(0, |&a| strides[a]))
 }
 
+/// How the library reads an operand: `None` if several axes that are one to the
+/// library do not lie in memory as one.
+fn side(c: &Contract, i: usize, x: &Operand, ty: &Type) -> Option<Side> {
+    let Operand::At { val, offset, strides } = x else { return None };
+    let joint = |axes: &[usize]| joint_stride(axes, ty.dims(), strides);
+    Some(Side {
+        val: *val,
+        offset: *offset,
+        batch: c.batch[i].iter().map(|&a| strides[a]).collect(),
+        free: joint(&free_axes(c, i, ty.rank()))?,
+        over: joint(&c.over[i])?,
+    })
+}
+
+/// The axes of an operand in the order in which the library can always read them.
+fn library_order(c: &Contract, i: usize, rank: usize) -> Vec<usize> {
+    [&c.batch[i][..], &free_axes(c, i, rank), &c.over[i]].concat()
+}
+
 impl Product {
-    /// Whether the library can read this operand as it is.
-    pub fn takes(c: &Contract, i: usize, x: &Operand, ty: &Type) -> bool {
-        let Operand::At { strides, .. } = x else { return false };
-        let joint = |axes: &[usize]| joint_stride(axes, ty.dims(), strides).is_some();
-        joint(&free_axes(c, i, ty.rank())) && joint(&c.over[i])
+    /// The product of two operands; `copy` makes a contiguous copy of an operand of
+    /// that shape, where the library cannot read one as it is.
+    pub fn new(
+        c: &Contract,
+        types: [&Type; 2],
+        x: [Operand; 2],
+        out: Val,
+        mut copy: impl FnMut(&Type, Operand) -> Operand,
+    ) -> Self {
+        let len = |i: usize, axes: &[usize]| axes.iter().map(|&a| types[i].dims()[a]).product();
+        let (m, n) =
+            (len(0, &free_axes(c, 0, types[0].rank())), len(1, &free_axes(c, 1, types[1].rank())));
+        let k: usize = len(0, &c.over[0]);
+        let mut readable = |i: usize| {
+            side(c, i, &x[i], types[i]).unwrap_or_else(|| {
+                let order = library_order(c, i, types[i].rank());
+                let ty = types[i]
+                    .with_shape(order.iter().map(|&a| types[i].dims()[a]).collect::<Shape>());
+                let x = match &x[i] {
+                    Operand::Splat(c) => Operand::Splat(*c),
+                    Operand::At { val, offset, strides } => Operand::At {
+                        val: *val,
+                        offset: *offset,
+                        strides: order.iter().map(|&a| strides[a]).collect(),
+                    },
+                };
+                let x = copy(&ty, x);
+                let own = contiguous(&ty.shape);
+                Side {
+                    val: x.val().expect("a copy is a val"),
+                    offset: 0,
+                    batch: own[..c.batch[i].len()].to_vec(),
+                    free: k as i64,
+                    over: 1,
+                }
+            })
+        };
+        let sides = [readable(0), readable(1)];
+        let batch = c.batch[0].iter().map(|&a| types[0].dims()[a]).collect();
+        Self { dtype: types[0].dtype, batch, m, n, k, sides, out }
     }
 
-    /// The product of two operands that the library can read.
-    pub fn new(c: &Contract, types: [&Type; 2], x: &[Operand; 2], out: Val) -> Self {
-        let len = |i: usize, axes: &[usize]| axes.iter().map(|&a| types[i].dims()[a]).product();
-        let side = |i: usize| {
-            let Operand::At { val, offset, strides } = &x[i] else {
-                unreachable!("constants are copied")
-            };
-            let joint = |axes: &[usize]| {
-                joint_stride(axes, types[i].dims(), strides).expect("the library can read it")
-            };
-            Side {
-                val: *val,
-                offset: *offset,
-                batch: c.batch[i].iter().map(|&a| strides[a]).collect(),
-                free: joint(&free_axes(c, i, types[i].rank())),
-                over: joint(&c.over[i]),
-            }
-        };
-        Self {
-            dtype: types[0].dtype,
-            batch: c.batch[0].iter().map(|&a| types[0].dims()[a]).collect(),
-            m: len(0, &free_axes(c, 0, types[0].rank())),
-            n: len(1, &free_axes(c, 1, types[1].rank())),
-            k: len(0, &c.over[0]),
-            sides: [side(0), side(1)],
-            out,
-        }
+    /// What it reads.
+    pub fn reads(&self) -> [Val; 2] {
+        [self.sides[0].val, self.sides[1].val]
     }
 
     pub fn emit(&self, scope: &mut Scope<'_>, planner: &mut Planner, steps: &mut Vec<Step>) {

@@ -58,7 +58,7 @@ impl<'g> Scope<'g> {
             homes: IndexVec::new(),
             stacks: FxHashMap::default(),
             operands: IndexVec::filled(None, g.value_count()),
-            groups: Groups { fuse, ..Groups::default() },
+            groups: Groups::new(fuse),
             library: FxHashMap::default(),
         };
         for (&v, &b) in g.inputs().iter().zip(inputs) {
@@ -265,15 +265,9 @@ impl<'g> Scope<'g> {
         types: [&Type; 2],
         x: [Operand; 2],
     ) -> Operand {
-        let mut x = x;
-        for (i, x) in x.iter_mut().enumerate() {
-            if !Product::takes(c, i, x, types[i]) {
-                *x = self.copy(n, types[i], x.clone());
-            }
-        }
         let out = self.val(ty, Home::Open);
-        let reads: Vec<Val> = x.iter().filter_map(Operand::val).collect();
-        let product = Product::new(c, types, &x, out);
+        let product = Product::new(c, types, x, out, |ty, x| self.copy(n, ty, x));
+        let reads = product.reads();
         self.call(Library::Product(product), &reads, &[out]);
         Operand::whole(out, &ty.shape)
     }

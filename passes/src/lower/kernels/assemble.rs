@@ -101,7 +101,7 @@ impl Scatter {
         let none = Loops::new(&Shape::scalar(), &[], std::iter::empty());
         let mut e = Emit::new(scope, planner, none, None);
         let buffer = e.scope.buffer(e.planner, self.out);
-        let param = e.param(buffer, Access::InOut);
+        let param = e.param(buffer, Access::Out);
         let own = contiguous(&self.x.1);
         copy(&mut e, self.out, &self.x.1, &self.x.0, 0, &own);
         if !self.domain.is_empty() {

@@ -67,7 +67,7 @@ impl Chunks {
         // the order of a hash map.
         for r in reductions {
             if let Some(&buffer) = self.partials.get(&r.out) {
-                e.param(buffer, if r.in_memory { Access::InOut } else { Access::Out });
+                e.param(buffer, Access::Out);
             }
         }
         self
@@ -92,15 +92,14 @@ impl Chunks {
     fn clear(&self, e: &mut Emit<'_, '_>, reductions: &[Reduction]) {
         for r in reductions.iter().filter(|r| r.in_memory && self.has_partial(r)) {
             let len = e.scope.vals[r.out].shape.len();
-            let param = e.param(self.partials[&r.out], Access::InOut);
+            let param = e.param(self.partials[&r.out], Access::Out);
             fill(e, param, self.axis.get(), len, r);
         }
     }
 
     /// Puts a result of the open chunk where it belongs.
     pub fn keep(&self, e: &mut Emit<'_, '_>, r: &Reduction, v: Var) {
-        let access = if r.in_memory { Access::InOut } else { Access::Out };
-        let param = e.param(self.partials[&r.out], access);
+        let param = e.param(self.partials[&r.out], Access::Out);
         let len = e.scope.vals[r.out].shape.len() as i64;
         let mut at = e.loops.at(&e.axes, 0, &r.strides);
         at.strides.push((self.axis.get().expect("a chunk is open"), len));

@@ -86,23 +86,9 @@ impl<'a, 'g> Emit<'a, 'g> {
         self.group.is_some() && self.scope.groups.made[val].map(|m| m.group) == self.group
     }
 
-    /// How this kernel uses the memory of a val.
-    fn access(&self, val: Val) -> Access {
-        let Some(made) = self.scope.groups.made[val].filter(|_| self.is_own(val)) else {
-            return Access::In;
-        };
-        let id = self.group.expect("own vals are of a group");
-        let phased = self.scope.groups.groups[id].phases > 0;
-        match made.level {
-            Level::Side => Access::InOut,
-            Level::Full if phased => Access::InOut,
-            _ => Access::Out,
-        }
-    }
-
     /// The parameter for the memory of a val.
     pub fn memory(&mut self, val: Val) -> Param {
-        let access = self.access(val);
+        let access = if self.is_own(val) { Access::Out } else { Access::In };
         let buffer = self.scope.buffer(self.planner, val);
         self.param(buffer, access)
     }

@@ -79,7 +79,7 @@ pub(crate) fn group(scope: &mut Scope<'_>, planner: &mut Planner, id: GroupId, s
         e.phase = phase;
         one_phase(&mut e, &items, &reductions, phase, rows, chunks.as_ref(), &mut pending);
     }
-    if rows > 0 {
+    if group.rows() > 0 {
         for i in &items {
             let is_row = e.scope.groups.made[i.out].is_some_and(|m| m.level == Level::Row);
             if is_row && e.scope.groups.stored[i.out] {
@@ -408,8 +408,10 @@ fn reduction(
     let ItemOp::Reduce { monoid, axes } = &item.op else { return None };
     let rank = item.domain.rank();
     let is_row = rank < domain.rank();
-    // The longest run of reduced axes at the end.
-    let first = (0..rank).rev().take_while(|a| axes.contains(a)).last().unwrap_or(rank);
+    // The longest run of reduced axes at the end; axes of extent 1 do not count.
+    let one = |a: usize| item.domain.dims()[a] == 1;
+    let first =
+        (0..rank).rev().take_while(|&a| one(a) || axes.contains(&a)).last().unwrap_or(rank);
     let made = scope.groups.made[item.out].expect("items are made");
     let arg = item.args[0].clone();
     let own = arg.val().and_then(|v| scope.groups.made[v]).filter(|m| m.group == made.group);
@@ -421,7 +423,7 @@ fn reduction(
         level: made.level,
         phase: (!is_row).then(|| own.map_or(0, |m| m.phase)),
         depth: loops.depth(first),
-        in_memory: first != rank - axes.len(),
+        in_memory: axes.iter().any(|&a| a < first && !one(a)),
         strides: result_strides(&item.domain, axes),
         dtype: scope.dtype(item.out),
     })

@@ -56,6 +56,11 @@ impl<'a> View<'a> {
         self.dims
     }
 
+    /// Elements from one index to the next, for each axis.
+    pub fn strides(&self) -> &'a [isize] {
+        self.strides
+    }
+
     /// Where element (0, …, 0) is.
     pub fn as_ptr(&self) -> *const u8 {
         self.data
@@ -117,6 +122,11 @@ impl<'a> ViewMut<'a> {
     /// Extents.
     pub fn dims(&self) -> &'a [usize] {
         self.dims
+    }
+
+    /// Elements from one index to the next, for each axis.
+    pub fn strides(&self) -> &'a [isize] {
+        self.strides
     }
 
     /// Where element (0, …, 0) is. Writing a `bool` other than 0 or 1 is undefined
@@ -349,10 +359,7 @@ mod tests {
         let (transposed, flipped) = (x.t(), x.slice(s![..;-1, 1..]));
         assert!(views(&x)[0].is_contiguous());
         assert!(!views(&transposed)[0].is_contiguous());
-        assert_eq!(
-            views(&transposed)[0].to_array().to_f64_vec(),
-            [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]
-        );
+        assert_eq!(views(&transposed)[0].to_array().to_f64_vec(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
         assert_eq!(views(&flipped)[0].to_array().to_f64_vec(), [5.0, 6.0, 2.0, 3.0]);
     }
 

@@ -6,14 +6,13 @@
 use std::panic::Location;
 use std::sync::Arc;
 
-use backstitch_ir::graph::Origin;
-use backstitch_ir::{DType, Graph, Idx, Op, Type, Value, ops};
+use backstitch_ir::{DType, Graph, Op, Type, Value, ops};
 use smallvec::SmallVec;
 
 use crate::mistake::{Mistake, Problem};
 use crate::number::Operand;
 use crate::tensor::Tensor;
-use crate::trace::{Absent, Kind, Scope, Trace};
+use crate::trace::{Absent, Kind, Scope, Trace, origin};
 use crate::tree::Tree;
 
 /// A body that has been recorded: its graph without outputs yet, and the
@@ -22,6 +21,20 @@ struct Body {
     scope: Scope,
     outputs: Vec<Result<Value, Absent>>,
     types: Vec<Type>,
+}
+
+impl Body {
+    /// Whether a result is not to be had; the mistake is recorded already.
+    fn is_poisoned(&self) -> bool {
+        self.outputs.iter().any(Result::is_err)
+    }
+
+    /// The graph of a body whose results are all to be had.
+    fn seal(self) -> Graph {
+        let mut graph = self.scope.graph;
+        graph.set_outputs(self.outputs.into_iter().flatten());
+        graph
+    }
 }
 
 impl Trace {
@@ -49,22 +62,21 @@ impl Trace {
     {
         let place = Location::caller();
         let (left, results) = self.body("then", &[], &[], place, |_| then());
-        let (right, others) = self.body("else", &[], &left.scope.captures, place, |_| otherwise());
-        drop(others);
-        let ty = predicate.ty();
+        let (right, _) = self.body("else", &[], &left.scope.captures, place, |_| otherwise());
+        let (ty, types) = (predicate.ty(), left.types.clone());
+        if left.is_poisoned() || right.is_poisoned() {
+            return self.guesses(&results, &types, place);
+        }
         if ty != Type::scalar(DType::Bool) {
             let message = format!("expected one truth value to decide by, got {ty}");
             self.mistake("cond", Problem::Control, message, &[predicate], ty);
-            return self.guesses(&results, &left.types, place);
+            return self.guesses(&results, &types, place);
         }
         if left.types != right.types {
-            let message = format!(
-                "the branches give {} and {}",
-                list(&left.types),
-                list(&right.types)
-            );
+            let message =
+                format!("the branches give {} and {}", list(&left.types), list(&right.types));
             self.mistake("cond", Problem::Control, message, &[], ty);
-            return self.guesses(&results, &left.types, place);
+            return self.guesses(&results, &types, place);
         }
         // What only the other branch uses is an input of this one as well.
         let mut left = left;
@@ -73,11 +85,9 @@ impl Trace {
             left.scope.graph.input(right.scope.graph.ty(inner).clone(), None);
         }
         let captured: Vec<Value> = right.scope.captures.iter().map(|c| c.0).collect();
-        let (Some(then), Some(els)) = (self.seal(left), self.seal(right)) else {
-            return self.guesses(&results, &results_types(&results), place);
-        };
-        let op = ops::Cond { then: Arc::new(then), els: Arc::new(els) };
-        self.finish(op.into(), &[predicate], &captured, 0, &results, place)
+        let op = ops::Cond { then: Arc::new(left.seal()), els: Arc::new(right.seal()) };
+        let found = self.finish(op.into(), &[predicate], &captured, &types, place);
+        rebuild(&results, &found)
     }
 
     /// Repeats a body while a predicate holds, and gives the last carry.
@@ -102,10 +112,12 @@ impl Trace {
         let place = Location::caller();
         let start: Vec<Tensor<'t>> = init.leaves().into_iter().copied().collect();
         let types: Vec<Type> = start.iter().map(|x| x.ty()).collect();
-        let (test, _) =
-            self.body("while", &types, &[], place, |c| predicate(rebuild(&init, c)));
+        let (test, _) = self.body("while", &types, &[], place, |c| predicate(rebuild(&init, c)));
         let (step, _) =
             self.body("body", &types, &test.scope.captures, place, |c| body(rebuild(&init, c)));
+        if test.is_poisoned() || step.is_poisoned() {
+            return self.guesses(&init, &types, place);
+        }
         if test.types != [Type::scalar(DType::Bool)] {
             let message =
                 format!("expected one truth value to go on by, got {}", list(&test.types));
@@ -120,17 +132,14 @@ impl Trace {
             test.scope.graph.input(step.scope.graph.ty(inner).clone(), None);
         }
         let captured: Vec<Value> = step.scope.captures.iter().map(|c| c.0).collect();
-        let (Some(test), Some(body)) = (self.seal(test), self.seal(step)) else {
-            return self.guesses(&init, &types, place);
-        };
         let op = ops::Loop {
-            trip: ops::Trip::While(Arc::new(test)),
-            body: Arc::new(body),
+            trip: ops::Trip::While(Arc::new(test.seal())),
+            body: Arc::new(step.seal()),
             carries: types.len(),
             consts: captured.len(),
             pops: 0,
         };
-        self.finish(op.into(), &start, &captured, 0, &init, place)
+        rebuild(&init, &self.finish(op.into(), &start, &captured, &types, place))
     }
 
     /// Repeats a body `count` times (a number, or an integer scalar) and gives the
@@ -174,23 +183,22 @@ impl Trace {
             let next = body(c[0], rebuild(&init, &c[1..]));
             (c[0] + 1, next)
         });
-        if !self.steady("for_loop", &init, &types[1..], &step.types[1..], place) {
+        if step.is_poisoned()
+            || !self.steady("for_loop", &init, &types[1..], &step.types[1..], place)
+        {
             return self.guesses(&init, &types[1..], place);
         }
         let captured: Vec<Value> = step.scope.captures.iter().map(|c| c.0).collect();
-        let Some(body) = self.seal(step) else {
-            return self.guesses(&init, &types[1..], place);
-        };
         let op = ops::Loop {
             trip: ops::Trip::Count,
-            body: Arc::new(body),
+            body: Arc::new(step.seal()),
             carries: types.len(),
             consts: captured.len(),
             pops: 0,
         };
         let mut args = vec![count];
         args.extend(start);
-        self.finish(op.into(), &args, &captured, 1, &init, place)
+        rebuild(&init, &self.finish(op.into(), &args, &captured, &types, place)[1..])
     }
 
     /// Runs a body over the rows of `rows` (each leaf is cut along its first axis)
@@ -252,7 +260,8 @@ impl Trace {
     {
         let place = Location::caller();
         let xs: Vec<Tensor<'t>> = rows.leaves().into_iter().copied().collect();
-        let lengths: Vec<Option<usize>> = xs.iter().map(|x| x.shape().dims().first().copied()).collect();
+        let lengths: Vec<Option<usize>> =
+            xs.iter().map(|x| x.shape().dims().first().copied()).collect();
         let length = match lengths.split_first() {
             Some((&Some(n), rest)) if n > 0 && rest.iter().all(|&m| m == Some(n)) => n,
             _ => {
@@ -267,7 +276,7 @@ impl Trace {
         let mut types: Vec<Type> = vec![Type::scalar(DType::I64)];
         types.extend(carried.iter().map(|x| x.ty()));
         let (step, given) = self.body("body", &types, &[], place, |c| {
-            let i = if back { length as i64 - 1 - c[0] } else { c[0] };
+            let i = if back { self.scalar(length as i64 - 1) - c[0] } else { c[0] };
             let row = rows.map(&mut |x| {
                 if x.rank() > 0 { x.take(i, 0) } else { *x }
             });
@@ -282,23 +291,25 @@ impl Trace {
         };
         let stacked: Vec<Type> = rows_given.iter().map(all).collect();
         let y = &given.2;
-        let steady = self.steady("scan", &init, &types[1..], &step.types[1..carries], place);
-        let guess = |t: &'t Self| {
-            (t.guesses(&init, &types[1..], place), t.guesses(y, &stacked, place))
-        };
+        let steady = !step.is_poisoned()
+            && self.steady("scan", &init, &types[1..], &step.types[1..carries], place);
         if !steady {
-            return guess(self);
+            let carry = self.guesses(&init, &types[1..], place);
+            return (carry, self.guesses(y, &stacked, place));
         }
         // The body again as a part of a larger one, with the stacks as carries.
+        // Truth values do not add up: they are stacked as integers.
+        let summed = |ty: &Type| match ty.dtype {
+            DType::Bool => ty.with_dtype(DType::I32),
+            _ => ty.clone(),
+        };
+        types.extend(stacked.iter().map(summed));
         let captured: Vec<Value> = step.scope.captures.iter().map(|c| c.0).collect();
-        let Some(inner) = self.seal(step) else { return guess(self) };
+        let inner = step.seal();
         let mut outer = Graph::new("body");
         let mut state: Vec<Value> = Vec::new();
-        let mut origin = |g: &mut Graph| {
-            g.set_origin(Origin { place: Some(place), primal: None });
-        };
-        origin(&mut outer);
-        for ty in types.iter().chain(&stacked) {
+        outer.set_origin(origin(place));
+        for ty in &types {
             state.push(outer.input(ty.clone(), None));
         }
         let mut args: Vec<Value> = state[..carries].to_vec();
@@ -309,7 +320,7 @@ impl Trace {
         let (&at, results) = results.split_last().expect("the index is the last result");
         let mut next: Vec<Value> = results[..carries].to_vec();
         for (&stack, &row) in state[carries..].iter().zip(&results[carries..]) {
-            // Truth values do not add up: they are stacked as integers.
+            let row = outer.cast(row, outer.ty(stack).dtype);
             next.push(outer.push(ops::ScatterAdd { axis: 0 }, &[stack, at, row]));
         }
         outer.set_outputs(next);
@@ -323,9 +334,12 @@ impl Trace {
         let mut args = vec![self.number((length as i64).into(), DType::I64, "scan")];
         args.push(self.number(0i64.into(), DType::I64, "scan"));
         args.extend(&carried);
-        args.extend(stacked.iter().map(|ty| self.zeros(ty.dtype, ty.shape.clone())));
-        let both = (&init, y);
-        self.finish(op.into(), &args, &captured, 1, &both, place)
+        args.extend(types[carries..].iter().map(|ty| self.zeros(ty.dtype, ty.shape.clone())));
+        let found = self.finish(op.into(), &args, &captured, &types, place);
+        let (last, rows) = found[1..].split_at(carries - 1);
+        let rows: Vec<Tensor<'t>> =
+            rows.iter().zip(&stacked).map(|(x, ty)| x.cast(ty.dtype)).collect();
+        (rebuild(&init, last), rebuild(y, &rows))
     }
 
     /// Records a body on inputs of these types. Captures that another body made
@@ -343,8 +357,9 @@ impl Trace {
             let mut state = self.state();
             state.open(Graph::new(name));
             let graph = &mut state.top().graph;
-            graph.set_origin(Origin { place: Some(place), primal: None });
-            let values: Vec<Value> = carries.iter().map(|ty| graph.input(ty.clone(), None)).collect();
+            graph.set_origin(origin(place));
+            let values: Vec<Value> =
+                carries.iter().map(|ty| graph.input(ty.clone(), None)).collect();
             for &(outer, _) in captures {
                 let depth = state.scopes.len() - 2;
                 let (ty, name) = {
@@ -378,38 +393,24 @@ impl Trace {
         (Body { scope, outputs, types }, result)
     }
 
-    /// The graph of a body, if it gives no poisoned result.
-    fn seal(&self, body: Body) -> Option<Graph> {
-        let outputs: Result<Vec<Value>, Absent> = body.outputs.into_iter().collect();
-        let mut graph = body.scope.graph;
-        graph.set_outputs(outputs.ok()?);
-        Some(graph)
-    }
-
-    /// Adds the operation to the scope around its bodies; its results, from
-    /// `skip` on, in the structure given.
+    /// Adds the operation to the scope around its bodies; its results, of these
+    /// types.
     #[track_caller]
-    fn finish<'t, R: Tree<Tensor<'t>>>(
+    fn finish<'t>(
         &'t self,
         op: Op,
         args: &[Tensor<'t>],
         captured: &[Value],
-        skip: usize,
-        like: &R,
+        types: &[Type],
         place: &'static Location<'static>,
-    ) -> R::With<Tensor<'t>> {
+    ) -> SmallVec<[Tensor<'t>; 1]> {
         let mut args = args.to_vec();
         {
             let mut state = self.state();
             let slots = captured.iter().map(|&v| self.slot(&mut state, v, Kind::Plain, place));
             args.extend(slots);
         }
-        let types = results_types(like);
-        let results = self.apply_all(op, &args, |_| {
-            let skipped = std::iter::repeat_n(Type::scalar(DType::I64), skip);
-            skipped.chain(types.iter().cloned()).collect::<SmallVec<[Type; 1]>>()
-        });
-        rebuild(like, &results[skip..])
+        self.apply_all(op, &args, |_| types.iter().cloned().collect())
     }
 
     /// Whether a body keeps the types of its carries.
@@ -466,16 +467,11 @@ pub(crate) fn rebuild<'t, T: Tree<Tensor<'t>>>(
     like.map(&mut |_| *leaves.next().expect("as many leaves as the tree has"))
 }
 
-fn results_types<'t, R: Tree<Tensor<'t>>>(results: &R) -> Vec<Type> {
-    results.leaves().into_iter().map(|x| x.ty()).collect()
-}
-
 fn list(types: &[Type]) -> String {
     let types: Vec<String> = types.iter().map(ToString::to_string).collect();
     format!("({})", types.join(", "))
 }
 
-/// The positions of the values among those of a scope are those of its inputs.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -488,6 +484,5 @@ mod tests {
         assert_eq!(z.item::<f64>().unwrap(), 20.0);
         let z = t.cond(x.gt(y), || x * 10.0, || y * x);
         assert_eq!(z.item::<f64>().unwrap(), 6.0);
-        assert_eq!(Value::new(0).index(), 0);
     }
 }

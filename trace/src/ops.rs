@@ -70,7 +70,8 @@ impl Trace {
             let dtype = f.infer(&dtypes).unwrap_or(types[types.len() - 1].dtype);
             Type::new(dtype, shape.clone())
         };
-        let shape = types[1..].iter().try_fold(types[0].shape.clone(), |s, t| s.broadcast(&t.shape));
+        let shape =
+            types[1..].iter().try_fold(types[0].shape.clone(), |s, t| s.broadcast(&t.shape));
         let Some(shape) = shape else {
             let largest = types.iter().map(|t| &t.shape).max_by_key(|s| s.rank());
             let guess = guess(largest.expect("a function has operands"));

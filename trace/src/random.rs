@@ -166,9 +166,7 @@ impl<'t> Key<'t> {
     fn tensors(self) -> [Tensor<'t>; 2] {
         match self.words {
             Words::Traced(words) => words,
-            Words::Known([a, b]) => {
-                [self.trace.scalar(a as i32), self.trace.scalar(b as i32)]
-            }
+            Words::Known([a, b]) => [self.trace.scalar(a as i32), self.trace.scalar(b as i32)],
         }
     }
 

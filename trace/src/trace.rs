@@ -179,8 +179,10 @@ impl Trace {
         let values = match self.resolve_all(&mut state, args) {
             Ok(values) => values,
             Err(absent) => {
-                state.refuse(operation, absent, self.describe(&state, args), place);
-                let types: SmallVec<[Type; 4]> = args.iter().map(|&a| self.type_of(&state, a)).collect();
+                let operands = self.describe(&state, args);
+                state.refuse(operation, absent, operands, place);
+                let types: SmallVec<[Type; 4]> =
+                    args.iter().map(|&a| self.type_of(&state, a)).collect();
                 let types: SmallVec<[&Type; 4]> = types.iter().collect();
                 let types = op.infer(&types).unwrap_or_else(|_| guess(first(&state)));
                 return self.poison_all(&mut state, types, place);
@@ -353,7 +355,7 @@ impl Trace {
     ) -> Tensor<'_> {
         let mut state = self.state.borrow_mut();
         let graph = &mut state.top().graph;
-        graph.set_origin(Origin { place: Some(place), primal: None });
+        graph.set_origin(origin(place));
         let value = graph.input(ty.clone(), (!name.is_empty()).then_some(name));
         self.slot(&mut state, value, Kind::Plain, place)
     }
@@ -395,6 +397,13 @@ impl State {
         Ok(self.bring(slot.value, at, top))
     }
 
+    /// Makes a tensor of the current scope mean another value of it.
+    pub(crate) fn rebind(&mut self, id: u32, value: Value) {
+        let scope = self.top().id;
+        let slot = &mut self.slots[id as usize];
+        (slot.value, slot.scope) = (value, scope);
+    }
+
     /// Takes a value of scope `from` into scope `to`, through those between.
     fn bring(&mut self, value: Value, from: usize, to: usize) -> Value {
         let mut v = value;
@@ -408,6 +417,11 @@ impl State {
 
     fn scope_of(&self, slot: Slot) -> Option<&Scope> {
         self.scopes.iter().rev().find(|s| s.id == slot.scope)
+    }
+
+    /// The line that made a tensor of this trace.
+    pub(crate) fn place_of(&self, id: u32) -> &'static Location<'static> {
+        self.slots[id as usize].place
     }
 
     /// The type of a tensor of this trace; that it was guessed to have, if it is
@@ -453,7 +467,7 @@ impl State {
         eager: bool,
     ) -> Result<Values, TypeError> {
         let graph = &mut self.top().graph;
-        graph.set_origin(Origin { place: Some(place), primal: None });
+        graph.set_origin(origin(place));
         let results = graph.add(op, args)?;
         if eager {
             self.catch_up();
@@ -469,7 +483,7 @@ impl State {
         eager: bool,
     ) -> Value {
         let graph = &mut self.scopes[0].graph;
-        graph.set_origin(Origin { place: Some(place), primal: None });
+        graph.set_origin(origin(place));
         let value = graph.input(array.ty(), None);
         if eager {
             self.data.push(array.into());
@@ -491,15 +505,20 @@ impl State {
         while self.computed < graph.node_count() {
             let n = Node::new(self.computed);
             let args = graph.args(n);
-            let args: SmallVec<[&Datum; 4]> = args
-                .iter()
-                .map(|a| &self.data[a.index()])
-                .collect();
-            let results = graph.op(n).eval(&args);
+            let results = {
+                let args: SmallVec<[&Datum; 4]> =
+                    args.iter().map(|a| &self.data[a.index()]).collect();
+                graph.op(n).eval(&args)
+            };
             self.data.extend(results);
             self.computed += 1;
         }
     }
+}
+
+/// Where a node comes from that the user's line asked for.
+pub(crate) fn origin(place: &'static Location<'static>) -> Origin {
+    Origin { place: Some(place), ..Origin::default() }
 }
 
 impl Scope {

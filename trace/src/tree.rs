@@ -107,9 +107,9 @@ impl Path {
 
 /// Implements [`Tree`] for a type that is a leaf.
 macro_rules! leaf {
-    ($([$($generics:tt)*])? $t:ty) => {
-        impl$(<$($generics)*>)? $crate::tree::Leaf for $t {}
-        impl$(<$($generics)*>)? $crate::tree::Tree<$t> for $t {
+    ([$($generics:tt)*] $t:ty) => {
+        impl<$($generics)*> $crate::tree::Leaf for $t {}
+        impl<$($generics)*> $crate::tree::Tree<$t> for $t {
             type With<U: $crate::tree::Leaf> = U;
             type Nest<M: $crate::tree::Leaf, V: $crate::tree::Tree<M>> = V;
             fn visit<'a>(
@@ -130,6 +130,9 @@ macro_rules! leaf {
             }
         }
     };
+    ($t:ty) => {
+        $crate::tree::leaf!([] $t);
+    };
 }
 pub(crate) use leaf;
 
@@ -149,6 +152,7 @@ macro_rules! structure {
         |$s:ident, $path:ident, $f:ident| $visit:expr,
         |$ms:ident, $each:ident| $map:expr
     ) => {
+        #[allow(unused_variables, reason = "there may be no part")]
         impl<$l: Leaf, $($generics)*> Tree<$l> for $t {
             type With<$u: Leaf> = $with;
             type Nest<$m: Leaf, $v: Tree<$m>> = $nest;
@@ -161,6 +165,7 @@ macro_rules! structure {
             }
             fn map<$u: Leaf>(&self, f: &mut dyn FnMut(&$l) -> $u) -> Self::With<$u> {
                 let $ms = self;
+                #[allow(unused_macros, reason = "there may be no part")]
                 macro_rules! $each {
                     ($x:expr) => {
                         Tree::map($x, f)
@@ -173,6 +178,7 @@ macro_rules! structure {
                 f: &mut dyn FnMut(&$l) -> $v,
             ) -> Self::Nest<$m, $v> {
                 let $ms = self;
+                #[allow(unused_macros, reason = "there may be no part")]
                 macro_rules! $each {
                     ($x:expr) => {
                         Tree::nest($x, f)

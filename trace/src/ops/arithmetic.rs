@@ -1,4 +1,8 @@
 //! `+`, `-`, `*`, `/` between tensors, and between tensors and numbers.
+//!
+//! On the left stand `f64` and `i32` alone: were there more, the type of the
+//! literal in `(1.0 - x).log()` would be ambiguous. What type a number has makes
+//! no difference, since it takes that of the tensor.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -17,7 +21,7 @@ macro_rules! operators {
                 self.binary(Scalar::$f, other)
             }
         }
-        number_first!($op $method $f: f32 f64 i32 i64);
+        number_first!($op $method $f: f64 i32);
     )*};
 }
 

@@ -1,8 +1,7 @@
 //! Functions at each element.
 
-use backstitch_ir::{DType, Op, Scalar, Type, ops};
+use backstitch_ir::{DType, Op, Scalar, ops};
 
-use crate::mistake::Problem;
 use crate::number::{Number, Operand};
 use crate::tensor::Tensor;
 
@@ -67,7 +66,7 @@ impl<'t> Tensor<'t> {
     /// # use backstitch_trace::Trace;
     /// let t = Trace::eager();
     /// let x = t.constant(0.0);
-    /// let mut tape = t.tape();
+    /// let tape = t.tape();
     /// tape.watch(&x);
     /// let y = (x * x).sqrt();
     /// assert_eq!(tape.gradient(&y, &x).or_zeros().item::<f64>()?, 0.0);
@@ -281,16 +280,5 @@ impl<'t> Tensor<'t> {
         let ty = self.ty();
         let x: Number = if ty.dtype == DType::Bool { (x != 0).into() } else { x.into() };
         self.trace.number(x, ty.dtype, "constant").stretch(&ty.shape)
-    }
-
-    /// Checks that it has exactly this shape. `Err` is the poisoned result.
-    #[track_caller]
-    pub(crate) fn shaped(self, operation: &'static str, like: &Type) -> Result<(), Self> {
-        let ty = self.ty();
-        if ty.shape == like.shape {
-            return Ok(());
-        }
-        let message = format!("expected the shape {}, got {}", like.shape, ty.shape);
-        Err(self.mistake(operation, Problem::Shape, message, like.clone()))
     }
 }

@@ -53,10 +53,17 @@ impl<'t> Tensor<'t> {
             && ty.shape.without(&[a]) == index_ty.shape.without(&[a])
             && index_ty.dtype.is_int();
         if !fits {
-            let message = format!("expected integers with the extents of {} but along axis {a}", ty.shape);
+            let message =
+                format!("expected integers with the extents of {} but along axis {a}", ty.shape);
             let guess = ty.with_shape(index_ty.shape);
             let operands = [self, index];
-            return self.trace.mistake("take_along_axis", Problem::Shape, message, &operands, guess);
+            return self.trace.mistake(
+                "take_along_axis",
+                Problem::Shape,
+                message,
+                &operands,
+                guess,
+            );
         }
         // The position of each element in the flattened array.
         let last = (ty.dims()[a] as i64 - 1).max(0);

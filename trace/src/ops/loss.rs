@@ -78,7 +78,13 @@ impl<'t> Tensor<'t> {
         if rows.as_ref() != Some(&index.shape) {
             let message = format!("expected one class for each row of {}, got {index}", ty.shape);
             let operands = [self, classes];
-            return self.trace.mistake("sparse_cross_entropy", Problem::Shape, message, &operands, ty);
+            return self.trace.mistake(
+                "sparse_cross_entropy",
+                Problem::Shape,
+                message,
+                &operands,
+                ty,
+            );
         }
         let depth = ty.dims()[ty.rank() - 1];
         // A choice rather than a product, so that an infinite logit of another

@@ -172,7 +172,8 @@ impl<'t> Tensor<'t> {
                 }
             }
         }
-        let extents = |axes: &[usize], dims: &[usize]| axes.iter().map(|&a| dims[a]).collect::<Shape>();
+        let extents =
+            |axes: &[usize], dims: &[usize]| axes.iter().map(|&a| dims[a]).collect::<Shape>();
         let (m, n) = (extents(&over[0], xt.dims()), extents(&over[1], yt.dims()));
         if m != n {
             let message = format!("axes of extents {m} and {n} cannot be summed over together");

@@ -153,7 +153,10 @@ impl<'t> Tensor<'t> {
             self.trace.mistake("conv", Problem::Shape, message, &[self, kernels], xt.clone())
         };
         if xt.rank() < 3 || kt.rank() != xt.rank() || xt.dims()[1] != kt.dims()[1] {
-            return wrong(format!("expected [N,C,…] and [O,C,…], got {} and {}", xt.shape, kt.shape));
+            return wrong(format!(
+                "expected [N,C,…] and [O,C,…], got {} and {}",
+                xt.shape, kt.shape
+            ));
         }
         if strides.len() != spatial || margins.len() != spatial || strides.contains(&0) {
             return wrong(format!("expected a stride and a margin for each of {spatial} axes"));
@@ -165,7 +168,9 @@ impl<'t> Tensor<'t> {
         for i in 0..spatial {
             let (extent, kernel) = (padded.ty().dims()[i + 2], kt.dims()[i + 2]);
             if kernel == 0 || kernel > extent {
-                return wrong(format!("a kernel of extent {kernel} over an axis of extent {extent}"));
+                return wrong(format!(
+                    "a kernel of extent {kernel} over an axis of extent {extent}"
+                ));
             }
             counts.push((extent - kernel) / strides[i] + 1);
         }
@@ -195,7 +200,11 @@ impl<'t> Tensor<'t> {
 
     /// The type that all of a reduction's callers agree on; used by losses.
     #[track_caller]
-    pub(crate) fn same_type(self, operation: &'static str, other: Tensor<'t>) -> Result<Type, Self> {
+    pub(crate) fn same_type(
+        self,
+        operation: &'static str,
+        other: Tensor<'t>,
+    ) -> Result<Type, Self> {
         let (a, b) = (self.ty(), other.ty());
         if a == b {
             return Ok(a);

@@ -218,7 +218,13 @@ impl Trace {
         let parts = parts.as_ref();
         let Some(&first) = parts.first() else {
             let message = "there is nothing to put together";
-            return self.mistake("concat", Problem::Parameter, message, &[], Type::scalar(DType::F64));
+            return self.mistake(
+                "concat",
+                Problem::Parameter,
+                message,
+                &[],
+                Type::scalar(DType::F64),
+            );
         };
         let axis = match first.axis("concat", axis) {
             Ok(axis) => axis,
@@ -233,7 +239,8 @@ impl Trace {
             let other = part.ty();
             let same = other.rank() == ty.rank() && other.shape.without(&[axis]) == rest;
             let (problem, message) = if !same {
-                let message = format!("{} and {} differ outside axis {axis}", ty.shape, other.shape);
+                let message =
+                    format!("{} and {} differ outside axis {axis}", ty.shape, other.shape);
                 (Problem::Shape, message)
             } else if other.dtype != ty.dtype {
                 (Problem::DType, format!("element types {} and {} differ", ty.dtype, other.dtype))
@@ -251,7 +258,13 @@ impl Trace {
         let parts = parts.as_ref();
         let Some(&first) = parts.first() else {
             let message = "there is nothing to put together";
-            return self.mistake("stack", Problem::Parameter, message, &[], Type::scalar(DType::F64));
+            return self.mistake(
+                "stack",
+                Problem::Parameter,
+                message,
+                &[],
+                Type::scalar(DType::F64),
+            );
         };
         let ty = first.ty();
         let at = match crate::axes::axis(axis, ty.rank() + 1) {

@@ -1,0 +1,172 @@
+//! Jacobians: a linear map applied to all unit vectors at once.
+//!
+//! The adjoint of a target is a linear map of its cotangent. It is built once, on
+//! a copy of the graph with a placeholder for the cotangent; what was added
+//! becomes a graph of its own, which is then vectorised over the rows of an
+//! identity. With fewer source elements than target elements the same is done
+//! with the tangent program instead.
+
+use backstitch_ir::op::{Lane, materialise};
+use backstitch_ir::{Array, DType, Graph, Idx, IndexVec, Scalar, Shape, Type, Value, ops};
+use backstitch_passes::{batch, forward, reverse};
+
+/// A linear map cut out of a graph: its first input is the argument, the others
+/// are values of the graph.
+struct Linear {
+    graph: Graph,
+    shared: Vec<Value>,
+    /// For each result, which output of the graph it is; `None` is zero.
+    results: Vec<Option<usize>>,
+}
+
+/// Adds the derivative of `target` with respect to each source: an array of the
+/// target's shape followed by the source's. `None` if there is structurally none.
+pub(crate) fn jacobian(g: &mut Graph, target: Value, sources: &[Value]) -> Vec<Option<Value>> {
+    let rows = g.ty(target).len();
+    let columns: usize = sources.iter().map(|&s| g.ty(s).len()).sum();
+    if columns < rows {
+        return sources.iter().map(|&s| by_columns(g, target, s)).collect();
+    }
+    let ty = g.ty(target).clone();
+    let ct = identity(g, &ty);
+    let found = by_rows(g, target, sources, ct, rows);
+    let shaped = |(v, &s): (Option<Value>, &Value)| {
+        let v = v?;
+        let dims: Shape = ty.dims().iter().chain(g.ty(s).dims()).copied().collect();
+        Some(g.reshape(v, dims))
+    };
+    found.into_iter().zip(sources).map(shaped).collect()
+}
+
+/// Adds, for a target and sources whose first axis counts independent examples,
+/// the derivative of each example of the target with respect to the same example
+/// of each source: `[examples, target…, source…]`.
+pub(crate) fn batch_jacobian(
+    g: &mut Graph,
+    target: Value,
+    sources: &[Value],
+) -> Vec<Option<Value>> {
+    // All examples share a cotangent lane: what one does not depend on is zero.
+    let ty = g.ty(target).clone();
+    let rest = ty.with_shape(&ty.dims()[1..]);
+    let n = rest.len();
+    let unit = identity(g, &rest);
+    let dims: Shape = [n, ty.dims()[0]].into_iter().chain(rest.dims().iter().copied()).collect();
+    let places: Vec<usize> = std::iter::once(0).chain(2..dims.rank()).collect();
+    let ct = g.broadcast(unit, &dims, &places);
+    let found = by_rows(g, target, sources, ct, n);
+    let shaped = |(v, &s): (Option<Value>, &Value)| {
+        let v = v?;
+        let source = g.ty(s).dims().to_vec();
+        let swapped: ops::Axes = [1, 0].into_iter().chain(2..source.len() + 1).collect();
+        let v = g.push(ops::Permute { perm: swapped }, &[v]);
+        let dims: Shape = ty.dims().iter().chain(&source[1..]).copied().collect();
+        Some(g.reshape(v, dims))
+    };
+    found.into_iter().zip(sources).map(shaped).collect()
+}
+
+/// The adjoint of the target applied to each of `n` cotangents.
+fn by_rows(
+    g: &mut Graph,
+    target: Value,
+    sources: &[Value],
+    cts: Value,
+    n: usize,
+) -> Vec<Option<Value>> {
+    let ty = g.ty(target).clone();
+    let map = linear(g, ty, |h, ct| reverse(h, &[(target, Some(ct))], sources));
+    map.apply(g, cts, n)
+}
+
+/// The tangent of the target along each element of one source.
+fn by_columns(g: &mut Graph, target: Value, source: Value) -> Option<Value> {
+    let (ty, of) = (g.ty(target).clone(), g.ty(source).clone());
+    let map = linear(g, of.clone(), |h, dot| forward(h, &[(source, dot)], &[target]));
+    let unit = identity(g, &of);
+    let columns = map.apply(g, unit, of.len())[0]?;
+    let perm: ops::Axes = (1..=ty.rank()).chain([0]).collect();
+    let moved = if ty.rank() == 0 { columns } else { g.push(ops::Permute { perm }, &[columns]) };
+    Some(g.reshape(moved, ty.dims().iter().chain(of.dims()).copied().collect::<Shape>()))
+}
+
+/// One row per element of an array of this type, 1 at the element and 0 elsewhere.
+fn identity(g: &mut Graph, ty: &Type) -> Value {
+    let n = ty.len();
+    let square = Type::new(DType::I64, [n, n]);
+    let i = g.push(ops::Iota { ty: square.clone(), axis: 0 }, &[]);
+    let j = g.push(ops::Iota { ty: square, axis: 1 }, &[]);
+    let same = g.map(Scalar::Eq, &[i, j]);
+    let ones = g.cast(same, ty.dtype);
+    g.reshape(ones, std::iter::once(n).chain(ty.dims().iter().copied()).collect::<Shape>())
+}
+
+/// Cuts out what `build` adds to the graph for a placeholder of that type.
+fn linear(
+    g: &Graph,
+    ty: Type,
+    build: impl FnOnce(&mut Graph, Value) -> Vec<Option<Value>>,
+) -> Linear {
+    let mut h = g.clone();
+    let (first_value, first_node) = (h.value_count(), h.node_count());
+    let placeholder = h.input(ty.clone(), None);
+    let found = build(&mut h, placeholder);
+
+    let mut live: IndexVec<Value, bool> = IndexVec::filled(false, h.value_count());
+    found.iter().flatten().for_each(|&v| live[v] = true);
+    for n in h.nodes().rev().take_while(|n| n.index() >= first_node) {
+        if h.results(n).iter().any(|&r| live[r]) {
+            h.args(n).iter().for_each(|&a| live[a] = true);
+        }
+    }
+    let mut graph = Graph::new("linear");
+    let mut shared = Vec::new();
+    let mut map: IndexVec<Value, Option<Value>> = IndexVec::filled(None, h.value_count());
+    map[placeholder] = Some(graph.input(ty, None));
+    for v in (0..first_value).map(Value::new).filter(|&v| live[v]) {
+        map[v] = Some(match h.as_splat(v) {
+            Some(c) => {
+                let c = graph.constant(Array::scalar(c));
+                graph.broadcast(c, &h.ty(v).shape, &[])
+            }
+            None => {
+                shared.push(v);
+                graph.input(h.ty(v).clone(), None)
+            }
+        });
+    }
+    for n in h.nodes().skip(first_node + 1) {
+        let results = h.results(n);
+        if !results.iter().any(|&r| live[r]) {
+            continue;
+        }
+        let args: Vec<Value> =
+            h.args(n).iter().map(|&a| map[a].expect("operands come first")).collect();
+        graph.set_origin(h.origin(n));
+        let copies = graph.add(h.op(n).clone(), &args).unwrap_or_else(|e| panic!("jacobian: {e}"));
+        results.into_iter().zip(copies).for_each(|(r, c)| map[r] = Some(c));
+    }
+    let mut outputs = Vec::new();
+    let results = found
+        .iter()
+        .map(|v| {
+            v.map(|v| {
+                outputs.push(map[v].expect("results are live"));
+                outputs.len() - 1
+            })
+        })
+        .collect();
+    graph.set_outputs(outputs);
+    Linear { graph, shared, results }
+}
+
+impl Linear {
+    /// The map on each of `n` arguments.
+    fn apply(&self, g: &mut Graph, arguments: Value, n: usize) -> Vec<Option<Value>> {
+        let mut lanes = vec![Lane { value: arguments, batched: true }];
+        lanes.extend(self.shared.iter().map(|&value| Lane { value, batched: false }));
+        let outputs = batch(g, &self.graph, &lanes, n);
+        let result = |&i: &Option<usize>| i.map(|i| materialise(g, outputs[i], n));
+        self.results.iter().map(result).collect()
+    }
+}

@@ -1,0 +1,611 @@
+//! The gradient tape.
+//!
+//! The graph is the tape: everything that a trace computes is there already, so
+//! recording costs nothing, and the gradient is itself recorded, which is how
+//! tapes nest. What a tape adds is the question which values count as sources:
+//! those it watches, and what was computed from them.
+
+use std::panic::Location;
+
+use backstitch_ir::op::Family;
+use backstitch_ir::{Graph, Idx, IndexVec, Op, Value, ops};
+use backstitch_passes::{Reason, Status, reverse, status};
+use rustc_hash::FxHashSet;
+
+use crate::gradient::Gradient;
+use crate::jacobian;
+use crate::mistake::Problem;
+use crate::tensor::Tensor;
+use crate::trace::{Kind, Trace, origin};
+use crate::tree::Tree;
+
+/// What a trace knows of a tape.
+pub(crate) struct TapeState {
+    id: u32,
+    /// Whether variables are watched when they are used.
+    automatic: bool,
+    paused: bool,
+    watched: FxHashSet<u32>,
+    variables: Vec<u32>,
+}
+
+impl TapeState {
+    /// A variable is used.
+    pub(crate) fn accessed(&mut self, slot: u32) {
+        if self.automatic && !self.paused {
+            self.watch_variable(slot);
+        }
+    }
+
+    fn watch_variable(&mut self, slot: u32) {
+        if self.watched.insert(slot) {
+            self.variables.push(slot);
+        }
+    }
+}
+
+/// Gives gradients of what is computed while it exists.
+///
+/// [`gradient`](Self::gradient) uses the tape up, so that using a spent tape does
+/// not compile; [`persistent`](Self::persistent) makes one that can be asked many
+/// times.
+///
+/// ```
+/// # use backstitch_trace::Trace;
+/// let t = Trace::eager();
+/// let x = t.constant(3.0);
+/// let tape = t.tape();
+/// tape.watch(&x);
+/// let y = x * x;
+/// let dy = tape.gradient(&y, &x).expect_connected();
+/// assert_eq!(dy.item::<f64>()?, 6.0);
+/// # Ok::<(), backstitch_trace::TraceError>(())
+/// ```
+///
+/// ```compile_fail
+/// # use backstitch_trace::Trace;
+/// let t = Trace::eager();
+/// let x = t.variable(3.0);
+/// let tape = t.tape();
+/// let y = x * x;
+/// tape.gradient(&y, &x);
+/// tape.gradient(&y, &x); // the tape is spent
+/// ```
+///
+/// # Beside TensorFlow
+///
+/// * A derivative follows all operations of the trace, also those before the
+///   tape was made.
+/// * What is computed under [`stop_recording`](Self::stop_recording) is a constant
+///   to all tapes.
+/// * Values that are equal by construction (`x * x` written twice) are one value,
+///   also as a source.
+pub struct GradientTape<'t> {
+    tape: Tape<'t>,
+}
+
+/// A tape that can be asked for many gradients.
+///
+/// ```
+/// # use backstitch_trace::Trace;
+/// let t = Trace::eager();
+/// let x = t.constant(3.0);
+/// let tape = t.tape().persistent();
+/// tape.watch(&x);
+/// let y = x * x;
+/// let z = y * y;
+/// assert_eq!(tape.gradient(&z, &x).expect_connected().item::<f64>()?, 108.0);
+/// assert_eq!(tape.gradient(&y, &x).expect_connected().item::<f64>()?, 6.0);
+/// # Ok::<(), backstitch_trace::TraceError>(())
+/// ```
+pub struct PersistentTape<'t> {
+    tape: Tape<'t>,
+}
+
+struct Tape<'t> {
+    trace: &'t Trace,
+    id: u32,
+}
+
+impl Trace {
+    /// A new tape. It watches variables when they are used.
+    pub fn tape(&self) -> GradientTape<'_> {
+        let mut state = self.state();
+        let id = state.made_tapes;
+        state.made_tapes += 1;
+        let (watched, variables) = (FxHashSet::default(), Vec::new());
+        state.tapes.push(TapeState { id, automatic: true, paused: false, watched, variables });
+        GradientTape { tape: Tape { trace: self, id } }
+    }
+}
+
+/// The methods that do not use a tape up.
+macro_rules! common {
+    ($($tape:ident)*) => {$(
+        impl<'t> $tape<'t> {
+            /// Whether variables are watched when they are used; they are unless
+            /// it is said otherwise.
+            pub fn watch_accessed_variables(self, on: bool) -> Self {
+                self.tape.with(|state| state.automatic = on);
+                self
+            }
+
+            /// Watches all tensors of a tree: gradients with respect to them, and to
+            /// what is computed from them, are to be had.
+            #[track_caller]
+            pub fn watch(&self, tensors: &impl Tree<Tensor<'t>>) {
+                self.tape.watch(tensors);
+            }
+
+            /// The variables that are watched, in the order in which they were used
+            /// first.
+            pub fn watched_variables(&self) -> Vec<Tensor<'t>> {
+                self.tape.watched_variables()
+            }
+
+            /// Forgets all that was watched.
+            pub fn reset(&self) {
+                self.tape.with(|state| {
+                    state.watched.clear();
+                    state.variables.clear();
+                });
+            }
+
+            /// Runs `f` with recording paused: what it computes is a constant to
+            /// derivatives, and variables it uses are not watched.
+            ///
+            /// ```
+            /// # use backstitch_trace::Trace;
+            /// let t = Trace::eager();
+            /// let x = t.variable(3.0);
+            /// let tape = t.tape();
+            /// let scale = tape.stop_recording(|| x * 2.0);
+            /// let y = x * scale;
+            /// assert_eq!(tape.gradient(&y, &x).expect_connected().item::<f64>()?, 6.0);
+            /// # Ok::<(), backstitch_trace::TraceError>(())
+            /// ```
+            #[track_caller]
+            pub fn stop_recording<R>(&self, f: impl FnOnce() -> R) -> R {
+                self.tape.stop_recording(f)
+            }
+        }
+    )*};
+}
+common!(GradientTape PersistentTape);
+
+impl<'t> GradientTape<'t> {
+    /// This tape, to be asked for many gradients.
+    pub fn persistent(self) -> PersistentTape<'t> {
+        PersistentTape { tape: self.tape }
+    }
+
+    /// The gradients of the sum of all targets with respect to each source, in the
+    /// structure of the sources.
+    #[track_caller]
+    pub fn gradient<T: Tree<Tensor<'t>>, S: Tree<Tensor<'t>>>(
+        self,
+        targets: &T,
+        sources: &S,
+    ) -> S::With<Gradient<'t>> {
+        self.tape.gradient(targets, None::<&T>, sources)
+    }
+
+    /// As [`gradient`](Self::gradient), with the targets weighted: one cotangent of
+    /// the same shape for each.
+    #[track_caller]
+    pub fn gradient_with<T: Tree<Tensor<'t>>, C: Tree<Tensor<'t>>, S: Tree<Tensor<'t>>>(
+        self,
+        targets: &T,
+        output_gradients: &C,
+        sources: &S,
+    ) -> S::With<Gradient<'t>> {
+        self.tape.gradient(targets, Some(output_gradients), sources)
+    }
+
+    /// The derivative of each element of the target with respect to each element
+    /// of each source: arrays of the target's shape followed by the source's.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.variable(ndarray::arr1(&[1.0, 2.0]));
+    /// let tape = t.tape();
+    /// let y = x * x;
+    /// let j = tape.jacobian(&y, &x).expect_connected();
+    /// assert_eq!(j.array()?.to_f64_vec(), [2.0, 0.0, 0.0, 4.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    pub fn jacobian<S: Tree<Tensor<'t>>>(
+        self,
+        target: &Tensor<'t>,
+        sources: &S,
+    ) -> S::With<Gradient<'t>> {
+        self.tape.jacobian("jacobian", *target, sources, jacobian::jacobian)
+    }
+
+    /// The Jacobian of each example, where the first axis of target and sources
+    /// counts examples that do not depend on each other: arrays
+    /// `[examples, target…, source…]`.
+    #[track_caller]
+    pub fn batch_jacobian<S: Tree<Tensor<'t>>>(
+        self,
+        target: &Tensor<'t>,
+        sources: &S,
+    ) -> S::With<Gradient<'t>> {
+        self.tape.jacobian("batch_jacobian", *target, sources, jacobian::batch_jacobian)
+    }
+}
+
+impl<'t> PersistentTape<'t> {
+    /// See [`GradientTape::gradient`].
+    #[track_caller]
+    pub fn gradient<T: Tree<Tensor<'t>>, S: Tree<Tensor<'t>>>(
+        &self,
+        targets: &T,
+        sources: &S,
+    ) -> S::With<Gradient<'t>> {
+        self.tape.gradient(targets, None::<&T>, sources)
+    }
+
+    /// See [`GradientTape::gradient_with`].
+    #[track_caller]
+    pub fn gradient_with<T: Tree<Tensor<'t>>, C: Tree<Tensor<'t>>, S: Tree<Tensor<'t>>>(
+        &self,
+        targets: &T,
+        output_gradients: &C,
+        sources: &S,
+    ) -> S::With<Gradient<'t>> {
+        self.tape.gradient(targets, Some(output_gradients), sources)
+    }
+
+    /// See [`GradientTape::jacobian`].
+    #[track_caller]
+    pub fn jacobian<S: Tree<Tensor<'t>>>(
+        &self,
+        target: &Tensor<'t>,
+        sources: &S,
+    ) -> S::With<Gradient<'t>> {
+        self.tape.jacobian("jacobian", *target, sources, jacobian::jacobian)
+    }
+
+    /// See [`GradientTape::batch_jacobian`].
+    #[track_caller]
+    pub fn batch_jacobian<S: Tree<Tensor<'t>>>(
+        &self,
+        target: &Tensor<'t>,
+        sources: &S,
+    ) -> S::With<Gradient<'t>> {
+        self.tape.jacobian("batch_jacobian", *target, sources, jacobian::batch_jacobian)
+    }
+}
+
+/// A source as the graph knows it.
+enum Source {
+    Tracked(Value),
+    NotWatched,
+    NotFloat,
+    Poisoned,
+}
+
+impl<'t> Tape<'t> {
+    fn with<R>(&self, f: impl FnOnce(&mut TapeState) -> R) -> R {
+        let mut state = self.trace.state();
+        let tape = state.tapes.iter_mut().find(|t| t.id == self.id);
+        f(tape.expect("a tape is known to its trace until it is dropped"))
+    }
+
+    #[track_caller]
+    fn watch(&self, tensors: &impl Tree<Tensor<'t>>) {
+        let place = Location::caller();
+        for &x in &tensors.leaves() {
+            let ty = x.ty();
+            if !ty.is_float() {
+                let message = format!("only floats have gradients; this is {ty}");
+                x.mistake("watch", Problem::Gradient, message, ty);
+                continue;
+            }
+            let slot = self.trace.state().slots[x.id as usize];
+            if slot.kind == Kind::Variable {
+                self.with(|tape| tape.watch_variable(x.id));
+                continue;
+            }
+            self.separate(*x, place);
+            self.with(|tape| tape.watched.insert(x.id));
+        }
+    }
+
+    /// Equal constants of a compiling trace are one value; one that is watched
+    /// becomes a value of its own.
+    fn separate(&self, x: Tensor<'t>, place: &'static Location<'static>) {
+        let mut state = self.trace.state();
+        if self.trace.is_eager() || state.scopes.len() > 1 {
+            return;
+        }
+        let Ok(v) = self.trace.resolve(&mut state, x) else { return };
+        let Op::Literal(c) = state.scopes[0].graph.op_of(v) else { return };
+        let array = c.array().clone();
+        state.slots[x.id as usize].value = state.leaf(array, place, false);
+    }
+
+    fn watched_variables(&self) -> Vec<Tensor<'t>> {
+        let variables = self.with(|tape| tape.variables.clone());
+        variables.into_iter().map(|id| Tensor { trace: self.trace, id }).collect()
+    }
+
+    #[track_caller]
+    fn stop_recording<R>(&self, f: impl FnOnce() -> R) -> R {
+        let place = Location::caller();
+        let was = self.with(|tape| std::mem::replace(&mut tape.paused, true));
+        let first = self.trace.state().slots.len();
+        let result = f();
+        self.with(|tape| tape.paused = was);
+        let mut state = self.trace.state();
+        for id in first..state.slots.len() {
+            if state.slots[id].kind != Kind::Plain {
+                continue;
+            }
+            // What was made in bodies that are closed by now is not to be had.
+            let Ok(v) = state.resolve(id as u32) else { continue };
+            if !state.top().graph.ty(v).is_float() {
+                continue;
+            }
+            let eager = self.trace.is_eager();
+            let stopped = state.add(ops::StopGradient.into(), &[v], place, eager);
+            state.rebind(id as u32, stopped.expect("any array can be stopped")[0]);
+        }
+        result
+    }
+
+    #[track_caller]
+    fn gradient<T: Tree<Tensor<'t>>, C: Tree<Tensor<'t>>, S: Tree<Tensor<'t>>>(
+        &self,
+        targets: &T,
+        seeds: Option<&C>,
+        sources: &S,
+    ) -> S::With<Gradient<'t>> {
+        let targets: Vec<Tensor<'t>> = targets.leaves().into_iter().copied().collect();
+        let seeds: Option<Vec<Tensor<'t>>> =
+            seeds.map(|c| c.leaves().into_iter().copied().collect());
+        if let Some(seeds) = &seeds {
+            let same = |(x, c): (&Tensor<'t>, &Tensor<'t>)| x.ty() == c.ty();
+            if seeds.len() != targets.len() || !targets.iter().zip(seeds).all(same) {
+                let list = |xs: &[Tensor<'t>]| {
+                    xs.iter().map(|x| x.ty().to_string()).collect::<Vec<_>>().join(", ")
+                };
+                let message = format!(
+                    "targets ({}) have output gradients of the same types, not ({})",
+                    list(&targets),
+                    list(seeds)
+                );
+                return self.poisoned("gradient", message, sources);
+            }
+        }
+        self.derive(
+            "gradient",
+            &targets,
+            sources,
+            |g, values, sources| {
+                let (targets, seeds) = values.split_at(targets.len());
+                let pair = |(i, &t): (usize, &Value)| (t, seeds.get(i).copied());
+                let pairs: Vec<_> = targets.iter().enumerate().map(pair).collect();
+                let status = status(g, targets, sources);
+                (status, reverse(g, &pairs, sources))
+            },
+            seeds.as_deref().unwrap_or(&[]),
+            |_, source| source.clone(),
+        )
+    }
+
+    #[track_caller]
+    fn jacobian<S: Tree<Tensor<'t>>>(
+        &self,
+        operation: &'static str,
+        target: Tensor<'t>,
+        sources: &S,
+        build: fn(&mut Graph, Value, &[Value]) -> Vec<Option<Value>>,
+    ) -> S::With<Gradient<'t>> {
+        let ty = target.ty();
+        let batched = operation == "batch_jacobian";
+        if batched {
+            let examples = |ty: &backstitch_ir::Type| ty.dims().first().copied();
+            let first = examples(&ty);
+            if first.is_none() || sources.leaves().iter().any(|s| examples(&s.ty()) != first) {
+                let message = "target and sources have a first axis of the same extent".to_owned();
+                return self.poisoned(operation, message, sources);
+            }
+        }
+        self.derive(
+            operation,
+            &[target],
+            sources,
+            |g, values, sources| (status(g, values, sources), build(g, values[0], sources)),
+            &[],
+            |target, source| {
+                let lead = target.dims();
+                let rest = if batched { &source.dims()[1..] } else { source.dims() };
+                let dims = lead.iter().chain(rest).copied();
+                source.with_shape(dims.collect::<backstitch_ir::Shape>())
+            },
+        )
+    }
+
+    /// Derivatives of targets with respect to the sources that are tracked.
+    ///
+    /// `build` adds them to the graph; `shape` is the type of the derivative of
+    /// the first target with respect to a source.
+    #[track_caller]
+    fn derive<S: Tree<Tensor<'t>>>(
+        &self,
+        operation: &'static str,
+        targets: &[Tensor<'t>],
+        sources: &S,
+        build: impl FnOnce(&mut Graph, &[Value], &[Value]) -> (Vec<Status>, Vec<Option<Value>>),
+        seeds: &[Tensor<'t>],
+        shape: impl Fn(&backstitch_ir::Type, &backstitch_ir::Type) -> backstitch_ir::Type,
+    ) -> S::With<Gradient<'t>> {
+        let place = Location::caller();
+        let target_ty = targets.first().map(|x| x.ty());
+        let types: Vec<_> = {
+            let of = |s: &Tensor<'t>| {
+                let ty = s.ty();
+                target_ty.as_ref().map_or_else(|| ty.clone(), |t| shape(t, &ty))
+            };
+            sources.leaves().into_iter().map(of).collect()
+        };
+        let mut state = self.trace.state();
+        let mut values = Vec::with_capacity(targets.len() + seeds.len());
+        for &x in targets.iter().chain(seeds) {
+            match self.trace.resolve(&mut state, x) {
+                Ok(v) => values.push(v),
+                Err(absent) => {
+                    let operands = self.trace.describe(&state, &[x]);
+                    state.refuse(operation, absent, operands, place);
+                    drop(state);
+                    return self.all_poisoned(sources, &types, place);
+                }
+            }
+        }
+        let mut known = self.sources(&mut state, sources, operation, place);
+        let tracked: Vec<Value> = known
+            .iter()
+            .filter_map(|s| if let Source::Tracked(v) = s { Some(*v) } else { None })
+            .collect();
+        let graph = &mut state.top().graph;
+        graph.set_origin(origin(place));
+        let (statuses, found) = build(graph, &values, &tracked);
+        if self.trace.is_eager() && state.scopes.len() == 1 {
+            state.catch_up();
+        }
+        drop(state);
+        let (mut found, mut types) = (statuses.into_iter().zip(found), types.into_iter());
+        let mut known = known.drain(..);
+        sources.map(&mut |&source| {
+            let ty = types.next().expect("one type per source");
+            match known.next().expect("one state per source") {
+                Source::NotWatched => Gradient::missing(source, Reason::NotWatched),
+                Source::NotFloat => {
+                    let message = format!("only floats have gradients; this is {}", source.ty());
+                    let x =
+                        self.trace.mistake(operation, Problem::Gradient, message, &[source], ty);
+                    Gradient::new(source, Some(x), Status::Connected)
+                }
+                Source::Poisoned => {
+                    let x = self.trace.poison(&mut self.trace.state(), ty, place);
+                    Gradient::new(source, Some(x), Status::Connected)
+                }
+                Source::Tracked(_) => {
+                    let (status, value) = found.next().expect("one result per tracked source");
+                    let value = match (&status, value) {
+                        (Status::Unconnected(_), _) => None,
+                        (_, Some(v)) => {
+                            let mut state = self.trace.state();
+                            Some(self.trace.slot(&mut state, v, Kind::Plain, place))
+                        }
+                        (_, None) => Some(self.trace.zeros(ty.dtype, ty.shape)),
+                    };
+                    Gradient::new(source, value, status)
+                }
+            }
+        })
+    }
+
+    /// What is known of each source.
+    fn sources<S: Tree<Tensor<'t>>>(
+        &self,
+        state: &mut crate::trace::State,
+        sources: &S,
+        operation: &'static str,
+        place: &'static Location<'static>,
+    ) -> Vec<Source> {
+        let tape = state.tapes.iter().find(|t| t.id == self.id).expect("as in `with`");
+        let (watched, automatic) = (tape.watched.clone(), tape.automatic);
+        let mut roots: Vec<Value> = Vec::with_capacity(watched.len());
+        for &id in &watched {
+            // A tensor of a body that is closed cannot lead anywhere.
+            roots.extend(state.resolve(id).ok());
+        }
+        let mut tracked: Option<IndexVec<Value, bool>> = None;
+        let mut all = Vec::new();
+        for &source in sources.leaves() {
+            let value = match self.trace.resolve(state, source) {
+                Ok(v) => v,
+                Err(absent) => {
+                    let operands = self.trace.describe(state, &[source]);
+                    state.refuse(operation, absent, operands, place);
+                    all.push(Source::Poisoned);
+                    continue;
+                }
+            };
+            // A variable that nothing has used is unused rather than not watched.
+            let own = watched.contains(&source.id)
+                || (automatic && state.slots[source.id as usize].kind == Kind::Variable);
+            let graph = &state.top().graph;
+            all.push(if !graph.ty(value).is_float() {
+                Source::NotFloat
+            } else if own || roots.contains(&value) {
+                Source::Tracked(value)
+            } else if tracked.get_or_insert_with(|| reached(graph, &roots))[value] {
+                Source::Tracked(value)
+            } else {
+                Source::NotWatched
+            });
+        }
+        all
+    }
+
+    #[track_caller]
+    fn poisoned<S: Tree<Tensor<'t>>>(
+        &self,
+        operation: &'static str,
+        message: String,
+        sources: &S,
+    ) -> S::With<Gradient<'t>> {
+        let all: Vec<Tensor<'t>> = sources.leaves().into_iter().copied().collect();
+        let types: Vec<_> = all.iter().map(|s| s.ty()).collect();
+        let guess = types.first().cloned();
+        let guess = guess.unwrap_or_else(|| backstitch_ir::Type::scalar(backstitch_ir::DType::F64));
+        self.trace.mistake(operation, Problem::Gradient, message, &all, guess);
+        self.all_poisoned(sources, &types, Location::caller())
+    }
+
+    fn all_poisoned<S: Tree<Tensor<'t>>>(
+        &self,
+        sources: &S,
+        types: &[backstitch_ir::Type],
+        place: &'static Location<'static>,
+    ) -> S::With<Gradient<'t>> {
+        let mut types = types.iter();
+        sources.map(&mut |&source| {
+            let ty = types.next().expect("one type per source").clone();
+            let x = self.trace.poison(&mut self.trace.state(), ty, place);
+            Gradient::new(source, Some(x), Status::Connected)
+        })
+    }
+}
+
+impl Drop for Tape<'_> {
+    fn drop(&mut self) {
+        self.trace.state().tapes.retain(|t| t.id != self.id);
+    }
+}
+
+/// The values that a derivative path leads to from these.
+fn reached(g: &Graph, roots: &[Value]) -> IndexVec<Value, bool> {
+    let mut reached = IndexVec::filled(false, g.value_count());
+    roots.iter().for_each(|&v| reached[v] = true);
+    let start = roots.iter().map(|&v| g.source(v).0.index()).min().unwrap_or(g.node_count());
+    for n in g.nodes().skip(start) {
+        let args = g.args(n);
+        let carries = |i: usize| match g.op(n).family() {
+            Family::Array(p) => p.carries(i).is_some(),
+            Family::Cond(_) | Family::Loop(_) => true,
+        };
+        if args.iter().enumerate().any(|(i, &a)| reached[a] && carries(i)) {
+            for r in g.results(n) {
+                reached[r] |= g.ty(r).is_float();
+            }
+        }
+    }
+    reached
+}

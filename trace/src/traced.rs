@@ -1,0 +1,414 @@
+//! Traced programs and their transformations.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::sync::Arc;
+
+use backstitch_ir::{Array, Graph, IndexVec, Type, Value};
+use backstitch_passes::inline;
+
+use crate::args::{Args, to_arrays};
+use crate::gradient::Status;
+use crate::mistake::{Mistake, Problem, TraceError};
+use crate::spec::Spec;
+use crate::tensor::Tensor;
+use crate::trace::{State, Trace, origin};
+use crate::tree::{Path, Tree};
+
+mod transform;
+
+/// A program that has been traced: a graph, and the structures that it takes
+/// and gives.
+///
+/// It takes parameters `P`, with respect to which it is differentiated, and data
+/// `D`; it gives `O`. Transformations give programs again, so that they compose.
+#[derive(Clone)]
+pub struct Traced<P, D, O> {
+    graph: Arc<Graph>,
+    params: P,
+    data: D,
+    outputs: O,
+}
+
+/// Traces a program with one result.
+///
+/// The closure is called once, with tensors of the types that `params` and `data`
+/// say. It is told by the mistakes it makes, each with its place.
+///
+/// ```
+/// use backstitch_trace::{Spec, trace};
+///
+/// let error = trace(Spec::f32([32, 4]), Spec::f32([3, 1]), |_, x, y| x.matmul(y)).err().unwrap();
+/// let text = error.to_string();
+/// assert!(text.contains("matmul"));
+/// assert!(text.contains("[32,4]") && text.contains("[3,1]"));
+/// ```
+///
+/// # Errors
+/// If the program makes mistakes, or if its result does not depend on its inputs.
+#[track_caller]
+pub fn trace<P, D, F>(params: P, data: D, f: F) -> Result<Traced<P, D, Spec>, TraceError>
+where
+    P: Tree<Spec>,
+    D: Tree<Spec>,
+    F: for<'t> FnOnce(&'t Trace, P::With<Tensor<'t>>, D::With<Tensor<'t>>) -> Tensor<'t>,
+{
+    trace_tree(params, data, |t, p, d| t.outputs(&f(t, p, d)))
+}
+
+/// Traces a program with a structure of results, which it hands over with
+/// [`Trace::outputs`].
+///
+/// ```
+/// use backstitch_trace::{Spec, trace_tree};
+///
+/// let traced = trace_tree(Spec::f64([]), Spec::f64([3]), |t, w, x| {
+///     let y = x * w;
+///     t.outputs(&(y.sum(), y))
+/// })?;
+/// let (sum, y) = traced.eval(&2.0, &ndarray::arr1(&[1.0, 2.0, 3.0]))?;
+/// assert_eq!(sum.item::<f64>(), Some(12.0));
+/// assert_eq!(y.to_f64_vec(), [2.0, 4.0, 6.0]);
+/// # Ok::<(), backstitch_trace::TraceError>(())
+/// ```
+///
+/// # Errors
+/// If the program makes mistakes, or if a result does not depend on its inputs.
+#[track_caller]
+pub fn trace_tree<P, D, O, F>(params: P, data: D, f: F) -> Result<Traced<P, D, O>, TraceError>
+where
+    P: Tree<Spec>,
+    D: Tree<Spec>,
+    O: Tree<Spec>,
+    F: for<'t> FnOnce(&'t Trace, P::With<Tensor<'t>>, D::With<Tensor<'t>>) -> Outputs<O>,
+{
+    let place = Location::caller();
+    let trace = Trace::recording(&program_name::<F>());
+    let mut inputs = 0;
+    let outputs = {
+        let mut input = |name: &str, spec: &Spec| {
+            inputs += 1;
+            trace.input(spec.ty(), name, place)
+        };
+        let mut names = input_names(&params, &data).into_iter();
+        let mut next = |spec: &Spec| input(&names.next().expect("one name per leaf"), spec);
+        let p = params.map(&mut next);
+        let d = data.map(&mut next);
+        f(&trace, p, d)
+    };
+    trace.check()?;
+    let state = trace.into_state();
+    let graph = finish(state, inputs, &outputs)?;
+    Ok(Traced { graph: Arc::new(graph), params, data, outputs: outputs.specs })
+}
+
+/// The results of a program: see [`Trace::outputs`].
+#[derive(Debug)]
+pub struct Outputs<O> {
+    values: Vec<Output>,
+    specs: O,
+    of: PhantomData<fn() -> O>,
+}
+
+#[derive(Debug)]
+struct Output {
+    name: String,
+    value: Value,
+    place: &'static Location<'static>,
+}
+
+impl Trace {
+    /// Hands over the results of a program that is traced with [`trace_tree`].
+    #[track_caller]
+    pub fn outputs<'t, T: Tree<Tensor<'t>>>(&'t self, results: &T) -> Outputs<T::With<Spec>> {
+        let place = Location::caller();
+        let specs = results.map(&mut |x| Spec::from(x.ty()));
+        let mut values = Vec::new();
+        results.visit(&mut Path::root(), &mut |path, &x| {
+            let mut state = self.state();
+            match self.resolve(&mut state, x) {
+                Ok(value) => {
+                    let place = state.place_of(x.id);
+                    values.push(Output { name: path.as_str().to_owned(), value, place });
+                }
+                Err(absent) => {
+                    let operands = self.describe(&state, &[x]);
+                    state.refuse("output", absent, operands, place);
+                }
+            }
+        });
+        Outputs { values, specs, of: PhantomData }
+    }
+}
+
+/// The graph of a program: inputs and outputs as they were traced, and constants
+/// where the trace had held them as inputs.
+fn finish<O>(state: State, inputs: usize, outputs: &Outputs<O>) -> Result<Graph, TraceError> {
+    let State { mut scopes, held, .. } = state;
+    let mut recorded = scopes.pop().expect("one scope is always open").graph;
+    let dependent = dependent(&recorded, &recorded.inputs()[..inputs]);
+    for output in &outputs.values {
+        if !dependent[output.value] {
+            let name = match output.name.as_str() {
+                "" => "the output".to_owned(),
+                name => format!("output `{name}`"),
+            };
+            return Err(Mistake {
+                place: output.place,
+                operation: "trace",
+                problem: Problem::ConstantOutput,
+                message: format!("{name} depends on no input of the program"),
+                operands: Vec::new(),
+            }
+            .into());
+        }
+    }
+    recorded.set_outputs(outputs.values.iter().map(|o| o.value));
+    let mut graph = Graph::new(recorded.name.clone());
+    let mut args: Vec<Value> = Vec::with_capacity(recorded.inputs().len());
+    for &v in &recorded.inputs()[..inputs] {
+        graph.set_origin(recorded.origin(recorded.source(v).0));
+        args.push(graph.input(recorded.ty(v).clone(), recorded.name_of(v)));
+    }
+    for (_, array) in held {
+        args.push(graph.constant(array));
+    }
+    let results = inline(&mut graph, &recorded, &args);
+    graph.set_outputs(results);
+    Ok(graph)
+}
+
+/// The values that depend on one of these.
+fn dependent(g: &Graph, on: &[Value]) -> IndexVec<Value, bool> {
+    let mut dependent = IndexVec::filled(false, g.value_count());
+    on.iter().for_each(|&v| dependent[v] = true);
+    for n in g.nodes() {
+        if g.args(n).iter().any(|&a| dependent[a]) {
+            g.results(n).iter().for_each(|&r| dependent[r] = true);
+        }
+    }
+    dependent
+}
+
+/// A name for each input: its path, below `params` or `data` where that is
+/// needed to tell them apart.
+fn input_names(params: &impl Tree<Spec>, data: &impl Tree<Spec>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (whole, paths) in [("params", params.leaf_names()), ("data", data.leaf_names())] {
+        for path in paths {
+            let starts_with_letter = path.starts_with(|c: char| c.is_alphabetic() || c == '_');
+            names.push(match path.as_str() {
+                "" => whole.to_owned(),
+                _ if starts_with_letter && whole == "params" => path,
+                _ => format!("{whole}.{path}"),
+            });
+        }
+    }
+    names
+}
+
+/// The name of a function; a closure is called after what it is in.
+fn program_name<F>() -> String {
+    let path = std::any::type_name::<F>();
+    let path = path.split('<').next().unwrap_or(path);
+    let mut parts = path.rsplit("::").filter(|p| !p.starts_with('{'));
+    parts.next().unwrap_or("program").to_owned()
+}
+
+impl<P, D, O> Traced<P, D, O> {
+    /// The graph. Its inputs are the leaves of the parameters, then those of the
+    /// data; its outputs are the leaves of the outputs.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The graph, shared.
+    pub fn graph_arc(&self) -> Arc<Graph> {
+        Arc::clone(&self.graph)
+    }
+
+    /// The types of the parameters.
+    pub fn params(&self) -> &P {
+        &self.params
+    }
+
+    /// The types of the data.
+    pub fn data(&self) -> &D {
+        &self.data
+    }
+
+    /// The types of the outputs.
+    pub fn outputs(&self) -> &O {
+        &self.outputs
+    }
+
+    /// The same program with another graph, such as one that passes have made
+    /// better: it takes and gives the same types.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[must_use]
+    pub fn with_graph(self, graph: Graph) -> Self {
+        let types =
+            |g: &Graph, vs: &[Value]| vs.iter().map(|&v| g.ty(v).clone()).collect::<Vec<_>>();
+        let signature = |g: &Graph| (types(g, g.inputs()), types(g, g.outputs()));
+        assert_eq!(signature(&graph), signature(&self.graph), "another graph of the same types");
+        Self { graph: Arc::new(graph), ..self }
+    }
+}
+
+impl<P: Tree<Spec>, D: Tree<Spec>, O: Tree<Spec>> Traced<P, D, O> {
+    /// Runs the program on the reference interpreter: slow, but it needs no
+    /// compilation.
+    ///
+    /// # Errors
+    /// If the arguments are not those the program takes.
+    #[track_caller]
+    pub fn eval<A: Args + ?Sized, B: Args + ?Sized>(
+        &self,
+        params: &A,
+        data: &B,
+    ) -> Result<O::With<Array>, TraceError> {
+        let mut arrays = to_arrays(params);
+        arrays.extend(to_arrays(data));
+        self.check(&arrays.iter().map(Array::ty).collect::<Vec<_>>())?;
+        let mut results = backstitch_ir::eval::eval_arrays(&self.graph, &arrays).into_iter();
+        Ok(self.outputs.map(&mut |_| results.next().expect("one result per output")))
+    }
+
+    /// Checks the types of arguments, in the order of the inputs.
+    ///
+    /// # Errors
+    /// If they are not those of the inputs.
+    #[track_caller]
+    pub fn check(&self, types: &[Type]) -> Result<(), TraceError> {
+        let inputs = self.graph.inputs();
+        if inputs.len() != types.len() {
+            let message = format!("the program takes {} arrays, not {}", inputs.len(), types.len());
+            return Err(self.error("call", Problem::Arguments, message));
+        }
+        for (&v, got) in inputs.iter().zip(types) {
+            let wanted = self.graph.ty(v);
+            if wanted != got {
+                let name = self.graph.name_of(v).unwrap_or("an input");
+                let message = format!("`{name}` is {wanted}, not {got}");
+                return Err(self.error("call", Problem::Arguments, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// How each parameter is connected to the outputs.
+    ///
+    /// ```
+    /// use backstitch_trace::{Spec, Status, trace};
+    /// let traced = trace((Spec::f64([]), Spec::f64([])), (), |_, (a, _), ()| a * a)?;
+    /// let (a, b) = traced.gradient_status();
+    /// assert!(matches!(a, Status::Connected));
+    /// assert!(matches!(b, Status::Unconnected(_)));
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    pub fn gradient_status(&self) -> P::With<Status> {
+        let sources = self.param_values();
+        let statuses = backstitch_passes::status(&self.graph, self.graph.outputs(), &sources);
+        let mut statuses = statuses.into_iter();
+        self.params.map(&mut |_| statuses.next().expect("one status per parameter"))
+    }
+
+    /// The inputs that are parameters.
+    fn param_values(&self) -> Vec<Value> {
+        self.graph.inputs()[..self.params.leaves().len()].to_vec()
+    }
+
+    #[track_caller]
+    fn error(&self, operation: &'static str, problem: Problem, message: String) -> TraceError {
+        let place = Location::caller();
+        Mistake { place, operation, problem, message, operands: Vec::new() }.into()
+    }
+
+    /// A copy of the graph to which derivatives are added.
+    #[track_caller]
+    fn extend(&self) -> Graph {
+        let mut graph = (*self.graph).clone();
+        graph.set_origin(origin(Location::caller()));
+        graph
+    }
+
+    /// The only output, a float scalar.
+    #[track_caller]
+    fn scalar(&self, operation: &'static str) -> Result<Value, TraceError> {
+        if let [v] = *self.graph.outputs()
+            && self.graph.ty(v).rank() == 0
+            && self.graph.ty(v).is_float()
+        {
+            return Ok(v);
+        }
+        let got: Vec<String> = self.outputs.leaves().iter().map(ToString::to_string).collect();
+        let message = format!(
+            "the program must give one float scalar, not ({}); \
+             reduce it, or ask for `vjp` or `jacobian`",
+            got.join(", ")
+        );
+        Err(self.error(operation, Problem::Gradient, message))
+    }
+
+    /// The parameters, all of them floats.
+    #[track_caller]
+    fn float_params(&self, operation: &'static str) -> Result<Vec<Value>, TraceError> {
+        let params = self.param_values();
+        self.floats(operation, &params, "parameter")?;
+        Ok(params)
+    }
+
+    #[track_caller]
+    fn floats(
+        &self,
+        operation: &'static str,
+        values: &[Value],
+        what: &str,
+    ) -> Result<(), TraceError> {
+        let Some(&v) = values.iter().find(|&&v| !self.graph.ty(v).is_float()) else {
+            return Ok(());
+        };
+        let name = self.graph.name_of(v).map_or_else(String::new, |n| format!(" `{n}`"));
+        let message = format!(
+            "{what}{name} is {}, and only floats have derivatives; \
+             make it data, or leave it out",
+            self.graph.ty(v)
+        );
+        Err(self.error(operation, Problem::Gradient, message))
+    }
+}
+
+impl<P: fmt::Debug, D: fmt::Debug, O: fmt::Debug> fmt::Debug for Traced<P, D, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Traced")
+            .field("name", &self.graph.name)
+            .field("params", &self.params)
+            .field("data", &self.data)
+            .field("outputs", &self.outputs)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<P, D, O> fmt::Display for Traced<P, D, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.graph)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn my_loss<'t>(_: &'t Trace, x: Tensor<'t>, (): ()) -> Tensor<'t> {
+        x * x
+    }
+
+    #[test]
+    fn programs_are_named_after_their_functions() {
+        let traced = trace(Spec::f64([]), (), my_loss).unwrap();
+        assert_eq!(traced.graph().name, "my_loss");
+    }
+}

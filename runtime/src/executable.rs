@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use backstitch_ir::plan::Plan;
 use backstitch_ir::verify::verify_plan;
-use backstitch_ir::{Array, DType, Element, Type, with_dtype};
+use backstitch_ir::{Array, Element, Type, with_dtype};
 
+use crate::call::{self, Call};
 use crate::device::{Backend, Device, Program};
+use crate::binding::Binding;
 use crate::error::{Error, Side};
 use crate::view::{ArrayMut, ArrayRef};
 use crate::workspace::{Needs, Workspace};
@@ -19,13 +21,13 @@ use crate::workspace::{Needs, Workspace};
 /// Cloning shares it; it can be called from any number of threads at once, each
 /// with a [`Workspace`] of its own.
 #[derive(Clone)]
-pub struct Executable(Arc<Inner>);
+pub struct Executable(pub(crate) Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     /// What workspaces know it by; never 0.
     id: u64,
-    plan: Arc<Plan>,
-    program: Box<dyn Program>,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) program: Box<dyn Program>,
     needs: Needs,
     /// Workspaces for callers who bring none.
     spare: Mutex<Vec<Workspace>>,
@@ -122,21 +124,28 @@ impl Executable {
     ///
     /// Memory for the work itself is kept from call to call.
     pub fn call(&self, inputs: &[ArrayRef<'_>]) -> Result<Vec<Array>, Error> {
-        check(Side::Input, self.inputs(), inputs)?;
+        self.check(inputs)?;
         let mut outputs = self.outputs().iter().map(zeros).collect::<Result<Vec<_>, _>>()?;
         let mut views =
             outputs.iter_mut().map(ArrayMut::try_from).collect::<Result<Vec<_>, _>>()?;
-        let mut ws = match self.spare().pop() {
+        self.with_workspace(|ws| self.call_into(ws, inputs, &mut views))??;
+        Ok(outputs)
+    }
+
+    /// Runs `f` with a workspace that is kept from call to call: for callers who
+    /// have none of their own. Takes a lock, twice and shortly.
+    pub fn with_workspace<R>(&self, f: impl FnOnce(&mut Workspace) -> R) -> Result<R, Error> {
+        let spare = self.spare().pop();
+        let mut ws = match spare {
             Some(ws) => ws,
             None => self.workspace()?,
         };
-        let done = self.call_into(&mut ws, inputs, &mut views);
+        let result = f(&mut ws);
         let mut spare = self.spare();
         if spare.len() < SPARE {
             spare.push(ws);
         }
-        drop(spare);
-        done.map(|()| outputs)
+        Ok(result)
     }
 
     fn spare(&self) -> std::sync::MutexGuard<'_, Vec<Workspace>> {
@@ -156,20 +165,44 @@ impl Executable {
         inputs: &[ArrayRef<'_>],
         outputs: &mut [ArrayMut<'_>],
     ) -> Result<(), Error> {
-        let plan = &*self.0.plan;
-        check(Side::Input, &plan.inputs, inputs)?;
-        check(Side::Output, &plan.outputs, outputs)?;
+        let mut call = self.begin(ws)?;
+        for &view in inputs {
+            call.input(view);
+        }
+        for view in outputs {
+            call.output(view.reborrow());
+        }
+        call.run()
+    }
+
+    /// Begins a call whose arguments come one by one; see [`Call`].
+    #[inline]
+    pub fn begin<'a>(&'a self, ws: &'a mut Workspace) -> Result<Call<'a>, Error> {
         if ws.owner != self.0.id {
             self.fit(ws)?;
         }
-        for (place, view) in ws.inputs.iter_mut().zip(inputs) {
-            *place = view.as_ptr();
+        Ok(Call { exe: &self.0, ws, inputs: 0, outputs: 0, wrong: None })
+    }
+
+    /// Begins a call whose arrays come one by one.
+    ///
+    /// # Errors
+    /// If the workspace had to grow and could not.
+    #[inline]
+    pub fn bind<'a>(&'a self, ws: &'a mut Workspace) -> Result<Binding<'a>, Error> {
+        if ws.owner != self.0.id {
+            self.fit(ws)?;
         }
-        for (place, view) in ws.outputs.iter_mut().zip(outputs) {
-            *place = view.as_mut_ptr();
-        }
-        // SAFETY: the views are as many as the plan has, of its types; they
-        // borrow their elements, outputs exclusively. The workspace fits.
+        Ok(Binding::new(self, ws))
+    }
+
+    /// Runs with the addresses in the workspace.
+    ///
+    /// # Safety
+    /// As [`call_unchecked`](Self::call_unchecked); the workspace fits.
+    #[inline]
+    pub(crate) unsafe fn run(&self, ws: &mut Workspace) -> Result<(), Error> {
+        // SAFETY: as required.
         unsafe { self.0.program.run(&mut ws.memory, &ws.inputs, &ws.outputs) }
     }
 
@@ -220,66 +253,6 @@ impl fmt::Debug for Executable {
     }
 }
 
-/// What is compared with the plan.
-trait View {
-    fn dtype(&self) -> DType;
-    fn dims(&self) -> &[usize];
-}
-
-impl View for ArrayRef<'_> {
-    #[inline]
-    fn dtype(&self) -> DType {
-        self.dtype()
-    }
-    #[inline]
-    fn dims(&self) -> &[usize] {
-        self.dims()
-    }
-}
-
-impl View for ArrayMut<'_> {
-    #[inline]
-    fn dtype(&self) -> DType {
-        self.dtype()
-    }
-    #[inline]
-    fn dims(&self) -> &[usize] {
-        self.dims()
-    }
-}
-
-#[inline]
-fn check<V: View>(side: Side, types: &[Type], views: &[V]) -> Result<(), Error> {
-    let fits = |ty: &Type, view: &V| {
-        let (want, got) = (ty.dims(), view.dims());
-        // Extents one by one: most shapes are too short for a call of `memcmp`.
-        ty.dtype == view.dtype()
-            && want.len() == got.len()
-            && want.iter().zip(got).all(|(a, b)| a == b)
-    };
-    if types.len() == views.len() && types.iter().zip(views).all(|(ty, view)| fits(ty, view)) {
-        Ok(())
-    } else {
-        Err(mismatch(side, types, views))
-    }
-}
-
-#[cold]
-fn mismatch<V: View>(side: Side, types: &[Type], views: &[V]) -> Error {
-    if types.len() != views.len() {
-        return Error::Count { side, expected: types.len(), got: views.len() };
-    }
-    let got = views.iter().map(|v| Type::new(v.dtype(), v.dims()));
-    let (index, types) = types
-        .iter()
-        .cloned()
-        .zip(got)
-        .enumerate()
-        .find(|(_, (want, got))| want != got)
-        .expect("a type that does not fit");
-    Error::Type { side, index, types: Box::new(types) }
-}
-
 /// An array of zeros, if there is memory for it.
 fn zeros(ty: &Type) -> Result<Array, Error> {
     with_dtype!(ty.dtype, T => {
@@ -306,6 +279,8 @@ fn zeroed_vec<T: Element>(n: usize) -> Result<Vec<T>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use backstitch_ir::DType;
+
     use super::*;
 
     #[test]

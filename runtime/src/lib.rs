@@ -9,6 +9,8 @@
 //! the plan's and writing their addresses into a table; nothing else about the
 //! program is left to be decided by then.
 
+mod call;
+mod binding;
 mod cpu;
 mod device;
 mod error;
@@ -19,6 +21,8 @@ mod stores;
 mod view;
 mod workspace;
 
+pub use call::Call;
+pub use binding::Binding;
 pub use cpu::Cpu;
 pub use device::{Backend, Device, Program};
 pub use error::{Error, Side};

@@ -78,6 +78,20 @@ impl<'a> ArrayRef<'a> {
         Self { bytes, dims, dtype: T::DTYPE }
     }
 
+    /// From an address.
+    ///
+    /// # Safety
+    ///
+    /// At `data` are all elements of an array of that type, row-major and aligned,
+    /// and for `'a` nobody writes them.
+    #[inline]
+    pub unsafe fn from_raw(dtype: DType, dims: &'a [usize], data: *const u8) -> Self {
+        let bytes = dims.iter().product::<usize>() * dtype.size();
+        // SAFETY: as required.
+        let bytes = unsafe { slice::from_raw_parts(data, bytes) };
+        Self { bytes, dims: Dims::Of(dims), dtype }
+    }
+
     /// Element type.
     #[inline]
     pub fn dtype(&self) -> DType {
@@ -104,6 +118,12 @@ impl<'a> ArrayRef<'a> {
         })
     }
 
+    /// Whether it is of this type.
+    #[inline]
+    pub(crate) fn fits(&self, ty: &Type) -> bool {
+        fits(ty, self.dtype, self.dims())
+    }
+
     #[inline]
     pub(crate) fn as_ptr(&self) -> *const u8 {
         self.bytes.as_ptr()
@@ -125,6 +145,26 @@ impl<'a> ArrayMut<'a> {
         Self { bytes, dims, dtype: T::DTYPE }
     }
 
+    /// From an address.
+    ///
+    /// # Safety
+    ///
+    /// At `data` are all elements of an array of that type, row-major and aligned,
+    /// and for `'a` nobody else reads or writes them.
+    #[inline]
+    pub unsafe fn from_raw(dtype: DType, dims: &'a [usize], data: *mut u8) -> Self {
+        let bytes = dims.iter().product::<usize>() * dtype.size();
+        // SAFETY: as required.
+        let bytes = unsafe { slice::from_raw_parts_mut(data, bytes) };
+        Self { bytes, dims: Dims::Of(dims), dtype }
+    }
+
+    /// The same array, borrowed for less long.
+    #[inline]
+    pub fn reborrow(&mut self) -> ArrayMut<'_> {
+        ArrayMut { bytes: self.bytes, dims: self.dims, dtype: self.dtype }
+    }
+
     /// Element type.
     #[inline]
     pub fn dtype(&self) -> DType {
@@ -142,10 +182,23 @@ impl<'a> ArrayMut<'a> {
         Type::new(self.dtype(), self.dims())
     }
 
+    /// Whether it is of this type.
+    #[inline]
+    pub(crate) fn fits(&self, ty: &Type) -> bool {
+        fits(ty, self.dtype, self.dims())
+    }
+
     #[inline]
     pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
         self.bytes.as_mut_ptr()
     }
+}
+
+#[inline]
+fn fits(ty: &Type, dtype: DType, dims: &[usize]) -> bool {
+    // Extents one by one: most shapes are too short for a call of `memcmp`.
+    let want = ty.dims();
+    ty.dtype == dtype && want.len() == dims.len() && want.iter().zip(dims).all(|(a, b)| a == b)
 }
 
 fn check_len(dims: &[usize], got: usize) -> Result<(), Error> {

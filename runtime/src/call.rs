@@ -1,0 +1,100 @@
+//! A call whose arguments come one by one.
+
+use backstitch_ir::Type;
+
+use crate::error::{Error, Side};
+use crate::executable::Inner;
+use crate::view::{ArrayMut, ArrayRef};
+use crate::workspace::Workspace;
+
+/// A call that is being prepared: inputs in order, outputs in order, then `run`.
+///
+/// This is for callers whose arrays are in a structure that is walked: nothing
+/// need be collected. Arguments that do not fit are reported by [`run`](Self::run).
+///
+/// ```no_run
+/// # fn f(exe: &backstitch_runtime::Executable) -> Result<(), backstitch_runtime::Error> {
+/// let mut ws = exe.workspace()?;
+/// let (x, mut y) = (1.0f64, 0.0f64);
+/// let mut call = exe.begin(&mut ws)?;
+/// call.input((&x).into());
+/// call.output((&mut y).into());
+/// call.run()
+/// # }
+/// ```
+#[must_use = "a call does nothing until it is run"]
+pub struct Call<'a> {
+    pub(crate) exe: &'a Inner,
+    pub(crate) ws: &'a mut Workspace,
+    /// How many there were.
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
+    /// The first mistake.
+    pub(crate) wrong: Option<Box<Error>>,
+}
+
+impl<'a> Call<'a> {
+    /// The next input.
+    #[inline]
+    pub fn input(&mut self, view: ArrayRef<'a>) {
+        let types = &self.exe.plan.inputs;
+        match types.get(self.inputs).zip(self.ws.inputs.get_mut(self.inputs)) {
+            Some((ty, place)) if view.fits(ty) => *place = view.as_ptr(),
+            Some((ty, _)) => self.reject(Side::Input, self.inputs, ty, view.ty()),
+            None => {}
+        }
+        self.inputs += 1;
+    }
+
+    /// The next output.
+    #[inline]
+    pub fn output(&mut self, mut view: ArrayMut<'a>) {
+        let types = &self.exe.plan.outputs;
+        match types.get(self.outputs).zip(self.ws.outputs.get_mut(self.outputs)) {
+            Some((ty, place)) if view.fits(ty) => *place = view.as_mut_ptr(),
+            Some((ty, _)) => self.reject(Side::Output, self.outputs, ty, view.ty()),
+            None => {}
+        }
+        self.outputs += 1;
+    }
+
+    #[cold]
+    fn reject(&mut self, side: Side, index: usize, want: &Type, got: Type) {
+        self.wrong.get_or_insert_with(|| Box::new(mismatch(side, index, want, got)));
+    }
+
+    /// Runs it.
+    #[inline]
+    pub fn run(self) -> Result<(), Error> {
+        let Self { exe, ws, inputs, outputs, wrong } = self;
+        let plan = &exe.plan;
+        if inputs != plan.inputs.len() || outputs != plan.outputs.len() || wrong.is_some() {
+            return Err(mistake(plan.inputs.len(), inputs, plan.outputs.len(), outputs, wrong));
+        }
+        // SAFETY: the views were as many as the plan has, of its types; what they
+        // borrow, outputs exclusively, is borrowed for `'a`. The workspace fits.
+        unsafe { exe.program.run(&mut ws.memory, &ws.inputs, &ws.outputs) }
+    }
+}
+
+#[cold]
+fn mistake(
+    inputs: usize,
+    got_inputs: usize,
+    outputs: usize,
+    got_outputs: usize,
+    wrong: Option<Box<Error>>,
+) -> Error {
+    let count = |side, expected, got| Error::Count { side, expected, got };
+    match wrong {
+        _ if inputs != got_inputs => count(Side::Input, inputs, got_inputs),
+        _ if outputs != got_outputs => count(Side::Output, outputs, got_outputs),
+        Some(wrong) => *wrong,
+        None => unreachable!("something was wrong"),
+    }
+}
+
+#[cold]
+pub(crate) fn mismatch(side: Side, index: usize, want: &Type, got: Type) -> Error {
+    Error::Type { side, index, types: Box::new((want.clone(), got)) }
+}

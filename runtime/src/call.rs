@@ -40,7 +40,7 @@ impl<'a> Call<'a> {
         let types = &self.exe.plan.inputs;
         match types.get(self.inputs).zip(self.ws.inputs.get_mut(self.inputs)) {
             Some((ty, place)) if view.fits(ty) => *place = view.as_ptr(),
-            Some((ty, _)) => self.reject(Side::Input, self.inputs, ty, view.ty()),
+            Some((ty, _)) => self.fail(mismatch(Side::Input, self.inputs, ty, view.ty())),
             None => {}
         }
         self.inputs += 1;
@@ -52,45 +52,44 @@ impl<'a> Call<'a> {
         let types = &self.exe.plan.outputs;
         match types.get(self.outputs).zip(self.ws.outputs.get_mut(self.outputs)) {
             Some((ty, place)) if view.fits(ty) => *place = view.as_mut_ptr(),
-            Some((ty, _)) => self.reject(Side::Output, self.outputs, ty, view.ty()),
+            Some((ty, _)) => self.fail(mismatch(Side::Output, self.outputs, ty, view.ty())),
             None => {}
         }
         self.outputs += 1;
     }
 
+    /// Makes the call fail with this error, unless it has failed before: for
+    /// callers who find out for themselves that an argument does not fit.
     #[cold]
-    fn reject(&mut self, side: Side, index: usize, want: &Type, got: Type) {
-        self.wrong.get_or_insert_with(|| Box::new(mismatch(side, index, want, got)));
+    pub fn fail(&mut self, error: Error) {
+        self.wrong.get_or_insert_with(|| Box::new(error));
     }
 
     /// Runs it.
     #[inline]
     pub fn run(self) -> Result<(), Error> {
-        let Self { exe, ws, inputs, outputs, wrong } = self;
-        let plan = &exe.plan;
-        if inputs != plan.inputs.len() || outputs != plan.outputs.len() || wrong.is_some() {
-            return Err(mistake(plan.inputs.len(), inputs, plan.outputs.len(), outputs, wrong));
+        let plan = &self.exe.plan;
+        let complete = self.inputs == plan.inputs.len() && self.outputs == plan.outputs.len();
+        if !complete || self.wrong.is_some() {
+            return Err(self.mistake());
         }
+        let Self { exe, ws, .. } = self;
         // SAFETY: the views were as many as the plan has, of its types; what they
         // borrow, outputs exclusively, is borrowed for `'a`. The workspace fits.
         unsafe { exe.program.run(&mut ws.memory, &ws.inputs, &ws.outputs) }
     }
-}
 
-#[cold]
-fn mistake(
-    inputs: usize,
-    got_inputs: usize,
-    outputs: usize,
-    got_outputs: usize,
-    wrong: Option<Box<Error>>,
-) -> Error {
-    let count = |side, expected, got| Error::Count { side, expected, got };
-    match wrong {
-        _ if inputs != got_inputs => count(Side::Input, inputs, got_inputs),
-        _ if outputs != got_outputs => count(Side::Output, outputs, got_outputs),
-        Some(wrong) => *wrong,
-        None => unreachable!("something was wrong"),
+    #[cold]
+    fn mistake(self) -> Error {
+        if let Some(wrong) = self.wrong {
+            return *wrong;
+        }
+        let plan = &self.exe.plan;
+        let (expected, got) = (plan.inputs.len(), self.inputs);
+        if expected != got {
+            return Error::Count { side: Side::Input, expected, got };
+        }
+        Error::Count { side: Side::Output, expected: plan.outputs.len(), got: self.outputs }
     }
 }
 

@@ -11,7 +11,6 @@ use backstitch_ir::{Array, Element, Type, with_dtype};
 
 use crate::call::{self, Call};
 use crate::device::{Backend, Device, Program};
-use crate::binding::Binding;
 use crate::error::{Error, Side};
 use crate::view::{ArrayMut, ArrayRef};
 use crate::workspace::{Needs, Workspace};
@@ -148,6 +147,19 @@ impl Executable {
         Ok(result)
     }
 
+    /// Whether these inputs fit: asked before there is memory for outputs.
+    fn check(&self, inputs: &[ArrayRef<'_>]) -> Result<(), Error> {
+        let (side, types) = (Side::Input, self.inputs());
+        if types.len() != inputs.len() {
+            return Err(Error::Count { side, expected: types.len(), got: inputs.len() });
+        }
+        let mut all = types.iter().zip(inputs).enumerate();
+        match all.find(|(_, (ty, view))| !view.fits(ty)) {
+            Some((i, (ty, view))) => Err(call::mismatch(side, i, ty, view.ty())),
+            None => Ok(()),
+        }
+    }
+
     fn spare(&self) -> std::sync::MutexGuard<'_, Vec<Workspace>> {
         // What a panicking thread left in it are workspaces all the same.
         self.0.spare.lock().unwrap_or_else(PoisonError::into_inner)
@@ -182,28 +194,6 @@ impl Executable {
             self.fit(ws)?;
         }
         Ok(Call { exe: &self.0, ws, inputs: 0, outputs: 0, wrong: None })
-    }
-
-    /// Begins a call whose arrays come one by one.
-    ///
-    /// # Errors
-    /// If the workspace had to grow and could not.
-    #[inline]
-    pub fn bind<'a>(&'a self, ws: &'a mut Workspace) -> Result<Binding<'a>, Error> {
-        if ws.owner != self.0.id {
-            self.fit(ws)?;
-        }
-        Ok(Binding::new(self, ws))
-    }
-
-    /// Runs with the addresses in the workspace.
-    ///
-    /// # Safety
-    /// As [`call_unchecked`](Self::call_unchecked); the workspace fits.
-    #[inline]
-    pub(crate) unsafe fn run(&self, ws: &mut Workspace) -> Result<(), Error> {
-        // SAFETY: as required.
-        unsafe { self.0.program.run(&mut ws.memory, &ws.inputs, &ws.outputs) }
     }
 
     /// Calls it on addresses: nothing is checked.

@@ -10,7 +10,6 @@
 //! program is left to be decided by then.
 
 mod call;
-mod binding;
 mod cpu;
 mod device;
 mod error;
@@ -22,7 +21,6 @@ mod view;
 mod workspace;
 
 pub use call::Call;
-pub use binding::Binding;
 pub use cpu::Cpu;
 pub use device::{Backend, Device, Program};
 pub use error::{Error, Side};

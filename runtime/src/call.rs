@@ -81,15 +81,17 @@ impl<'a> Call<'a> {
 
     #[cold]
     fn mistake(self) -> Error {
-        if let Some(wrong) = self.wrong {
-            return *wrong;
-        }
         let plan = &self.exe.plan;
-        let (expected, got) = (plan.inputs.len(), self.inputs);
-        if expected != got {
-            return Error::Count { side: Side::Input, expected, got };
+        let count =
+            |side, expected, got| (expected != got).then_some(Error::Count { side, expected, got });
+        let count = count(Side::Input, plan.inputs.len(), self.inputs)
+            .or_else(|| count(Side::Output, plan.outputs.len(), self.outputs));
+        // Where one is missing, all after it are of other types: say the former.
+        match (self.wrong.map(|e| *e), count) {
+            (Some(Error::Type { .. }), Some(count)) => count,
+            (Some(wrong), _) => wrong,
+            (None, count) => count.expect("a call is refused for a reason"),
         }
-        Error::Count { side: Side::Output, expected: plan.outputs.len(), got: self.outputs }
     }
 }
 

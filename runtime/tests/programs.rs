@@ -151,6 +151,7 @@ fn wrong_arguments_are_errors() {
         let flat = Array1::<f64>::zeros(10);
         let wrong = (&flat).try_into().unwrap();
         assert_eq!(text(&[wrong], &mut outputs), "input 0: expected f64[2,5], got f64[10]");
+        assert_eq!(text(&[wrong, input], &mut outputs), "expected 1 input, got 2");
         assert_eq!(exe.call(&[wrong]).unwrap_err().to_string(), text(&[wrong], &mut outputs));
         let mut transposed = Array2::<f64>::zeros((5, 2));
         outputs[1] = (&mut transposed).try_into().unwrap();

@@ -1,1 +1,31 @@
-//! Backstitch.
+#![doc = include_str!("../README.md")]
+//!
+//! # Where things are
+//!
+//! * [`trace()`], [`Tensor`], [`Spec`], [`Tree`], [`Trace`]: writing programs.
+//! * [`Traced`]: derivatives of programs. [`GradientTape`]: derivatives inside of
+//!   programs, and in eager mode ([`Trace::eager`]).
+//! * [`Compile`], [`Compiled`], [`Workspace`]: running them.
+//! * [`ir`], [`passes`], [`runtime`]: the floors below, for tools.
+
+extern crate self as backstitch;
+
+mod compile;
+mod error;
+
+pub use backstitch_trace::*;
+
+pub use backstitch_ir as ir;
+pub use backstitch_passes as passes;
+pub use backstitch_runtime as runtime;
+pub use backstitch_runtime::{Backend, Workspace};
+pub use compile::{Compile, Compiled, Options};
+pub use error::Error;
+
+/// What most programs import.
+pub mod prelude {
+    pub use crate::{
+        Compile, Dense, GradientTape, Spec, Tensor, Trace, Traced, Tree, Workspace, trace,
+        trace_tree,
+    };
+}

@@ -1,0 +1,264 @@
+//! From traced programs to executables with typed arguments.
+
+use std::fmt;
+use std::time::Duration;
+
+use backstitch_ir::text::{DotOptions, to_dot};
+use backstitch_ir::{Array, Graph, Shape};
+use backstitch_passes::{Prepared, prepare};
+use backstitch_runtime::{ArrayMut, ArrayRef, Backend, Call, Error as RuntimeError, Executable, Workspace};
+use backstitch_trace::{Args, ArgsMut, Spec, Traced, Tree, View, ViewMut};
+
+use crate::error::Error;
+
+/// How to compile.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// Where the program is to run.
+    pub backend: Backend,
+    /// What the passes do.
+    pub passes: backstitch_passes::Options,
+}
+
+impl Options {
+    /// For this backend.
+    #[must_use]
+    pub fn backend(self, backend: Backend) -> Self {
+        Self { backend, ..self }
+    }
+
+    /// With or without simplification and fusion. Without, each operation is a
+    /// kernel of its own, as in eager mode.
+    #[must_use]
+    pub fn optimise(mut self, optimise: bool) -> Self {
+        self.passes.optimise = optimise;
+        self
+    }
+}
+
+/// Compilation of traced programs.
+pub trait Compile {
+    /// The executable program.
+    type Output;
+
+    /// Compiles with other options than the usual.
+    ///
+    /// # Errors
+    /// If no machine code can be made.
+    fn compile_with(&self, options: &Options) -> Result<Self::Output, Error>;
+
+    /// Compiles for this machine.
+    ///
+    /// # Errors
+    /// If no machine code can be made.
+    fn compile(&self) -> Result<Self::Output, Error> {
+        self.compile_with(&Options::default())
+    }
+}
+
+impl<P: Clone, D: Clone, O: Clone> Compile for Traced<P, D, O> {
+    type Output = Compiled<P, D, O>;
+
+    fn compile_with(&self, options: &Options) -> Result<Compiled<P, D, O>, Error> {
+        let Prepared { graph, lowered, times } = prepare(self.graph(), &options.passes);
+        let groups = lowered.kernel_of;
+        let executable = Executable::new(lowered.plan, options.backend)?;
+        Ok(Compiled {
+            executable,
+            graph,
+            groups,
+            times,
+            params: self.params().clone(),
+            data: self.data().clone(),
+            outputs: self.outputs().clone(),
+        })
+    }
+}
+
+/// A compiled program: takes parameters like `P` and data like `D`, gives results
+/// like `O`.
+///
+/// It can be cloned and called from many threads; each brings a [`Workspace`].
+///
+/// ```
+/// use backstitch::prelude::*;
+///
+/// let f = trace(Spec::f64([]), Spec::f64([]), |_, x, y| 3.0 * x * x + 2.0 * x * y)?;
+/// let f = f.value_and_grad()?.compile()?;
+///
+/// let mut ws = f.workspace()?;
+/// let (mut value, mut gradient) = (0.0, 0.0);
+/// f.call_into(&mut ws, &5.0, &3.0, &mut (&mut value, &mut gradient))?;
+/// assert_eq!((value, gradient), (105.0, 36.0));
+/// # Ok::<(), backstitch::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Compiled<P, D, O> {
+    executable: Executable,
+    graph: Graph,
+    groups: rustc_hash::FxHashMap<backstitch_ir::Node, usize>,
+    times: Vec<(&'static str, Duration)>,
+    params: P,
+    data: D,
+    outputs: O,
+}
+
+impl<P, D, O> Compiled<P, D, O> {
+    /// Memory for calls from one thread.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub fn workspace(&self) -> Result<Workspace, Error> {
+        Ok(self.executable.workspace()?)
+    }
+
+    /// The types of the parameters.
+    pub fn params(&self) -> &P {
+        &self.params
+    }
+
+    /// The types of the data.
+    pub fn data(&self) -> &D {
+        &self.data
+    }
+
+    /// The types of the outputs.
+    pub fn outputs(&self) -> &O {
+        &self.outputs
+    }
+
+    /// What runs.
+    pub fn executable(&self) -> &Executable {
+        &self.executable
+    }
+
+    /// The graph as it was lowered: forward and backward together.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// That graph for Graphviz, with the nodes of each kernel in a box, and nodes
+    /// of the backward part in another colour.
+    pub fn to_dot(&self) -> String {
+        let groups = self.groups.iter().map(|(&n, &k)| (n, k)).collect();
+        to_dot(&self.graph, &DotOptions { groups })
+    }
+
+    /// Time spent in each pass.
+    pub fn pass_times(&self) -> &[(&'static str, Duration)] {
+        &self.times
+    }
+
+    /// Calls the program; results go to where `outputs` says, a structure of
+    /// mutable arrays in the order of the outputs. Copies nothing, allocates
+    /// nothing, takes no lock.
+    ///
+    /// # Errors
+    /// If an array is missing, superfluous, of another type, or not contiguous
+    /// and row-major; or if a loop runs out of memory for its residuals.
+    #[inline]
+    pub fn call_into<A, B, R>(
+        &self,
+        ws: &mut Workspace,
+        params: &A,
+        data: &B,
+        outputs: &mut R,
+    ) -> Result<(), Error>
+    where
+        A: Args + ?Sized,
+        B: Args + ?Sized,
+        R: ArgsMut + ?Sized,
+    {
+        let mut call = self.executable.begin(ws)?;
+        params.views(&mut |v| input(&mut call, v));
+        data.views(&mut |v| input(&mut call, v));
+        outputs.views_mut(&mut |v| output(&mut call, v));
+        Ok(call.run()?)
+    }
+}
+
+impl<P: Tree<Spec>, D: Tree<Spec>, O: Tree<Spec>> Compiled<P, D, O> {
+    /// Calls the program; results are new arrays. Arrays that are not contiguous
+    /// are copied first.
+    ///
+    /// # Errors
+    /// If an array is missing, superfluous or of another type; or if there is not
+    /// enough memory.
+    pub fn call<A, B>(&self, params: &A, data: &B) -> Result<O::With<Array>, Error>
+    where
+        A: Args + ?Sized,
+        B: Args + ?Sized,
+    {
+        let mut results: Vec<Array> = Vec::new();
+        for ty in self.executable.outputs() {
+            let zero = backstitch_ir::Const { dtype: ty.dtype, bits: 0 };
+            results.push(Array::full(&ty.shape, zero));
+        }
+        let mut copies: Vec<Array> = Vec::new();
+        let mut copy = |v: View<'_>| {
+            if !v.is_contiguous() {
+                copies.push(v.to_array());
+            }
+        };
+        params.views(&mut copy);
+        data.views(&mut copy);
+        // In the order of the arguments, the copies in place of what was copied.
+        let mut views: Vec<View<'_>> = Vec::new();
+        params.views(&mut |v| views.push(v));
+        data.views(&mut |v| views.push(v));
+        let mut packed = Vec::new();
+        copies.iter().for_each(|a| a.views(&mut |v| packed.push(v)));
+        let mut packed = packed.into_iter();
+        for v in views.iter_mut().filter(|v| !v.is_contiguous()) {
+            *v = packed.next().expect("one copy for each view that needs it");
+        }
+        self.executable.with_workspace(|ws| {
+            let mut call = self.executable.begin(ws)?;
+            views.iter().for_each(|&v| input(&mut call, v));
+            results.views_mut(&mut |v| output(&mut call, v));
+            call.run()
+        })??;
+        let mut results = results.into_iter();
+        Ok(self.outputs.map(&mut |_| results.next().expect("one result per output")))
+    }
+}
+
+#[inline]
+fn input<'a>(call: &mut Call<'a>, v: View<'a>) {
+    if !v.is_contiguous() {
+        return call.fail(layout(v.dims(), v.strides()));
+    }
+    // SAFETY: the view is of elements of its type that are borrowed for `'a`, and
+    // they are contiguous.
+    call.input(unsafe { ArrayRef::from_raw(v.dtype(), v.dims(), v.as_ptr()) });
+}
+
+#[inline]
+fn output<'a>(call: &mut Call<'a>, mut v: ViewMut<'a>) {
+    if !v.is_contiguous() {
+        return call.fail(layout(v.dims(), v.strides()));
+    }
+    let (dtype, dims, at) = (v.dtype(), v.dims(), v.as_mut_ptr());
+    // SAFETY: the view is of elements of its type that are borrowed exclusively
+    // for `'a`, and they are contiguous.
+    call.output(unsafe { ArrayMut::from_raw(dtype, dims, at) });
+}
+
+#[cold]
+fn layout(dims: &[usize], strides: &[isize]) -> RuntimeError {
+    RuntimeError::Layout { shape: Shape::from(dims), strides: strides.into() }
+}
+
+impl<P, D, O> fmt::Debug for Compiled<P, D, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.executable.fmt(f)
+    }
+}
+
+/// The plan: kernels as loop nests, and the order in which they run.
+impl<P, D, O> fmt::Display for Compiled<P, D, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.executable.plan())
+    }
+}

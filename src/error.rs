@@ -1,0 +1,15 @@
+//! What can go wrong, from the closure to the call.
+
+use backstitch_trace::TraceError;
+
+/// Why a program could not be traced, compiled or called.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The program itself is wrong.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// It could not be compiled, or the call's arrays are not what it takes.
+    #[error(transparent)]
+    Runtime(#[from] backstitch_runtime::Error),
+}

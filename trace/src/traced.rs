@@ -54,7 +54,7 @@ where
     D: Tree<Spec>,
     F: for<'t> FnOnce(&'t Trace, P::With<Tensor<'t>>, D::With<Tensor<'t>>) -> Tensor<'t>,
 {
-    trace_tree(params, data, |t, p, d| t.outputs(&f(t, p, d)))
+    record(&program_name::<F>(), params, data, |t, p, d| t.outputs(&f(t, p, d)))
 }
 
 /// Traces a program with a structure of results, which it hands over with
@@ -83,8 +83,19 @@ where
     O: Tree<Spec>,
     F: for<'t> FnOnce(&'t Trace, P::With<Tensor<'t>>, D::With<Tensor<'t>>) -> Outputs<O>,
 {
+    record(&program_name::<F>(), params, data, f)
+}
+
+#[track_caller]
+fn record<P, D, O, F>(name: &str, params: P, data: D, f: F) -> Result<Traced<P, D, O>, TraceError>
+where
+    P: Tree<Spec>,
+    D: Tree<Spec>,
+    O: Tree<Spec>,
+    F: for<'t> FnOnce(&'t Trace, P::With<Tensor<'t>>, D::With<Tensor<'t>>) -> Outputs<O>,
+{
     let place = Location::caller();
-    let trace = Trace::recording(&program_name::<F>());
+    let trace = Trace::recording(name);
     let mut inputs = 0;
     let outputs = {
         let mut input = |name: &str, spec: &Spec| {

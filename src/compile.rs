@@ -220,7 +220,7 @@ impl<P: Tree<Spec>, D: Tree<Spec>, O: Tree<Spec>> Compiled<P, D, O> {
             call.run()
         })??;
         let mut results = results.into_iter();
-        Ok(self.outputs.map(&mut |_| results.next().expect("one result per output")))
+        Ok(self.outputs.map_leaves(&mut |_| results.next().expect("one result per output")))
     }
 }
 

@@ -220,11 +220,9 @@ impl<'f> Asm<'f> {
     /// Memory in the frame.
     pub fn slot(&mut self, bytes: usize) -> StackSlot {
         let size = u32::try_from(bytes).expect("a frame under 4 GiB");
-        self.pos.func.create_sized_stack_slot(StackSlotData::new(
-            StackSlotKind::ExplicitSlot,
-            size,
-            4,
-        ))
+        let align = if bytes <= 8 { 3 } else { 4 };
+        let data = StackSlotData::new(StackSlotKind::ExplicitSlot, size, align);
+        self.pos.func.create_sized_stack_slot(data)
     }
 
     /// Where it is.

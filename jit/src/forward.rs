@@ -12,7 +12,7 @@ use cranelift_codegen::ir::Value;
 use rustc_hash::FxHashMap;
 
 /// How many values later a value is not forwarded any more.
-const REACH: usize = 256;
+const REACH: usize = 64;
 
 /// Elements with known values.
 #[derive(Default)]

@@ -8,7 +8,8 @@ use backstitch_ir::nest::{
     Access, At, Cmp, Const, For, Mode, Nest, Param, Range, ScalarOp, Stmt, Var,
 };
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{Block, InstBuilder, Type, Value};
+use cranelift_codegen::ir::{Block, InstBuilder, StackSlot, Type, Value};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::address::{Addresses, Int};
@@ -32,7 +33,17 @@ pub(crate) struct Binding {
     pub cmp: Option<(Cmp, Var, Var)>,
     /// How many values there were when a constant was last put in `lanes`.
     pub made: usize,
+    /// Where in the frame it is kept, if it is needed much later.
+    pub home: Option<StackSlot>,
+    /// The statement for which it was last put in a register.
+    pub seen: usize,
 }
+
+/// How many statements later a value is taken from the frame, in long
+/// straight-line code. Reverse sweeps use values in the opposite order of their
+/// making; with hundreds of them in registers, allocation takes quadratic time
+/// and spills all the same.
+pub(crate) const KEPT: usize = 48;
 
 /// Where a loop runs.
 #[derive(Clone, Copy)]
@@ -55,6 +66,8 @@ pub(crate) struct NestEmitter<'a, 'f> {
     pub fresh: usize,
     /// What straight-line code around the nest knows of memory.
     forward: Option<&'a mut Forward>,
+    /// The statement being written, in straight-line code.
+    pub now: usize,
 }
 
 /// Whether the nest is one parallel loop, so that parts of it can be run apart.
@@ -73,6 +86,7 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
             part: None,
             fresh: 0,
             forward: None,
+            now: 0,
         }
     }
 
@@ -91,7 +105,29 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
     /// Writes the whole nest.
     pub fn emit(mut self) {
         let nest = self.nest;
-        self.block(&nest.body);
+        if has_loops(nest) || nest.body.len() <= 2 * KEPT {
+            return self.block(&nest.body);
+        }
+        let last = last_uses(nest.body.iter());
+        for (now, s) in nest.body.iter().enumerate() {
+            self.now = now;
+            self.stmt(s);
+            let Some(var) = result(s) else { continue };
+            if self.bindings[var].scalar.is_some()
+                && last.get(&var).is_some_and(|&u| u > now + KEPT)
+            {
+                self.keep(var);
+            }
+        }
+    }
+
+    /// Stores a variable in the frame, for uses that are far away.
+    fn keep(&mut self, var: Var) {
+        let slot = self.asm.slot(8);
+        let at = self.asm.slot_address(slot);
+        let value = self.scalar(var);
+        self.asm.store(value, at);
+        self.bindings[var].home = Some(slot);
     }
 
     /// Writes statements for one iteration.
@@ -168,7 +204,7 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
     // ---- Variables ----
 
     pub fn bind(&mut self, var: Var, value: Value) {
-        self.bindings[var] = Binding { scalar: Some(value), ..Binding::default() };
+        self.bindings[var] = Binding { scalar: Some(value), seen: self.now, ..Binding::default() };
     }
 
     pub fn bind_constant(&mut self, var: Var, c: Const) {
@@ -178,7 +214,16 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
     /// The value of a variable that is the same in all lanes. Constants are
     /// made anew at each use: that is cheaper than a register.
     pub fn scalar(&mut self, var: Var) -> Value {
-        let b = &self.bindings[var];
+        let b = self.bindings[var];
+        if let Some(slot) = b.home
+            && self.now > b.seen + KEPT
+        {
+            let at = self.asm.slot_address(slot);
+            let value = self.asm.load(clif_type(self.nest.vars[var]), at, Memory::Changing);
+            let b = &mut self.bindings[var];
+            (b.scalar, b.seen) = (Some(value), self.now);
+            return value;
+        }
         match (b.constant, b.scalar) {
             (Some(c), _) => self.asm.constant(c),
             (_, Some(value)) => value,
@@ -345,6 +390,31 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
         args.extend_from_slice(&carried);
         self.asm.branch(more, (head, &args), (exit, &carried));
     }
+}
+
+/// The variable a statement defines.
+pub(crate) fn result(s: &Stmt) -> Option<Var> {
+    match s {
+        Stmt::Let { var, .. } | Stmt::Index { var, .. } | Stmt::Load { var, .. } => Some(*var),
+        Stmt::Store { .. } | Stmt::Accumulate { .. } | Stmt::For(_) => None,
+    }
+}
+
+/// The variables a statement without a loop uses.
+pub(crate) fn uses(s: &Stmt) -> SmallVec<[Var; 4]> {
+    match s {
+        Stmt::Let { args, .. } => SmallVec::from_slice(args),
+        Stmt::Load { at, .. } => at.index.into_iter().collect(),
+        Stmt::Store { at, value, .. } | Stmt::Accumulate { at, value, .. } => {
+            at.index.into_iter().chain([*value]).collect()
+        }
+        Stmt::Index { .. } | Stmt::For(_) => SmallVec::new(),
+    }
+}
+
+/// The last statement of straight-line code that uses each variable.
+pub(crate) fn last_uses<'s>(body: impl Iterator<Item = &'s Stmt>) -> FxHashMap<Var, usize> {
+    body.enumerate().flat_map(|(i, s)| uses(s).into_iter().map(move |v| (v, i))).collect()
 }
 
 /// Whether any statement is a loop.

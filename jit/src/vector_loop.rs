@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 
 use crate::address::Int;
 use crate::asm::Addr;
-use crate::nest::{Binding, NestEmitter, Span};
+use crate::nest::{Binding, NestEmitter, Span, result};
 use crate::partial::{Partial, Values};
 use crate::scalar::{self, clif_type};
 use crate::vector::{self, GROUP, Lanes};
@@ -545,14 +545,6 @@ impl NestEmitter<'_, '_> {
             let value = vector::extract(self.asm, dtype, x, i);
             self.asm.store(value, addr);
         }
-    }
-}
-
-/// The variable a statement defines.
-fn result(s: &Stmt) -> Option<Var> {
-    match s {
-        Stmt::Let { var, .. } | Stmt::Index { var, .. } | Stmt::Load { var, .. } => Some(*var),
-        Stmt::Store { .. } | Stmt::Accumulate { .. } | Stmt::For(_) => None,
     }
 }
 

@@ -206,6 +206,11 @@ pub(crate) fn load(asm: &mut Asm, dtype: DType, at: Addr, memory: Memory) -> Lan
         let v = asm.ins().uwiden_low(v);
         return nonzero(asm, Lanes::One(v));
     }
+    load_vectors(asm, dtype, at, memory)
+}
+
+/// A group as it is in registers; masks are narrow.
+pub(crate) fn load_vectors(asm: &mut Asm, dtype: DType, at: Addr, memory: Memory) -> Lanes {
     build(is_wide(dtype), |part| asm.load(vector_type(dtype), at.plus(16 * part as i64), memory))
 }
 

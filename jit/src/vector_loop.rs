@@ -13,13 +13,13 @@
 
 use backstitch_ir::DType;
 use backstitch_ir::nest::{At, Axis, Cmp, For, Param, ScalarOp, Stmt, Var};
-use cranelift_codegen::ir::{InstBuilder, Type, Value};
-use rustc_hash::FxHashSet;
+use cranelift_codegen::ir::{InstBuilder, StackSlot, Type, Value};
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use crate::address::Int;
-use crate::asm::Addr;
-use crate::nest::{Binding, NestEmitter, Span, result};
+use crate::asm::{Addr, Memory};
+use crate::nest::{Binding, KEPT, NestEmitter, Span, last_uses, result};
 use crate::partial::{Partial, Values};
 use crate::scalar::{self, clif_type};
 use crate::vector::{self, GROUP, Lanes};
@@ -38,6 +38,8 @@ struct Body<'b> {
     axis: Axis,
     /// What runs in every iteration.
     stmts: Vec<&'b Stmt>,
+    /// Where in the frame those values are kept that are used much later.
+    homes: FxHashMap<Var, StackSlot>,
     /// What each reduction takes.
     values: SmallVec<[Var; 4]>,
     /// The reductions.
@@ -80,6 +82,7 @@ impl NestEmitter<'_, '_> {
         }
         let body = Body {
             axis: l.axis,
+            homes: self.homes(&stmts),
             stmts,
             values: l.accs.iter().map(|a| a.value).collect(),
             partials: l
@@ -104,6 +107,43 @@ impl NestEmitter<'_, '_> {
             results = self.asm.params(exit);
         }
         self.bind_results(l, &results);
+    }
+
+    /// Room in the frame for what a long body uses long after it is made.
+    fn homes(&mut self, stmts: &[&Stmt]) -> FxHashMap<Var, StackSlot> {
+        let mut homes = FxHashMap::default();
+        if stmts.len() > 2 * KEPT {
+            let last = last_uses(stmts.iter().copied());
+            for (now, s) in stmts.iter().enumerate() {
+                if let Some(var) = result(s)
+                    && last.get(&var).is_some_and(|&u| u > now + KEPT)
+                {
+                    homes.insert(var, self.asm.slot(32));
+                }
+            }
+        }
+        homes
+    }
+
+    /// Stores the current group of a variable in the frame.
+    fn keep_lanes(&mut self, var: Var, slot: StackSlot) {
+        let x = self.lanes(var);
+        let at = self.asm.slot_address(slot);
+        for (part, &v) in x.parts().iter().enumerate() {
+            self.asm.store(v, at.plus(16 * part as i64));
+        }
+        self.bindings[var].home = Some(slot);
+    }
+
+    /// Takes it from there, if it was in a register too long ago.
+    fn reload_lanes(&mut self, var: Var) {
+        let b = self.bindings[var];
+        let Some(slot) = b.home.filter(|_| self.now > b.seen + KEPT) else { return };
+        let dtype = self.nest.vars[var];
+        let at = self.asm.slot_address(slot);
+        let x = vector::load_vectors(self.asm, dtype, at, Memory::Changing);
+        let b = &mut self.bindings[var];
+        (b.lanes, b.mask, b.seen) = (Some(x), None, self.now);
     }
 
     /// Puts into all lanes what every iteration takes from outside.
@@ -243,8 +283,14 @@ impl NestEmitter<'_, '_> {
         self.fresh = self.asm.values();
         self.at.enter(body.axis, at);
         for group in 0..count {
-            for s in &body.stmts {
+            for (now, s) in body.stmts.iter().enumerate() {
+                self.now = now;
                 self.group_stmt(body.axis, s);
+                if let Some(var) = result(s)
+                    && let Some(&slot) = body.homes.get(&var)
+                {
+                    self.keep_lanes(var, slot);
+                }
             }
             for (k, range) in body.each() {
                 let x = self.lanes(body.values[k]);
@@ -361,7 +407,7 @@ impl NestEmitter<'_, '_> {
     fn bind_lanes(&mut self, var: Var, x: Lanes) {
         let wide_mask = self.nest.vars[var] == DType::Bool && x.is_wide();
         let (lanes, mask) = if wide_mask { (None, Some(x)) } else { (Some(x), None) };
-        self.bindings[var] = Binding { lanes, mask, ..Binding::default() };
+        self.bindings[var] = Binding { lanes, mask, seen: self.now, ..Binding::default() };
     }
 
     /// Whether lanes may differ.
@@ -375,6 +421,7 @@ impl NestEmitter<'_, '_> {
         if self.nest.vars[var] == DType::Bool {
             return self.mask(var, false);
         }
+        self.reload_lanes(var);
         let b = self.bindings[var];
         let Some(c) = b.constant else { return b.lanes.expect("a value in all lanes") };
         let now = self.asm.values();
@@ -391,6 +438,7 @@ impl NestEmitter<'_, '_> {
 
     /// The mask of a `bool`, with lanes of either width.
     fn mask(&mut self, var: Var, wide: bool) -> Lanes {
+        self.reload_lanes(var);
         let b = self.bindings[var];
         if let Some(c) = b.constant {
             return vector::constant(self.asm, c, wide);

@@ -59,7 +59,8 @@ impl Maker<'_> {
 
     /// Statements at one level: operations, perhaps loops, stores.
     fn fill(&mut self, body: &mut Vec<Stmt>, mut scope: Scope, depth: usize, order: bool) -> Scope {
-        let count = 2 + self.rng.below(8);
+        let long = self.rng.chance(4);
+        let count = if long { 150 + self.rng.below(150) } else { 2 + self.rng.below(8) };
         for _ in 0..count {
             self.operation(body, &mut scope);
         }

@@ -1,0 +1,91 @@
+//! Inputs: from files, or made up.
+
+use std::path::Path;
+
+use backstitch::{ArgsMut, Element};
+use ndarray::{ArrayD, IxDyn};
+use ndarray_npy::{ReadableElement, read_npy};
+
+use crate::by_hand::{self, ByHand};
+use crate::programs::{Distribution, Input, Workload};
+
+/// What elements can be here.
+pub trait Real: Element + ReadableElement + ArgsMut {
+    fn of(x: f64) -> Self;
+    fn to_f64(self) -> f64;
+    /// What is written by hand for a workload.
+    fn by_hand(_workload: &str) -> Vec<(&'static str, ByHand<Self>)> {
+        vec![]
+    }
+}
+
+impl Real for f32 {
+    fn of(x: f64) -> Self {
+        x as Self
+    }
+    fn to_f64(self) -> f64 {
+        self.into()
+    }
+    fn by_hand(workload: &str) -> Vec<(&'static str, ByHand<Self>)> {
+        by_hand::functions(workload)
+    }
+}
+
+impl Real for f64 {
+    fn of(x: f64) -> Self {
+        x
+    }
+    fn to_f64(self) -> f64 {
+        self
+    }
+}
+
+/// The arrays that these describe: from `folder/workload/name.npy`, or drawn.
+pub fn arrays<T: Real>(
+    workload: &Workload,
+    inputs: &[Input],
+    folder: Option<&Path>,
+) -> Result<Vec<ArrayD<T>>, String> {
+    inputs
+        .iter()
+        .map(|input| match folder {
+            Some(folder) => read(&folder.join(workload.name).join(input.name), input.dims),
+            None => Ok(draw(workload, input)),
+        })
+        .collect()
+}
+
+fn read<T: Real>(stem: &Path, dims: &[usize]) -> Result<ArrayD<T>, String> {
+    let path = stem.with_extension("npy");
+    let array: ArrayD<T> = read_npy(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let got = array.shape().to_vec();
+    // Scalars are saved as arrays of one element.
+    let array = array.as_standard_layout().into_owned();
+    array
+        .into_shape_with_order(IxDyn(dims))
+        .map_err(|_| format!("{}: shape {got:?} instead of {dims:?}", path.display()))
+}
+
+/// The same numbers each time.
+fn draw<T: Real>(workload: &Workload, input: &Input) -> ArrayD<T> {
+    let seed = workload.name.bytes().chain(input.name.bytes());
+    let mut state = seed.fold(0u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    let mut uniform = move || {
+        // SplitMix64.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    };
+    let mut number = || match input.from {
+        Distribution::Constant(x) => x,
+        Distribution::Coin => f64::from(uniform() < 0.5),
+        Distribution::Normal(deviation) => {
+            // Box and Muller.
+            let (u, v) = (1.0 - uniform(), uniform());
+            deviation * (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+        }
+    };
+    ArrayD::from_shape_simple_fn(IxDyn(input.dims), || T::of(number()))
+}

@@ -1,0 +1,179 @@
+//! The workloads: what they compute, and on what.
+//!
+//! Each is the plain formula, as one would write it in any system; inputs of the
+//! same names and shapes are used everywhere.
+
+use backstitch::{DType, Tensor, Trace};
+
+/// A program and the inputs it is to be run on.
+pub struct Workload {
+    /// What it is called: a number, and what it is.
+    pub name: &'static str,
+    /// Element type of all that goes in and out.
+    pub dtype: DType,
+    /// What it is differentiated by.
+    pub params: &'static [Input],
+    /// What else it takes.
+    pub data: &'static [Input],
+    /// The value.
+    pub loss: Loss,
+}
+
+/// A program: from parameters and data to a scalar.
+pub type Loss = for<'t> fn(&'t Trace, &[Tensor<'t>], &[Tensor<'t>]) -> Tensor<'t>;
+
+/// An input.
+pub struct Input {
+    pub name: &'static str,
+    pub dims: &'static [usize],
+    /// Where it is not given, it is drawn from this.
+    pub from: Distribution,
+}
+
+/// Where inputs come from that are not given.
+#[derive(Clone, Copy)]
+pub enum Distribution {
+    /// That number.
+    Constant(f64),
+    /// Normal, of mean 0 and this deviation.
+    Normal(f64),
+    /// 0 or 1, as likely as not.
+    Coin,
+}
+
+use Distribution::{Coin, Constant, Normal};
+
+const fn input(name: &'static str, dims: &'static [usize], from: Distribution) -> Input {
+    Input { name, dims, from }
+}
+
+/// All of them.
+pub const WORKLOADS: &[Workload] = &[
+    Workload {
+        name: "W01_scalar",
+        dtype: DType::F32,
+        params: &[input("w1", &[], Constant(5.0)), input("w2", &[], Constant(3.0))],
+        data: &[],
+        loss: scalar,
+    },
+    Workload {
+        name: "W03_linreg_small",
+        dtype: DType::F32,
+        params: &[input("W", &[3, 1], Normal(1.0)), input("b", &[1], Normal(1.0))],
+        data: &[input("X", &[2, 3], Normal(1.0)), input("y", &[2, 1], Normal(1.0))],
+        loss: linear_regression,
+    },
+    Workload {
+        name: "W04_linreg_big",
+        dtype: DType::F32,
+        params: &[input("W", &[100, 1], Normal(0.1)), input("b", &[1], Normal(1.0))],
+        data: &[input("X", &[10_000, 100], Normal(1.0)), input("y", &[10_000, 1], Normal(1.0))],
+        loss: linear_regression,
+    },
+    Workload {
+        name: "W05_logreg",
+        dtype: DType::F32,
+        params: &[input("w", &[100], Normal(0.1)), input("b", &[], Normal(1.0))],
+        data: &[input("X", &[10_000, 100], Normal(1.0)), input("t", &[10_000], Coin)],
+        loss: logistic_regression,
+    },
+    Workload {
+        name: "W06a_elem_1e3",
+        dtype: DType::F32,
+        params: &[input("x", &[1_000], Normal(1.0))],
+        data: &[],
+        loss: elementwise,
+    },
+    Workload {
+        name: "W06b_elem_1e5",
+        dtype: DType::F32,
+        params: &[input("x", &[100_000], Normal(1.0))],
+        data: &[],
+        loss: elementwise,
+    },
+    Workload {
+        name: "W06c_elem_1e7",
+        dtype: DType::F32,
+        params: &[input("x", &[10_000_000], Normal(1.0))],
+        data: &[],
+        loss: elementwise,
+    },
+    Workload {
+        name: "W06d_elem_1e5_f64",
+        dtype: DType::F64,
+        params: &[input("x", &[100_000], Normal(1.0))],
+        data: &[],
+        loss: elementwise,
+    },
+    Workload {
+        name: "W07_poly_1e6",
+        dtype: DType::F32,
+        params: &[
+            input("a", &[], Constant(0.3)),
+            input("b", &[], Constant(-0.7)),
+            input("c", &[], Constant(0.2)),
+        ],
+        data: &[input("x", &[1_000_000], Normal(1.0)), input("y", &[1_000_000], Normal(1.0))],
+        loss: polynomial,
+    },
+    Workload {
+        name: "W08_mlp_small",
+        dtype: DType::F32,
+        params: &[
+            input("W1", &[16, 32], Normal(0.25)),
+            input("b1", &[32], Normal(0.1)),
+            input("W2", &[32, 32], Normal(0.18)),
+            input("b2", &[32], Normal(0.1)),
+            input("W3", &[32, 1], Normal(0.18)),
+            input("b3", &[1], Normal(0.1)),
+        ],
+        data: &[input("x", &[32, 16], Normal(1.0)), input("y", &[32, 1], Normal(1.0))],
+        loss: perceptron,
+    },
+];
+
+fn scalar<'t>(_: &'t Trace, p: &[Tensor<'t>], _: &[Tensor<'t>]) -> Tensor<'t> {
+    let (w1, w2) = (p[0], p[1]);
+    3.0 * w1 * w1 + 2.0 * w1 * w2
+}
+
+fn linear_regression<'t>(_: &'t Trace, p: &[Tensor<'t>], d: &[Tensor<'t>]) -> Tensor<'t> {
+    let (w, b, x, y) = (p[0], p[1], d[0], d[1]);
+    (x.matmul(w) + b - y).square().mean()
+}
+
+fn logistic_regression<'t>(_: &'t Trace, p: &[Tensor<'t>], d: &[Tensor<'t>]) -> Tensor<'t> {
+    let (w, b, x, t) = (p[0], p[1], d[0], d[1]);
+    let z = x.matmul(w) + b;
+    (z.softplus() - t * z).mean()
+}
+
+fn elementwise<'t>(_: &'t Trace, p: &[Tensor<'t>], _: &[Tensor<'t>]) -> Tensor<'t> {
+    let x = p[0];
+    (x.tanh() * (-x * x).exp() + x.sin().square() * x.sigmoid()).sum()
+}
+
+fn polynomial<'t>(_: &'t Trace, p: &[Tensor<'t>], d: &[Tensor<'t>]) -> Tensor<'t> {
+    let (a, b, c, x, y) = (p[0], p[1], p[2], d[0], d[1]);
+    (a * x * x + b * x + c - y).square().mean()
+}
+
+fn perceptron<'t>(_: &'t Trace, p: &[Tensor<'t>], d: &[Tensor<'t>]) -> Tensor<'t> {
+    let (x, y) = (d[0], d[1]);
+    let h = (x.matmul(p[0]) + p[1]).tanh();
+    let h = (h.matmul(p[2]) + p[3]).tanh();
+    (h.matmul(p[4]) + p[5] - y).square().mean()
+}
+
+/// The lengths of the chains that compilation is timed with.
+pub const CHAINS: [(&str, usize); 2] = [("chain_1000", 1_000), ("chain_10000", 10_000)];
+
+/// That many operations on scalars, each on the result of the last.
+pub fn chain(x: Tensor<'_>, length: usize) -> Tensor<'_> {
+    (0..length).fold(x, |x, i| match i % 4 {
+        0 => x.sin(),
+        1 => x * 1.25,
+        2 => x + 0.5,
+        _ => x.tanh(),
+    })
+}

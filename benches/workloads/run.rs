@@ -1,0 +1,206 @@
+//! Running a workload in each mode.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use backstitch::prelude::*;
+use backstitch::{Array, Compiled, DType, Gradients};
+use ndarray::ArrayD;
+
+use crate::Args;
+use crate::inputs::{Real, arrays};
+use crate::programs::{Workload, chain as chained};
+use crate::report::{Results, Row};
+use crate::timing::{Contender, Times, measure, summary};
+
+/// A program of any of the workloads: parameters and data are lists.
+type Program = Compiled<Vec<Spec>, Vec<Spec>, (Spec, Vec<Spec>)>;
+
+/// All wanted modes of a workload.
+pub fn workload(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> {
+    match workload.dtype {
+        DType::F32 => typed::<f32>(workload, args),
+        DType::F64 => typed::<f64>(workload, args),
+        other => Err(format!("{}: workloads of {other} are not run", workload.name)),
+    }
+}
+
+fn typed<T: Real>(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> {
+    let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", workload.name);
+    let folder = args.inputs.as_deref();
+    let params = arrays::<T>(workload, workload.params, folder)?;
+    let data = arrays::<T>(workload, workload.data, folder)?;
+
+    let compilation = Compilation::of(args.each(), || compile(workload)).map_err(|e| failed(&e))?;
+    let program = &compilation.program;
+    let mut ws = program.workspace().map_err(|e| failed(&e))?;
+    let mut compiled = Place::new(&params);
+    let mut eager: Option<(Array, Vec<Array>)> = None;
+    let with_place = |(mode, f)| (mode, f, Place::new(&params));
+    let mut hands: Vec<_> = T::by_hand(workload.name).into_iter().map(with_place).collect();
+    let (shared_params, shared_data) = (shared(&params), shared(&data));
+
+    let mut contenders: Vec<Contender<'_>> = vec![];
+    if args.wants_mode("compiled") {
+        let call = || {
+            let outputs = &mut (&mut compiled.value, &mut compiled.grads);
+            program.call_into(&mut ws, &params, &data, outputs).expect("a call that fits");
+            black_box(&outputs);
+        };
+        contenders.push(Contender { name: "compiled", call: Box::new(call) });
+    }
+    if args.wants_mode("eager") {
+        let call = || eager = Some(run_eagerly(workload, &shared_params, &shared_data));
+        contenders.push(Contender { name: "eager", call: Box::new(call) });
+    }
+    for (mode, f, place) in &mut hands {
+        if args.wants_mode(mode) {
+            let call = || f(black_box(&params), &mut place.value, &mut place.grads);
+            contenders.push(Contender { name: mode, call: Box::new(call) });
+        }
+    }
+    let times = measure(&mut contenders, args.each());
+    let modes: Vec<&'static str> = contenders.iter().map(|c| c.name).collect();
+    drop(contenders);
+
+    let names = || workload.params.iter().map(|p| p.name);
+    let rows = modes.into_iter().zip(times).map(|(mode, times)| {
+        let place = match mode {
+            "compiled" => &compiled,
+            "eager" => {
+                let (value, grads) = eager.as_ref().expect("a result");
+                let value = value.item::<T>().expect("a scalar");
+                let grads = grads.iter().map(|g| g.to_array().expect("floats"));
+                &Place { value, grads: grads.collect() }
+            }
+            _ => &hands.iter().find(|h| h.0 == mode).expect("a mode").2,
+        };
+        let results = Results::new(place.value.to_f64(), names().zip(&place.grads));
+        let mut row = Row::new(workload.name, mode, T::DTYPE.name(), times, results);
+        if mode == "compiled" {
+            compilation.describe(&mut row);
+        }
+        row
+    });
+    Ok(rows.collect())
+}
+
+/// Where results go.
+struct Place<T> {
+    value: T,
+    grads: Vec<ArrayD<T>>,
+}
+
+impl<T: Real> Place<T> {
+    fn new(params: &[ArrayD<T>]) -> Self {
+        let nan = T::of(f64::NAN);
+        Self { value: nan, grads: params.iter().map(|p| p.map(|_| nan)).collect() }
+    }
+}
+
+fn shared<T: Real>(arrays: &[ArrayD<T>]) -> Vec<Array> {
+    arrays.iter().map(|a| a.clone().into()).collect()
+}
+
+/// With the time of each stage.
+type Staged = (Program, Vec<(&'static str, f64)>);
+
+fn compile(workload: &Workload) -> Result<Staged, backstitch::Error> {
+    let specs = |inputs: &[crate::programs::Input]| -> Vec<Spec> {
+        inputs.iter().map(|i| Spec::new(workload.dtype, i.dims)).collect()
+    };
+    let (params, data) = (specs(workload.params), specs(workload.data));
+    staged(|| trace(params, data, |t, p, d| (workload.loss)(t, &p, &d)))
+}
+
+fn staged(
+    trace: impl FnOnce() -> Result<Traced<Vec<Spec>, Vec<Spec>, Spec>, backstitch::TraceError>,
+) -> Result<Staged, backstitch::Error> {
+    let mut stages = vec![];
+    let mut start = Instant::now();
+    let mut stage = |name| {
+        stages.push((name, ms(start.elapsed())));
+        start = Instant::now();
+    };
+    let traced = trace()?;
+    stage("trace");
+    let traced = traced.value_and_grad()?;
+    stage("differentiate");
+    let program = traced.compile()?;
+    stage("compile");
+    stages.extend(program.pass_times().iter().map(|&(name, time)| (name, ms(time))));
+    Ok((program, stages))
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// A program, and how long it took to make, several times.
+struct Compilation {
+    program: Program,
+    stages: Vec<(&'static str, f64)>,
+    first: f64,
+    times: Times,
+}
+
+impl Compilation {
+    /// Compiles several times, for at most about so long.
+    fn of<E>(at_most: Duration, mut compile: impl FnMut() -> Result<Staged, E>) -> Result<Self, E> {
+        let mut samples = vec![];
+        let begin = Instant::now();
+        loop {
+            let start = Instant::now();
+            let (program, stages) = compile()?;
+            samples.push(ms(start.elapsed()));
+            if samples.len() == 20 || begin.elapsed() > at_most {
+                let first = samples[0];
+                return Ok(Self { program, stages, first, times: summary(samples) });
+            }
+        }
+    }
+
+    fn describe(&self, row: &mut Row) {
+        let stats = self.program.executable().stats();
+        row.compile_ms = Some(self.times.median);
+        row.first_compile_ms = Some(self.first);
+        row.stages_ms.clone_from(&self.stages);
+        row.kernels = Some(stats.kernels);
+        row.arena_bytes = Some(stats.arena_bytes);
+        row.code_bytes = Some(stats.code_bytes);
+    }
+}
+
+/// The value and all gradients, each operation at once.
+fn run_eagerly(workload: &Workload, params: &[Array], data: &[Array]) -> (Array, Vec<Array>) {
+    let t = Trace::eager();
+    let params: Vec<Tensor<'_>> = params.iter().map(|p| t.variable(p.clone())).collect();
+    let data: Vec<Tensor<'_>> = data.iter().map(|d| t.constant(d.clone())).collect();
+    let tape = t.tape();
+    let loss = (workload.loss)(&t, &params, &data);
+    let grads = tape.gradient(&loss, &params).or_zeros();
+    let read = |x: Tensor<'_>| x.array().expect("a value");
+    (read(loss), grads.into_iter().map(read).collect())
+}
+
+/// A chain of scalar operations, which is about compiling.
+pub fn chain(name: &'static str, length: usize, args: &Args) -> Result<Row, String> {
+    let compile = || {
+        let spec = vec![Spec::f64([])];
+        staged(|| trace(spec, Vec::new(), |_, p: Vec<Tensor<'_>>, _| chained(p[0], length)))
+    };
+    let compilation = Compilation::of(args.each(), compile).map_err(|e| format!("{name}: {e}"))?;
+    let program = &compilation.program;
+    let mut ws = program.workspace().map_err(|e| format!("{name}: {e}"))?;
+    let params = vec![ArrayD::from_elem(vec![], 0.3)];
+    let mut place = Place::new(&params);
+    let call = || {
+        let outputs = &mut (&mut place.value, &mut place.grads);
+        program.call_into(&mut ws, &params, &(), outputs).expect("a call that fits");
+    };
+    let times = measure(&mut [Contender { name: "compiled", call: Box::new(call) }], args.each());
+    let results = Results::new(place.value, [("x", &place.grads[0])]);
+    let mut row = Row::new(name, "compiled", "f64", times[0], results);
+    compilation.describe(&mut row);
+    Ok(row)
+}

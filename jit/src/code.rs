@@ -53,6 +53,7 @@ pub struct Code {
 #[derive(Default)]
 pub(crate) struct Pinned {
     pub constants: Vec<Array>,
+    #[expect(clippy::vec_box, reason = "the list grows while addresses are taken")]
     pub gemms: Vec<Box<Gemm>>,
 }
 

@@ -173,8 +173,8 @@ fn tree_impl(input: &DeriveInput, krate: &Path, leaf: &Ident, parts: &[Part<'_>]
         });
         quote!(#name { #(#fields),* })
     };
-    let mapped = build(&quote!(map));
-    let nested = build(&quote!(nest));
+    let mapped = build(&quote!(map_leaves));
+    let nested = build(&quote!(nest_leaves));
     let visits = held().map(|p| {
         let (member, ty) = (&p.member, &p.field.ty);
         let label = match member {
@@ -198,14 +198,14 @@ fn tree_impl(input: &DeriveInput, krate: &Path, leaf: &Ident, parts: &[Part<'_>]
                 #(#visits)*
             }
 
-            fn map<#to: #support::Leaf>(
+            fn map_leaves<#to: #support::Leaf>(
                 &self,
                 f: &mut dyn ::core::ops::FnMut(&#of) -> #to,
             ) -> Self::With<#to> {
                 #mapped
             }
 
-            fn nest<#to: #support::Leaf, #over: #tree<#to>>(
+            fn nest_leaves<#to: #support::Leaf, #over: #tree<#to>>(
                 &self,
                 f: &mut dyn ::core::ops::FnMut(&#of) -> #over,
             ) -> Self::Nest<#to, #over> {

@@ -181,6 +181,7 @@ impl Trace {
         let types: Vec<Type> = start.iter().map(|x| x.ty()).collect();
         let (step, _) = self.body("body", &types, &[], place, |c| {
             let next = body(c[0], rebuild(&init, &c[1..]));
+            let _line = self.line_at(place);
             (c[0] + 1, next)
         });
         if step.is_poisoned()
@@ -276,11 +277,14 @@ impl Trace {
         let mut types: Vec<Type> = vec![Type::scalar(DType::I64)];
         types.extend(carried.iter().map(|x| x.ty()));
         let (step, given) = self.body("body", &types, &[], place, |c| {
+            let line = self.line_at(place);
             let i = if back { self.scalar(length as i64 - 1) - c[0] } else { c[0] };
-            let row = rows.map(&mut |x| {
+            let row = rows.map_leaves(&mut |x| {
                 if x.rank() > 0 { x.take(i, 0) } else { *x }
             });
+            drop(line);
             let (next, y) = body(rebuild(&init, &c[1..]), row);
+            let _line = self.line_at(place);
             (c[0] + 1, next, y, i)
         });
         let carries = 1 + carried.len();
@@ -331,6 +335,7 @@ impl Trace {
             consts: captured.len(),
             pops: 0,
         };
+        let _line = self.line_at(place);
         let mut args = vec![self.number((length as i64).into(), DType::I64, "scan")];
         args.push(self.number(0i64.into(), DType::I64, "scan"));
         args.extend(&carried);
@@ -451,7 +456,7 @@ impl Trace {
         place: &'static Location<'static>,
     ) -> R::With<Tensor<'t>> {
         let mut types = types.iter();
-        like.map(&mut |_| {
+        like.map_leaves(&mut |_| {
             let guess = types.next().cloned().unwrap_or_else(|| Type::scalar(DType::F64));
             self.poison(&mut self.state(), guess, place)
         })
@@ -464,7 +469,7 @@ pub(crate) fn rebuild<'t, T: Tree<Tensor<'t>>>(
     leaves: &[Tensor<'t>],
 ) -> T::With<Tensor<'t>> {
     let mut leaves = leaves.iter();
-    like.map(&mut |_| *leaves.next().expect("as many leaves as the tree has"))
+    like.map_leaves(&mut |_| *leaves.next().expect("as many leaves as the tree has"))
 }
 
 fn list(types: &[Type]) -> String {

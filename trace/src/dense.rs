@@ -91,6 +91,7 @@ impl<'t> Dense<Tensor<'t>> {
     /// If a parameter has no value.
     #[track_caller]
     pub fn variables(&self) -> Result<Self, crate::TraceError> {
+        let _line = self.kernel.trace().line();
         let place = |x: Tensor<'t>| x.array().map(|a| x.trace().variable(a));
         let (kernel, bias) = (place(self.kernel)?, place(self.bias)?);
         Ok(Self { kernel, bias, activation: self.activation })

@@ -1,6 +1,7 @@
 //! What a tape gives for each source.
 
 use std::fmt;
+use std::panic::Location;
 
 use backstitch_passes::{Break, Reason};
 
@@ -116,18 +117,26 @@ pub trait Gradients<'t>: Tree<Gradient<'t>> {
     /// The tree of gradients, zeros where there is none.
     #[track_caller]
     fn or_zeros(&self) -> Self::With<Tensor<'t>> {
-        self.map(&mut |g| g.or_zeros())
+        let place = Location::caller();
+        self.map_leaves(&mut |g| {
+            let _line = g.source.trace.line_at(place);
+            g.or_zeros()
+        })
     }
 
     /// The tree of gradients; a missing one is a mistake of the program.
     #[track_caller]
     fn expect_connected(&self) -> Self::With<Tensor<'t>> {
-        self.map(&mut |g| g.expect_connected())
+        let place = Location::caller();
+        self.map_leaves(&mut |g| {
+            let _line = g.source.trace.line_at(place);
+            g.expect_connected()
+        })
     }
 
     /// The status of each.
     fn status(&self) -> Self::With<Status> {
-        self.map(&mut |g| g.status().clone())
+        self.map_leaves(&mut |g| g.status().clone())
     }
 }
 

@@ -86,8 +86,10 @@ impl Trace {
             );
             return self.mistake(f.name(), Problem::DType, message, operands, guess(&shape));
         }
-        let stretched: SmallVec<[Tensor<'t>; 3]> =
-            operands.iter().map(|x| x.stretch(&shape)).collect();
+        let mut stretched: SmallVec<[Tensor<'t>; 3]> = SmallVec::new();
+        for x in operands {
+            stretched.push(x.stretch(&shape));
+        }
         self.apply(ops::Map { f }, &stretched)
     }
 }
@@ -146,7 +148,9 @@ impl<'t> Tensor<'t> {
     #[track_caller]
     pub(crate) fn axis(self, operation: &'static str, axis: i32) -> Result<usize, Self> {
         let ty = self.ty();
-        crate::axes::axis(axis, ty.rank())
-            .map_err(|message| self.mistake(operation, Problem::Axis, message, ty))
+        match crate::axes::axis(axis, ty.rank()) {
+            Ok(axis) => Ok(axis),
+            Err(message) => Err(self.mistake(operation, Problem::Axis, message, ty)),
+        }
     }
 }

@@ -79,6 +79,7 @@ impl<'t> Key<'t> {
     /// Independent keys in place of this one.
     #[track_caller]
     pub fn split<const N: usize>(self) -> [Self; N] {
+        let _line = self.trace.line();
         std::array::from_fn(|i| self.derive(i as u32, Use::Split))
     }
 
@@ -138,6 +139,7 @@ impl<'t> Key<'t> {
         dtype: DType,
         shape: &Shape,
     ) -> Result<[Tensor<'t>; 2], Tensor<'t>> {
+        let _line = self.trace.line();
         let wrong = |problem, message: String| {
             let guess = Type::new(DType::F64, shape.clone());
             Err(self.trace.mistake(operation, problem, message, &[], guess))

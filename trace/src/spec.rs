@@ -134,5 +134,5 @@ scalars!(f32 f64 i32 i64 bool);
 /// assert_eq!(specs(&params), (Spec::f32([3, 1]), Spec::f32([1, 1])));
 /// ```
 pub fn specs<L: Leaf + Typed, T: Tree<L>>(tree: &T) -> T::With<Spec> {
-    tree.map(&mut |leaf| leaf.spec())
+    tree.map_leaves(&mut |leaf| leaf.spec())
 }

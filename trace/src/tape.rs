@@ -478,9 +478,10 @@ impl<'t> Tape<'t> {
             state.catch_up();
         }
         drop(state);
+        let _line = self.trace.line_at(place);
         let (mut found, mut types) = (statuses.into_iter().zip(found), types.into_iter());
         let mut known = known.drain(..);
-        sources.map(&mut |&source| {
+        sources.map_leaves(&mut |&source| {
             let ty = types.next().expect("one type per source");
             match known.next().expect("one state per source") {
                 Source::NotWatched => Gradient::missing(source, Reason::NotWatched),
@@ -576,7 +577,7 @@ impl<'t> Tape<'t> {
         place: &'static Location<'static>,
     ) -> S::With<Gradient<'t>> {
         let mut types = types.iter();
-        sources.map(&mut |&source| {
+        sources.map_leaves(&mut |&source| {
             let ty = types.next().expect("one type per source").clone();
             let x = self.trace.poison(&mut self.trace.state(), ty, place);
             Gradient::new(source, Some(x), Status::Connected)

@@ -20,7 +20,7 @@
 //! inputs of that graph, so that they are never hashed nor shared, and two
 //! tensors of equal value stay two.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 use std::panic::Location;
 
 use backstitch_ir::eval::Datum;
@@ -47,6 +47,20 @@ use crate::tensor::Tensor;
 pub struct Trace {
     state: RefCell<State>,
     eager: bool,
+    /// The user's line, while an operation is being composed of others.
+    line: Cell<Option<&'static Location<'static>>>,
+}
+
+/// While it lives, operations count as asked for on one line of the user's.
+pub(crate) struct Line<'t> {
+    trace: &'t Trace,
+    before: Option<&'static Location<'static>>,
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        self.trace.line.set(self.before);
+    }
 }
 
 /// What a slot holds.
@@ -116,7 +130,27 @@ impl Trace {
     fn new(name: &str, eager: bool) -> Self {
         let mut state = State::default();
         state.open(Graph::new(name));
-        Self { state: RefCell::new(state), eager }
+        Self { state: RefCell::new(state), eager, line: Cell::new(None) }
+    }
+
+    /// Lets all operations count as asked for by the caller. Needed where they are
+    /// called in closures, which do not track their callers.
+    #[track_caller]
+    pub(crate) fn line(&self) -> Line<'_> {
+        self.line_at(Location::caller())
+    }
+
+    /// As [`line`](Self::line), for a line that is known.
+    pub(crate) fn line_at(&self, place: &'static Location<'static>) -> Line<'_> {
+        let before = self.line.get();
+        self.line.set(before.or(Some(place)));
+        Line { trace: self, before }
+    }
+
+    /// The user's line that asks for an operation.
+    #[track_caller]
+    pub(crate) fn place(&self) -> &'static Location<'static> {
+        self.line.get().unwrap_or(Location::caller())
     }
 
     /// Whether operations are computed at once.
@@ -169,7 +203,7 @@ impl Trace {
         args: &[Tensor<'_>],
         guess: impl FnOnce(Type) -> SmallVec<[Type; 1]>,
     ) -> SmallVec<[Tensor<'_>; 1]> {
-        let place = Location::caller();
+        let place = self.place();
         let mut state = self.state.borrow_mut();
         let operation = op.name();
         let first = |state: &State| match args.first() {
@@ -213,7 +247,7 @@ impl Trace {
         operands: &[Tensor<'_>],
         guess: Type,
     ) -> Tensor<'_> {
-        let place = Location::caller();
+        let place = self.place();
         let mut state = self.state.borrow_mut();
         let poisoned = |x: &Tensor<'_>| {
             std::ptr::eq(self, x.trace) && state.slots[x.id as usize].kind == Kind::Poisoned
@@ -337,7 +371,7 @@ impl Trace {
     /// compiling trace it becomes a constant in the end.
     #[track_caller]
     fn leaf(&self, array: Array, kind: Kind) -> Tensor<'_> {
-        let place = Location::caller();
+        let place = self.place();
         let mut state = self.state.borrow_mut();
         let value = state.leaf(array, place, self.eager);
         let id = u32::try_from(state.slots.len()).expect("fewer than 2^32 tensors");

@@ -104,8 +104,8 @@ where
         };
         let mut names = input_names(&params, &data).into_iter();
         let mut next = |spec: &Spec| input(&names.next().expect("one name per leaf"), spec);
-        let p = params.map(&mut next);
-        let d = data.map(&mut next);
+        let p = params.map_leaves(&mut next);
+        let d = data.map_leaves(&mut next);
         f(&trace, p, d)
     };
     trace.check()?;
@@ -134,7 +134,7 @@ impl Trace {
     #[track_caller]
     pub fn outputs<'t, T: Tree<Tensor<'t>>>(&'t self, results: &T) -> Outputs<T::With<Spec>> {
         let place = Location::caller();
-        let specs = results.map(&mut |x| Spec::from(x.ty()));
+        let specs = results.map_leaves(&mut |x| Spec::from(x.ty()));
         let mut values = Vec::new();
         results.visit(&mut Path::root(), &mut |path, &x| {
             let mut state = self.state();
@@ -285,7 +285,7 @@ impl<P: Tree<Spec>, D: Tree<Spec>, O: Tree<Spec>> Traced<P, D, O> {
         arrays.extend(to_arrays(data));
         self.check(&arrays.iter().map(Array::ty).collect::<Vec<_>>())?;
         let mut results = backstitch_ir::eval::eval_arrays(&self.graph, &arrays).into_iter();
-        Ok(self.outputs.map(&mut |_| results.next().expect("one result per output")))
+        Ok(self.outputs.map_leaves(&mut |_| results.next().expect("one result per output")))
     }
 
     /// Checks the types of arguments, in the order of the inputs.
@@ -324,7 +324,7 @@ impl<P: Tree<Spec>, D: Tree<Spec>, O: Tree<Spec>> Traced<P, D, O> {
         let sources = self.param_values();
         let statuses = backstitch_passes::status(&self.graph, self.graph.outputs(), &sources);
         let mut statuses = statuses.into_iter();
-        self.params.map(&mut |_| statuses.next().expect("one status per parameter"))
+        self.params.map_leaves(&mut |_| statuses.next().expect("one status per parameter"))
     }
 
     /// The inputs that are parameters.

@@ -30,7 +30,7 @@ pub trait Leaf: Tree<Self> + Sized {}
 /// }
 ///
 /// let p = Linear { w: 1.0, b: 2.0 };
-/// let q = p.map(&mut |x: &f64| (2.0 * x) as i64);
+/// let q = p.map_leaves(&mut |x: &f64| (2.0 * x) as i64);
 /// assert_eq!(q, Linear { w: 2, b: 4 });
 /// assert_eq!(vec![q.clone(), q].leaf_names(), ["0.w", "0.b", "1.w", "1.b"]);
 /// ```
@@ -50,10 +50,10 @@ pub trait Tree<L: Leaf> {
         L: 'a;
 
     /// The same structure with leaves made from these, in order.
-    fn map<U: Leaf>(&self, f: &mut dyn FnMut(&L) -> U) -> Self::With<U>;
+    fn map_leaves<U: Leaf>(&self, f: &mut dyn FnMut(&L) -> U) -> Self::With<U>;
 
     /// The same structure with a tree made from each leaf, in order.
-    fn nest<M: Leaf, V: Tree<M>>(&self, f: &mut dyn FnMut(&L) -> V) -> Self::Nest<M, V>;
+    fn nest_leaves<M: Leaf, V: Tree<M>>(&self, f: &mut dyn FnMut(&L) -> V) -> Self::Nest<M, V>;
 
     /// The leaves, in order.
     fn leaves<'a>(&'a self) -> Vec<&'a L>
@@ -119,10 +119,10 @@ macro_rules! leaf {
             ) where $t: 'a {
                 f(path, self);
             }
-            fn map<U: $crate::tree::Leaf>(&self, f: &mut dyn FnMut(&$t) -> U) -> U {
+            fn map_leaves<U: $crate::tree::Leaf>(&self, f: &mut dyn FnMut(&$t) -> U) -> U {
                 f(self)
             }
-            fn nest<M: $crate::tree::Leaf, V: $crate::tree::Tree<M>>(
+            fn nest_leaves<M: $crate::tree::Leaf, V: $crate::tree::Tree<M>>(
                 &self,
                 f: &mut dyn FnMut(&$t) -> V,
             ) -> V {
@@ -163,17 +163,17 @@ macro_rules! structure {
                 let $s = self;
                 $visit
             }
-            fn map<$u: Leaf>(&self, f: &mut dyn FnMut(&$l) -> $u) -> Self::With<$u> {
+            fn map_leaves<$u: Leaf>(&self, f: &mut dyn FnMut(&$l) -> $u) -> Self::With<$u> {
                 let $ms = self;
                 #[allow(unused_macros, reason = "there may be no part")]
                 macro_rules! $each {
                     ($x:expr) => {
-                        Tree::map($x, f)
+                        Tree::map_leaves($x, f)
                     };
                 }
                 $map
             }
-            fn nest<$m: Leaf, $v: Tree<$m>>(
+            fn nest_leaves<$m: Leaf, $v: Tree<$m>>(
                 &self,
                 f: &mut dyn FnMut(&$l) -> $v,
             ) -> Self::Nest<$m, $v> {
@@ -181,7 +181,7 @@ macro_rules! structure {
                 #[allow(unused_macros, reason = "there may be no part")]
                 macro_rules! $each {
                     ($x:expr) => {
-                        Tree::nest($x, f)
+                        Tree::nest_leaves($x, f)
                     };
                 }
                 $map

@@ -83,7 +83,7 @@ impl<'t> Tensor<'t> {
     /// `x`, if this is `x²` and made in the same scope.
     #[track_caller]
     fn squared(self) -> Option<Self> {
-        let place = std::panic::Location::caller();
+        let place = self.trace.place();
         let mut state = self.trace.state();
         let v = self.trace.resolve(&mut state, self).ok()?;
         let graph = &state.top().graph;
@@ -117,7 +117,9 @@ impl<'t> Tensor<'t> {
     #[track_caller]
     fn power(self, mut n: u32) -> Self {
         if n == 0 {
-            return self.ones_like();
+            // Never chosen, `x` is there to be connected.
+            let never = self.trace.zeros(DType::Bool, self.shape());
+            return never.select(self, self.ones_like());
         }
         let mut square = self;
         let mut product: Option<Self> = None;

@@ -24,6 +24,7 @@ impl<'t> Tensor<'t> {
     /// ```
     #[track_caller]
     pub fn matmul(self, other: Tensor<'t>) -> Self {
+        let _line = self.trace.line();
         let (x, y) = (self, other);
         let (xt, yt) = (x.ty(), y.ty());
         let wrong = |problem, message: String, guess| {
@@ -153,6 +154,7 @@ impl<'t> Tensor<'t> {
         of_y: &[i32],
         ranks: [usize; 2],
     ) -> Self {
+        let _line = self.trace.line();
         let (xt, yt) = (self.ty(), other.ty());
         let wrong = |problem, message: String| {
             self.trace.mistake(operation, problem, message, &[self, other], xt.clone())

@@ -18,10 +18,11 @@ impl<'t> Tensor<'t> {
         self.gt(0).select(self, self * slope)
     }
 
-    /// `x` if positive, else `alpha · (eˣ - 1)`.
+    /// `x` if positive, else `alpha · (eˣ - 1)`. At 0 its derivatives are those of
+    /// `x`.
     #[track_caller]
     pub fn elu(self, alpha: f64) -> Self {
-        self.gt(0).select(self, self.expm1() * alpha)
+        self.ge(0).select(self, self.expm1() * alpha)
     }
 
     /// `log(1 + eˣ)`, accurate everywhere. Its derivative is the sigmoid.
@@ -129,6 +130,7 @@ impl<'t> Tensor<'t> {
     /// Cosine of the angle between two arrays along an axis, which goes away.
     #[track_caller]
     pub fn cosine_similarity(self, other: Tensor<'t>, axis: i32, eps: f64) -> Self {
+        let _line = self.trace.line();
         let product = (self * other).sum_over(axis);
         let norm = |x: Self| {
             let n = x.norm_over(axis);
@@ -146,6 +148,7 @@ impl<'t> Tensor<'t> {
         strides: impl AsRef<[usize]>,
         margins: impl AsRef<[(usize, usize)]>,
     ) -> Self {
+        let _line = self.trace.line();
         let (xt, kt) = (self.ty(), kernels.ty());
         let (strides, margins) = (strides.as_ref(), margins.as_ref());
         let spatial = xt.rank().saturating_sub(2);

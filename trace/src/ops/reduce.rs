@@ -161,7 +161,10 @@ impl<'t> Tensor<'t> {
         axes: Axes,
     ) -> Result<SmallVec<[usize; 4]>, Self> {
         let ty = self.ty();
-        axes.resolve(ty.rank()).map_err(|m| self.mistake(operation, Problem::Axis, m, ty))
+        match axes.resolve(ty.rank()) {
+            Ok(axes) => Ok(axes),
+            Err(message) => Err(self.mistake(operation, Problem::Axis, message, ty)),
+        }
     }
 
     #[track_caller]

@@ -34,6 +34,7 @@ impl<'t> Tensor<'t> {
         identity: i32,
         combine: impl Fn(Self, Self) -> Self,
     ) -> Self {
+        let _line = self.trace.line();
         let a = match self.axis(operation, axis) {
             Ok(a) => a,
             Err(poisoned) => return poisoned,

@@ -143,6 +143,7 @@ impl<'t> Tensor<'t> {
     /// In reverse order along these axes.
     #[track_caller]
     pub fn flip(self, axes: impl Into<Axes>) -> Self {
+        let _line = self.trace.line();
         let ty = self.ty();
         match axes.into().resolve(ty.rank()) {
             Ok(axes) => axes.iter().fold(self, |x, &a| x.slice(a as i32, .., -1)),
@@ -278,6 +279,7 @@ impl Trace {
                 return self.mistake("stack", Problem::Shape, message, &[first, part], ty);
             }
         }
+        let _line = self.line();
         let parts: Vec<_> = parts.iter().map(|p| p.insert_axis(at)).collect();
         self.concat(parts, at as i32)
     }
@@ -286,7 +288,7 @@ impl Trace {
     /// `axes[i]` along axis `i`.
     #[track_caller]
     pub fn grid<'t>(&'t self, axes: impl AsRef<[Tensor<'t>]>) -> Vec<Tensor<'t>> {
-        let axes = axes.as_ref();
+        let (_line, axes) = (self.line(), axes.as_ref());
         let shape: Shape = axes.iter().map(|x| x.size()).collect();
         let spread = |(i, x): (usize, &Tensor<'t>)| {
             let ty = x.ty();

@@ -71,6 +71,7 @@ impl<'t> Tensor<'t> {
     /// Parts of these sizes along an axis, one after the other.
     #[track_caller]
     pub fn split(self, axis: i32, sizes: impl AsRef<[usize]>) -> Vec<Self> {
+        let _line = self.trace.line();
         let (ty, sizes) = (self.ty(), sizes.as_ref());
         let sum = sizes.iter().try_fold(0usize, |n, &s| n.checked_add(s));
         let extent = match self.axis("split", axis) {
@@ -134,6 +135,7 @@ impl<'t> Tensor<'t> {
 
     #[track_caller]
     fn triangle(self, operation: &'static str, keep: impl Fn(Self, Self) -> Self) -> Self {
+        let _line = self.trace.line();
         let ty = self.ty();
         if ty.rank() < 2 {
             return self.mistake(operation, Problem::Shape, format!("{ty} is no matrix"), ty);

@@ -134,7 +134,8 @@ where
         }
         graph.set_outputs(blocks);
         let block = |of: &Spec, by: &Spec| Self::block(of.ty(), by.ty()).into();
-        let outputs = self.outputs.nest(&mut |of| self.params.map(&mut |by| block(of, by)));
+        let outputs =
+            self.outputs.nest_leaves(&mut |of| self.params.map_leaves(&mut |by| block(of, by)));
         Ok(self.transformed(graph, "jacobian", self.data.clone(), outputs))
     }
 

@@ -1,0 +1,252 @@
+//! Mistakes are told with the user's line, the operation, and both shapes.
+
+use backstitch_trace::{DType, Problem, Spec, Tensor, Trace, TraceError, trace, trace_tree};
+use ndarray::{arr1, arr2};
+
+fn error(f: impl for<'t> FnOnce(&'t Trace, Tensor<'t>) -> Tensor<'t>) -> TraceError {
+    trace(Spec::f64([2, 3]), (), |t, x, ()| f(t, x)).err().expect("this program is wrong")
+}
+
+#[test]
+fn a_mistake_names_line_operation_and_shapes() {
+    let line = line!() + 1;
+    let e = error(|t, x| x.matmul(t.constant(arr1(&[1.0, 2.0]))));
+    let m = e.first();
+    assert_eq!((m.place.file(), m.place.line()), (file!(), line));
+    assert_eq!((m.operation, m.problem), ("matmul", Problem::Shape));
+    let text = e.to_string();
+    assert!(text.contains("[2,3]") && text.contains("[2]"), "{text}");
+    assert!(text.contains("input `params`"), "{text}");
+    assert!(text.contains("made at"), "{text}");
+}
+
+#[test]
+fn operators_have_the_users_line_too() {
+    let line = line!() + 1;
+    let e = error(|t, x| x + t.ones(DType::F64, [4]));
+    assert_eq!(e.first().place.line(), line);
+    assert!(e.to_string().contains("[2,3] and [4] do not fit together"));
+}
+
+#[test]
+fn so_have_composed_operations() {
+    let line = line!() + 1;
+    let e = error(|_, x| x.softmax(2));
+    assert_eq!((e.first().place.line(), e.first().operation), (line, "softmax"));
+    let line = line!() + 1;
+    let e = error(|t, x| x.layer_norm(t.ones(DType::F64, [5]), t.zeros(DType::F64, [3]), 1e-5));
+    assert_eq!(e.first().place.line(), line);
+}
+
+#[test]
+fn what_follows_from_a_mistake_is_silent() {
+    let e = error(|t, x| {
+        let wrong = x.matmul(x);
+        let more = (wrong + 1.0).exp().sum_over(0).reshape([7]);
+        let other = x.index(0, 5);
+        more.sum() + other.sum() + t.ones(DType::I64, [1])
+    });
+    let operations: Vec<_> = e.mistakes.iter().map(|m| m.operation).collect();
+    assert_eq!(operations, ["matmul", "index"]);
+}
+
+#[test]
+fn element_types_are_never_converted_by_themselves() {
+    let e = error(|t, x| x * t.ones(DType::F32, [3]));
+    assert_eq!(e.first().problem, Problem::DType);
+    assert!(e.to_string().contains("f64 and f32 differ"));
+    let e = error(|t, x| x + t.ones(DType::I32, [3]) * 0.5);
+    assert!(e.to_string().contains("0.5 is no i32"));
+    let e = error(|t, x| x + t.ones(DType::I32, []).mean().cast(DType::F64));
+    assert!(e.to_string().contains("mean: expected floats"));
+    let e = error(|_, x| x.and(x).select(x, x));
+    assert_eq!(e.mistakes.len(), 1);
+}
+
+#[test]
+fn values_are_not_known_while_tracing() {
+    let e = error(|_, x| if x.sum().gt(0.0).is_true().unwrap_or(false) { x } else { -x });
+    assert_eq!(e.first().problem, Problem::Read);
+    let text = e.to_string();
+    assert!(text.contains("while_loop") && text.contains("cond"), "{text}");
+}
+
+#[test]
+fn a_carry_keeps_its_type() {
+    let line = line!() + 1;
+    let e = error(|t, x| t.while_loop((x, x.sum()), |c| c.1.lt(5.0), |c| (c.0.sum_over(0), c.1)).1);
+    assert_eq!((e.first().place.line(), e.first().problem), (line, Problem::Control));
+    let text = e.to_string();
+    assert!(text.contains("`0` starts as f64[2,3] but the body gives f64[3]"), "{text}");
+}
+
+#[test]
+fn branches_give_the_same_types() {
+    let e = error(|t, x| t.cond(x.sum().gt(0.0), || x, || x.sum()));
+    assert!(e.to_string().contains("(f64[2,3]) and (f64[])"));
+    let e = error(|t, x| t.cond(x.gt(0.0), || x, || -x));
+    assert!(e.to_string().contains("one truth value"));
+}
+
+#[test]
+fn tensors_do_not_leave_their_body() {
+    let e = error(|t, x| {
+        let mut kept = x;
+        let y = t.cond(
+            x.sum().gt(0.0),
+            || {
+                kept = x * 2.0;
+                kept
+            },
+            || x,
+        );
+        y + kept
+    });
+    assert_eq!(e.first().problem, Problem::Scope);
+    assert_eq!(e.mistakes.len(), 1);
+}
+
+#[test]
+fn a_mistake_in_a_body_is_told_once() {
+    let e = error(|t, x| t.for_loop(3, x, |_, x| x.matmul(x)));
+    assert_eq!(e.mistakes.len(), 1);
+    assert_eq!(e.first().operation, "matmul");
+}
+
+#[test]
+fn two_traces_do_not_mix() {
+    let (a, b) = (Trace::eager(), Trace::eager());
+    let x = a.constant(1.0) + b.constant(arr1(&[1.0, 2.0]));
+    let e = x.array().unwrap_err();
+    assert_eq!(e.first().problem, Problem::Scope);
+}
+
+#[test]
+fn an_output_depends_on_an_input() {
+    let line = line!() + 1;
+    let e = error(|t, _| t.scalar(1.0) + 2.0);
+    assert_eq!((e.first().problem, e.first().place.line()), (Problem::ConstantOutput, line));
+    let e = trace_tree(Spec::f64([]), (), |t, x, ()| t.outputs(&(x, t.scalar(1.0)))).err().unwrap();
+    assert!(e.to_string().contains("output `1`"), "{e}");
+}
+
+#[test]
+fn gradients_are_of_float_scalars_with_respect_to_floats() {
+    let vector = trace(Spec::f64([2]), (), |_, x, ()| x * 2.0).unwrap();
+    let e = vector.grad().err().unwrap();
+    assert_eq!((e.first().problem, e.first().place.file()), (Problem::Gradient, file!()));
+    assert!(e.to_string().contains("f64[2]"), "{e}");
+    let counted = trace((Spec::f64([]), Spec::i32([])), (), |_, (x, n), ()| x * n.cast(DType::F64));
+    let e = counted.unwrap().value_and_grad().err().unwrap();
+    assert!(e.to_string().contains("`params.1` is i32[]"), "{e}");
+}
+
+#[test]
+fn calls_take_what_the_program_takes() {
+    let traced = trace(Spec::f64([2]), Spec::f64([2]), |_, x, y| (x * y).sum()).unwrap();
+    let x = arr1(&[1.0, 2.0]);
+    let e = traced.eval(&x, &arr2(&[[1.0, 2.0]])).unwrap_err();
+    assert!(e.to_string().contains("`data` is f64[2], not f64[1,2]"), "{e}");
+    assert!(traced.eval(&x, &()).unwrap_err().to_string().contains("takes 2 arrays, not 1"));
+    assert!(traced.eval(&x, &arr1(&[1.0f32, 2.0])).is_err());
+}
+
+#[test]
+fn eager_values_that_cannot_be_read_are_errors() {
+    let t = Trace::eager();
+    let x = t.constant(arr1(&[1.0, 2.0]));
+    assert!(x.item::<f64>().is_err());
+    assert!(x.is_true().is_err());
+    assert!(x.to_array::<f32>().is_err());
+    assert!(t.check().is_ok());
+    let e = (x + t.constant(arr1(&[1.0, 2.0, 3.0]))).exp().sum().item::<f64>().unwrap_err();
+    assert_eq!(e.first().operation, "add");
+    x.assign(x);
+    assert!(t.check().unwrap_err().to_string().contains("only variables"));
+}
+
+#[test]
+fn odd_parameters_are_mistakes_not_panics() {
+    let t = Trace::eager();
+    let x = t.constant(arr2(&[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]));
+    let e = t.zeros(DType::F64, [0, 3]);
+    let wrong = [
+        x.reshape([4]),
+        x.reshape([usize::MAX, usize::MAX]),
+        x.permute([0, 0]),
+        x.permute([0]),
+        x.permute([0, 2]),
+        x.swap_axes(0, 7),
+        x.expand_dims(4),
+        x.squeeze(0),
+        x.broadcast_to([3, 2]),
+        x.slice(0, .., 0),
+        x.slice(3, .., 1),
+        x.index(1, -4),
+        x.pad([(1, 1)], 0),
+        x.take(x, 0),
+        e.take(t.range(0, 2, 1), 0),
+        e.max_over(0),
+        e.argmax(0),
+        x.sum_over([0, 0]),
+        x.sum_over(5),
+        x.any(),
+        x.one_hot(3, DType::F64),
+        x.sparse_cross_entropy(t.range(0, 3, 1)),
+        x.scatter_add(t.range(0, 2, 1), x.index(0, 0), 0),
+        x.matmul(t.scalar(1.0)),
+        x.dot(x),
+        x.tensordot(x, [0], [1]),
+        x.cumsum(2),
+        x.diag(0).diag(0).expand_dims(0).diag(0),
+        x.conv(x, [1], [(0, 0)]),
+        t.concat([], 0),
+        t.concat([x, e.index(0, 0)], 0),
+        t.stack([x, x.transpose()], 0),
+        t.range(0, 10, 0),
+        t.range(0.0, f64::NAN, 1.0),
+        t.iota(DType::Bool, [3], 0),
+        t.full(DType::F64, [usize::MAX, 2], 0.0),
+        t.full(DType::I32, [2], 0.5),
+        t.key(0).normal(DType::I32, [2]),
+        x.log().or(1),
+    ];
+    for (i, x) in wrong.into_iter().enumerate() {
+        assert!(x.array().is_err(), "case {i} is wrong");
+    }
+    let before = t.check().unwrap_err().mistakes.len();
+    assert_eq!(before, wrong.len(), "{}", t.check().unwrap_err());
+}
+
+#[test]
+fn every_node_knows_the_users_line() {
+    let traced = trace_tree(Spec::f64([4, 3]), Spec::i32([4]), |t, x, y| {
+        let tape = t.tape();
+        tape.watch(&x);
+        let [a, b] = t.key(1).split();
+        let noise = a.normal(DType::F64, [4, 3]) + b.uniform(DType::F64, [3]);
+        let parts = (x + noise).split(1, [1, 2]);
+        let joined = t.stack([parts[1], parts[1].roll(1, 0)], 0).repeat(2, 1).tile([2, 1, 1, 1]);
+        let grid = t.grid([t.linspace(0.0, 1.0, 3), t.range(0.0, 2.0, 1.0)]);
+        let shapes = grid[0].flip(()).triu(0).diag(0).sum() + joined.sum();
+        let images = x.reshape([2, 1, 3, 2]).conv(
+            t.ones(DType::F64, [2, 1, 2, 2]),
+            [1, 1],
+            [(1, 0), (0, 1)],
+        );
+        let norms =
+            x.normalize(1, 1e-9).cosine_similarity(x, 1, 1e-9).sum() + x.std() + x.logsumexp();
+        let loss = x.sparse_cross_entropy(y).mean() + x.cross_entropy(x.softmax(1)).mean();
+        let (last, rows) = t.scan_back(t.scalar(0.0), x, |c, r| (c + r.sum(), r.cumsum(0).gt(c)));
+        let picked = x.take_along_axis(t.zeros(DType::I32, [4, 1]), 1).sum()
+            + x.hypot(1.0).gelu_tanh().sum();
+        let looped = t.for_loop(3, last, |i, c| c * i.cast(DType::F64).powi(3).logaddexp(1.0));
+        let total = shapes + images.sum() + norms + loss + looped + picked;
+        t.outputs(&(tape.jacobian(&total, &x).expect_connected(), rows))
+    });
+    let traced = traced.unwrap();
+    for n in traced.graph().nodes() {
+        let place = traced.graph().origin(n).place.expect("every node has a place");
+        assert_eq!(place.file(), file!(), "{:?} at {place}", traced.graph().op(n));
+    }
+}

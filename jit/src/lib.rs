@@ -7,9 +7,9 @@
 //!
 //! From the outside in:
 //!
-//! * `entry`: steps of the plan, as functions of bounded size;
-//! * `nest`, `vector_loop`, `partial`: a kernel's statements, its loops, its
-//!   reductions;
+//! * `entry`, `part`: steps of the plan, as functions of bounded size;
+//! * `nest`, `vector_loop`, `group`, `partial`: a kernel's statements, its loops,
+//!   four iterations at a time, its reductions;
 //! * `address`, `forward`: where elements are, and which are in registers;
 //! * `scalar`, `vector`, `host`: operations on one element, on four, and those
 //!   that are calls;
@@ -22,10 +22,12 @@ mod code;
 mod entry;
 mod error;
 mod forward;
+mod group;
 mod host;
 mod isa;
 mod link;
 mod nest;
+mod part;
 mod partial;
 mod scalar;
 mod vector;

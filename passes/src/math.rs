@@ -42,14 +42,14 @@ use backstitch_ir::scalar::Scalar;
 /// for `f32`, bound for `f64`, in units in the last place.
 pub const BOUNDS: &[(Scalar, f64, f64)] = &[
     (Scalar::Exp, 1.0, 1.0),
-    (Scalar::Expm1, 1.0, 1.0),
+    (Scalar::Expm1, 1.0, 1.1),
     (Scalar::Log, 1.0, 1.0),
     (Scalar::Log1p, 1.0, 1.0),
     (Scalar::Sin, 1.0, 1.0),
     (Scalar::Cos, 1.0, 1.0),
-    (Scalar::Tan, 2.0, 2.0),
-    (Scalar::Tanh, 2.0, 2.0),
-    (Scalar::Sigmoid, 2.0, 2.0),
+    (Scalar::Tan, 1.5, 1.5),
+    (Scalar::Tanh, 1.0, 2.0),
+    (Scalar::Sigmoid, 2.5, 2.5),
     (Scalar::Pow, 1.0, 1.0),
     (Scalar::Rsqrt, 1.5, 1.5),
 ];

@@ -1,5 +1,7 @@
 //! The layout of floats, and the few idioms that all functions use.
 
+use std::f64::consts::LN_2;
+
 use backstitch_ir::DType;
 use backstitch_ir::build::NestBuilder;
 use backstitch_ir::nest::{Cmp, Const, Var};
@@ -35,6 +37,12 @@ impl Float {
     /// `2^e`.
     pub fn power(self, e: i32) -> f64 {
         2f64.powi(e)
+    }
+
+    /// ln 2 in two pieces. An fma takes the product of an integer and the first
+    /// from a number exactly, if little is left.
+    pub fn ln_2(self) -> [f64; 2] {
+        self.pick([0.6931471824645996, -1.9046542121259336e-09], [LN_2, 2.3190468138462996e-17])
     }
 
     /// What added to a small float leaves its integer part, rounded to nearest,

@@ -24,10 +24,6 @@ const ARTANH_F64: [f64; 7] = [
     0.1482845059694424,
 ];
 
-/// ln 2 in two pieces.
-const LN2_F32: [f64; 2] = [0.6931471824645996, -1.9046542121259336e-09];
-const LN2_F64: [f64; 2] = [0.6931471805599453, 2.3190468138462996e-17];
-
 /// `x = 2^k·(1 + f)`, both as floats.
 pub(super) struct Split {
     pub k: Var,
@@ -77,7 +73,7 @@ impl Split {
 fn assemble(b: &mut NestBuilder, Split { k, f }: &Split, extra: Option<Var>) -> Var {
     let (k, f) = (*k, *f);
     let float = Float::of(b, f);
-    let [ln2, ln2_low] = float.pick(LN2_F32, LN2_F64).map(|c| b.float(float.dtype, c));
+    let [ln2, ln2_low] = float.ln_2().map(|c| b.float(float.dtype, c));
     let (half, two) = (b.float(float.dtype, 0.5), b.float(float.dtype, 2.0));
     let sum = b.add(two, f);
     let s = b.div(f, sum);

@@ -11,7 +11,6 @@
 //! where `s`, `s³` and `T` are pairs, and only the part of `T` in round brackets is
 //! rounded to one float. Signs and the many special cases of C99 come last.
 
-use backstitch_ir::DType;
 use backstitch_ir::build::NestBuilder;
 use backstitch_ir::nest::{Cmp, Var};
 
@@ -123,8 +122,8 @@ pub(super) fn pow(b: &mut NestBuilder, x: Var, y: Var) -> Var {
     let lost = b.neg(high);
     let lost = b.fma(finite_y, log.high, lost);
     let low = b.fma(finite_y, log.low, lost);
-    // It is small, unless the result is 0 or ∞ anyhow.
-    let most = float.pick(2f64.powi(-10), 2f64.powi(-35));
+    // Less than the low part of ln 2 times 1100, unless the result is 0 or ∞.
+    let most = float.pick(2f64.powi(-10), 2f64.powi(-30));
     let low = at_least(b, low, -most);
     let low = at_most(b, low, most);
     let power = exp_of_sum(b, high, low);
@@ -169,7 +168,7 @@ pub(super) fn pow(b: &mut NestBuilder, x: Var, y: Var) -> Var {
 
 /// Powers that are a few operations.
 fn constant_power(b: &mut NestBuilder, x: Var, y: f64) -> Option<Var> {
-    let dtype: DType = b.dtype(x);
+    let dtype = b.dtype(x);
     let one = b.float(dtype, 1.0);
     if y == 0.0 {
         Some(one)

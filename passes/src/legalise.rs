@@ -16,6 +16,11 @@ use crate::rebuild::{rebuild, same};
 /// Multiplications up to which a matrix product is not worth a call.
 const TINY: usize = 128;
 
+/// Whether lowering might not take the graph as it is.
+pub(crate) fn is_illegal(g: &Graph) -> bool {
+    g.nodes().any(|n| matches!(g.op(n), Op::StopGradient(_) | Op::Contract(_)))
+}
+
 /// The same program in operations that lowering takes.
 pub fn legalise(g: &Graph) -> Graph {
     rebuild(g, |to, n, args| match g.op(n) {

@@ -10,7 +10,8 @@ use rustc_hash::FxHashMap;
 
 use crate::lower::{Lowered, lower};
 use crate::rebuild::{prune, rebuild, same};
-use crate::{legalise, merge_loops, simplify};
+use crate::legalise::{is_illegal, legalise};
+use crate::{merge_loops, simplify};
 
 /// A pass from graph to graph.
 #[derive(Clone, Copy)]
@@ -19,6 +20,8 @@ pub struct Pass {
     pub name: &'static str,
     /// What it does.
     pub run: fn(&Graph) -> Graph,
+    /// Whether it would find something to do in a graph (its bodies aside).
+    pub applies: fn(&Graph) -> bool,
     /// Whether programs are right without it.
     pub optional: bool,
 }
@@ -26,16 +29,27 @@ pub struct Pass {
 /// All passes before lowering, in order.
 pub const PIPELINE: &[Pass] = &[
     // Differentiation leaves dead code behind: gradients nobody asked for.
-    Pass { name: "prune", run: prune, optional: false },
+    Pass { name: "prune", run: prune, applies: always, optional: false },
     // Before anything changes one of two loops that are to be one.
-    Pass { name: "merge_loops", run: merge_loops, optional: true },
-    Pass { name: "simplify", run: simplify, optional: true },
+    Pass { name: "merge_loops", run: merge_loops, applies: has_loops, optional: true },
+    Pass { name: "simplify", run: simplify, applies: always, optional: true },
     // Lowering takes no `stop_gradient`, and only products worth a call.
-    Pass { name: "legalise", run: legalise, optional: false },
-    // Products have become maps of broadcasts; what was between two
-    // `stop_gradient`s has come together.
-    Pass { name: "simplify", run: simplify, optional: true },
+    Pass { name: "legalise", run: legalise, applies: is_illegal, optional: false },
+    // Products have become maps of broadcasts.
+    Pass { name: "simplify", run: simplify, applies: has_broadcasts, optional: true },
 ];
+
+fn always(_: &Graph) -> bool {
+    true
+}
+
+fn has_loops(g: &Graph) -> bool {
+    g.nodes().any(|n| matches!(g.op(n), Op::Loop(_)))
+}
+
+fn has_broadcasts(g: &Graph) -> bool {
+    g.nodes().any(|n| matches!(g.op(n), Op::Broadcast(_)))
+}
 
 /// Sees the graph after each pass.
 pub type Observer = Arc<dyn Fn(&str, &Graph) + Send + Sync>;
@@ -77,7 +91,7 @@ pub fn prepare(g: &Graph, options: &Options) -> Prepared {
     let mut graph: Option<Graph> = None;
     for pass in PIPELINE.iter().filter(|p| options.optimise || !p.optional) {
         let start = Instant::now();
-        let next = everywhere(graph.as_ref().unwrap_or(g), pass.run);
+        let Some(next) = everywhere(graph.as_ref().unwrap_or(g), pass) else { continue };
         times.push((pass.name, start.elapsed()));
         if options.verify
             && let Err(errors) = backstitch_ir::verify::verify_graph(&next)
@@ -101,19 +115,30 @@ pub fn prepare(g: &Graph, options: &Options) -> Prepared {
     Prepared { graph, lowered, times }
 }
 
-/// Runs a pass on a graph and, before that, on the bodies inside.
-fn everywhere(g: &Graph, pass: fn(&Graph) -> Graph) -> Graph {
+/// Runs a pass on a graph and, before that, on the bodies inside. `None` if it
+/// finds nothing to do.
+fn everywhere(g: &Graph, pass: &Pass) -> Option<Graph> {
+    let inside = inside(g, pass);
+    let g = inside.as_ref().unwrap_or(g);
+    if (pass.applies)(g) { Some((pass.run)(g)) } else { inside }
+}
+
+/// Runs a pass on the bodies inside a graph.
+fn inside(g: &Graph, pass: &Pass) -> Option<Graph> {
     let is_control = |n: Node| matches!(g.op(n), Op::Cond(_) | Op::Loop(_));
     if !g.nodes().any(is_control) {
-        return pass(g);
+        return None;
     }
     // A body may occur in several places: it is worked on once, and stays one.
     let mut done: FxHashMap<*const Graph, Arc<Graph>> = FxHashMap::default();
     let mut body = |b: &Arc<Graph>| {
-        let made = done.entry(Arc::as_ptr(b)).or_insert_with(|| Arc::new(everywhere(b, pass)));
+        let made = done.entry(Arc::as_ptr(b)).or_insert_with(|| match everywhere(b, pass) {
+            Some(next) => Arc::new(next),
+            None => b.clone(),
+        });
         made.clone()
     };
-    let inside = rebuild(g, |to, n, args| -> Values {
+    Some(rebuild(g, |to, n, args| -> Values {
         let op: Op = match g.op(n) {
             Op::Cond(c) => Cond { then: body(&c.then), els: body(&c.els) }.into(),
             Op::Loop(l) => {
@@ -125,7 +150,6 @@ fn everywhere(g: &Graph, pass: fn(&Graph) -> Graph) -> Graph {
             }
             _ => return same(to, g, n, args),
         };
-        to.add(op, args).unwrap_or_else(|e| panic!("pass in a body: {e}\n{g}"))
-    });
-    pass(&inside)
+        to.add(op, args).unwrap_or_else(|e| panic!("{} in a body: {e}\n{g}", pass.name))
+    }))
 }

@@ -86,6 +86,8 @@ pub(crate) fn axis(axis: i32, rank: usize) -> Result<usize, String> {
 /// The bounds of a slice, as in Python: negative ones count from the end, a
 /// missing one is the end that the step comes from or goes to, and those outside
 /// are moved inside.
+///
+/// Made from ranges, or from a pair where a range would look empty: `(1, -1)`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Bounds {
     /// First element taken.
@@ -142,6 +144,11 @@ macro_rules! bounds {
                 Self { start: None, stop: past(r.end.into()) }
             }
         }
+        impl From<($t, $t)> for Bounds {
+            fn from((start, stop): ($t, $t)) -> Self {
+                Self { start: Some(start.into()), stop: Some(stop.into()) }
+            }
+        }
         impl From<(Option<$t>, Option<$t>)> for Bounds {
             fn from((start, stop): (Option<$t>, Option<$t>)) -> Self {
                 Self { start: start.map(Into::into), stop: stop.map(Into::into) }
@@ -171,12 +178,12 @@ mod tests {
         let slice = |bounds: Bounds, len, step| bounds.resolve(len, step);
         assert_eq!(slice((..).into(), 5, 1), (0, 5));
         assert_eq!(slice((..).into(), 5, -1), (4, 5));
-        assert_eq!(slice((1..-1).into(), 5, 1), (1, 3));
+        assert_eq!(slice((1, -1).into(), 5, 1), (1, 3));
         assert_eq!(slice((-3..).into(), 5, 2), (2, 2));
-        assert_eq!(slice((10..0).into(), 5, -2), (4, 2));
-        assert_eq!(slice((3..1).into(), 5, 1), (0, 0));
+        assert_eq!(slice((10, 0).into(), 5, -2), (4, 2));
+        assert_eq!(slice((3, 1).into(), 5, 1), (0, 0));
         assert_eq!(slice((-100..100).into(), 5, 1), (0, 5));
-        assert_eq!(slice((0..=-1).into(), 5, 1), (0, 5));
+        assert_eq!(slice((..=-1).into(), 5, 1), (0, 5));
         assert_eq!(slice((..).into(), 0, -1), (0, 0));
         assert_eq!(slice((..).into(), 5, i64::MIN), (4, 1));
     }

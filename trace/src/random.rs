@@ -9,6 +9,7 @@
 use backstitch_ir::{DType, Scalar, Shape, Type};
 
 use crate::mistake::Problem;
+use crate::number::Operand;
 use crate::tensor::Tensor;
 use crate::trace::Trace;
 
@@ -153,12 +154,12 @@ impl<'t> Key<'t> {
         let count = self.trace.iota(DType::I32, [len], 0).reshape(shape.clone());
         let [a, b] = self.rounds(count, Use::Bits);
         if dtype == DType::F32 {
-            let unit = |x: Tensor<'t>| x.shr(8).cast(dtype) * (0.5f32).powi(24);
+            let unit = |x: Tensor<'t>| x.shift_right(8).cast(dtype) * (0.5f32).powi(24);
             return Ok([unit(a), unit(b)]);
         }
         let [c, d] = self.rounds(count, Use::MoreBits);
         let unit = |x: Tensor<'t>, y: Tensor<'t>| {
-            let (high, low) = (x.shr(5).cast(dtype), y.shr(6).cast(dtype));
+            let (high, low) = (x.shift_right(5).cast(dtype), y.shift_right(6).cast(dtype));
             (high * (0.5f64).powi(27)) + low * (0.5f64).powi(53)
         };
         Ok([unit(a, b), unit(c, d)])
@@ -181,7 +182,7 @@ impl<'t> Key<'t> {
         for group in 0..5 {
             for r in ROTATIONS[group % 2] {
                 x = x + y;
-                y = y.shl(r as i32).or(y.shr(32 - r as i32)).xor(x);
+                y = y.shift_left(r as i32).or(y.shift_right(32 - r as i32)).xor(x);
             }
             x = x + keys[(group + 1) % 3];
             y = y + (keys[(group + 2) % 3] + (group as i32 + 1));
@@ -193,14 +194,14 @@ impl<'t> Key<'t> {
 impl<'t> Tensor<'t> {
     /// Bits moved to the left, that is, up. The distance counts modulo the width.
     #[track_caller]
-    pub fn shl(self, by: impl Into<crate::number::Operand<'t>>) -> Self {
+    pub fn shift_left(self, by: impl Into<Operand<'t>>) -> Self {
         self.binary(Scalar::Shl, by)
     }
 
     /// Bits moved to the right, that is, down; zeros come in. The distance counts
     /// modulo the width.
     #[track_caller]
-    pub fn shr(self, by: impl Into<crate::number::Operand<'t>>) -> Self {
+    pub fn shift_right(self, by: impl Into<Operand<'t>>) -> Self {
         self.binary(Scalar::Shr, by)
     }
 }

@@ -544,9 +544,10 @@ impl<'t> Tape<'t> {
             let graph = &state.top().graph;
             all.push(if !graph.ty(value).is_float() {
                 Source::NotFloat
-            } else if own || roots.contains(&value) {
-                Source::Tracked(value)
-            } else if tracked.get_or_insert_with(|| reached(graph, &roots))[value] {
+            } else if own
+                || roots.contains(&value)
+                || tracked.get_or_insert_with(|| reached(graph, &roots))[value]
+            {
                 Source::Tracked(value)
             } else {
                 Source::NotWatched

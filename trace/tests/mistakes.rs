@@ -4,7 +4,7 @@ use backstitch_trace::{DType, Problem, Spec, Tensor, Trace, TraceError, trace, t
 use ndarray::{arr1, arr2};
 
 fn error(f: impl for<'t> FnOnce(&'t Trace, Tensor<'t>) -> Tensor<'t>) -> TraceError {
-    trace(Spec::f64([2, 3]), (), |t, x, ()| f(t, x)).err().expect("this program is wrong")
+    trace(Spec::f64([2, 3]), (), |t, x, ()| f(t, x)).expect_err("this program is wrong")
 }
 
 #[test]
@@ -126,18 +126,18 @@ fn an_output_depends_on_an_input() {
     let line = line!() + 1;
     let e = error(|t, _| t.scalar(1.0) + 2.0);
     assert_eq!((e.first().problem, e.first().place.line()), (Problem::ConstantOutput, line));
-    let e = trace_tree(Spec::f64([]), (), |t, x, ()| t.outputs(&(x, t.scalar(1.0)))).err().unwrap();
+    let e = trace_tree(Spec::f64([]), (), |t, x, ()| t.outputs(&(x, t.scalar(1.0)))).unwrap_err();
     assert!(e.to_string().contains("output `1`"), "{e}");
 }
 
 #[test]
 fn gradients_are_of_float_scalars_with_respect_to_floats() {
     let vector = trace(Spec::f64([2]), (), |_, x, ()| x * 2.0).unwrap();
-    let e = vector.grad().err().unwrap();
+    let e = vector.grad().unwrap_err();
     assert_eq!((e.first().problem, e.first().place.file()), (Problem::Gradient, file!()));
     assert!(e.to_string().contains("f64[2]"), "{e}");
     let counted = trace((Spec::f64([]), Spec::i32([])), (), |_, (x, n), ()| x * n.cast(DType::F64));
-    let e = counted.unwrap().value_and_grad().err().unwrap();
+    let e = counted.unwrap().value_and_grad().unwrap_err();
     assert!(e.to_string().contains("`params.1` is i32[]"), "{e}");
 }
 

@@ -125,7 +125,10 @@ impl<'t> Tensor<'t> {
         let mut product: Option<Self> = None;
         loop {
             if n & 1 == 1 {
-                product = Some(product.map_or(square, |p| p * square));
+                product = Some(match product {
+                    Some(p) => p * square,
+                    None => square,
+                });
             }
             n >>= 1;
             if n == 0 {

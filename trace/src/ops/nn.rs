@@ -168,14 +168,14 @@ impl<'t> Tensor<'t> {
         all.extend_from_slice(margins);
         let padded = self.pad(all, 0);
         let mut counts = Vec::with_capacity(spatial);
-        for i in 0..spatial {
+        for (i, &stride) in strides.iter().enumerate() {
             let (extent, kernel) = (padded.ty().dims()[i + 2], kt.dims()[i + 2]);
             if kernel == 0 || kernel > extent {
                 return wrong(format!(
                     "a kernel of extent {kernel} over an axis of extent {extent}"
                 ));
             }
-            counts.push((extent - kernel) / strides[i] + 1);
+            counts.push((extent - kernel) / stride + 1);
         }
         // One matrix product for each place in the kernel, all summed.
         let places: usize = kt.dims()[2..].iter().product();

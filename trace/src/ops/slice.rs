@@ -16,7 +16,7 @@ impl<'t> Tensor<'t> {
     /// # use backstitch_trace::Trace;
     /// let t = Trace::eager();
     /// let x = t.range(0, 5, 1);
-    /// assert_eq!(x.slice(0, 1..-1, 1).array()?.to_f64_vec(), [1.0, 2.0, 3.0]);
+    /// assert_eq!(x.slice(0, (1, -1), 1).array()?.to_f64_vec(), [1.0, 2.0, 3.0]);
     /// assert_eq!(x.slice(0, .., -2).array()?.to_f64_vec(), [4.0, 2.0, 0.0]);
     /// # Ok::<(), backstitch_trace::TraceError>(())
     /// ```

@@ -1,5 +1,10 @@
 //! Derivatives of traced programs.
 
+#![expect(
+    clippy::type_complexity,
+    reason = "result types spell out what a program takes and gives"
+)]
+
 use std::sync::Arc;
 
 use backstitch_ir::{Graph, Value};

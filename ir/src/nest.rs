@@ -78,9 +78,10 @@ pub struct ParamDecl {
 pub enum Access {
     /// Only read.
     In,
-    /// Only stored to; every element that is read later was stored before.
+    /// Stored to; what it held before does not matter. An element may be read
+    /// after it was stored.
     Out,
-    /// Read and stored.
+    /// Read and stored; what it held before matters.
     InOut,
 }
 

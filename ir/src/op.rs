@@ -62,6 +62,9 @@ pub struct Site<'a> {
     pub args: &'a [Value],
     /// Its results.
     pub results: &'a [Value],
+    /// Of which operands a derivative is asked for. A rule may leave out the
+    /// others: eager mode computes whatever a rule adds.
+    pub wanted: &'a [bool],
 }
 
 /// An operand of an operation that is being vectorised over a batch.

@@ -149,7 +149,8 @@ fn reverse(g: &mut Graph, seeds: &[(Value, Value)], wrt: &[Value]) -> Vec<Option
         let (args, results) = (g.args(n), g.results(n));
         let Some(ct) = cts[results[0].index()] else { continue };
         let op = g.op(n).clone();
-        let at = Site { node: n, args: &args, results: &results };
+        let wanted = vec![true; args.len()];
+        let at = Site { node: n, args: &args, results: &results, wanted: &wanted };
         for (&arg, part) in args.iter().zip(primitive(&op).vjp(g, &at, ct)) {
             if let Some(part) = part {
                 assert_eq!(g.ty(part), g.ty(arg), "cotangent of an operand of {op:?}");
@@ -171,7 +172,8 @@ fn forward(g: &mut Graph, seeds: &[(Value, Value)], of: Value) -> Option<Value> 
             continue;
         }
         let op = g.op(n).clone();
-        let at = Site { node: n, args: &args, results: &results };
+        let wanted = vec![true; args.len()];
+        let at = Site { node: n, args: &args, results: &results, wanted: &wanted };
         let t = primitive(&op).jvp(g, &at, &each);
         if let Some(t) = t {
             assert_eq!(g.ty(t), g.ty(results[0]), "tangent of {op:?}");

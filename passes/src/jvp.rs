@@ -45,7 +45,9 @@ pub fn forward(
         let op = g.op(n).clone();
         let made = match op.family() {
             Family::Array(p) => {
-                vec![p.jvp(g, &Site { node: n, args: &args, results: &results }, &ts)]
+                let wanted = vec![true; args.len()];
+                let at = Site { node: n, args: &args, results: &results, wanted: &wanted };
+                vec![p.jvp(g, &at, &ts)]
             }
             Family::Cond(c) => control::cond_jvp(g, c, &args, &ts),
             Family::Loop(l) => control::loop_jvp(g, l, &args, &ts),

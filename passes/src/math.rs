@@ -48,7 +48,7 @@ pub const BOUNDS: &[(Scalar, f64, f64)] = &[
     (Scalar::Sin, 1.0, 1.0),
     (Scalar::Cos, 1.0, 1.0),
     (Scalar::Tan, 1.5, 1.5),
-    (Scalar::Tanh, 1.0, 2.0),
+    (Scalar::Tanh, 1.1, 2.0),
     (Scalar::Sigmoid, 2.5, 2.5),
     (Scalar::Pow, 1.0, 1.0),
     (Scalar::Rsqrt, 1.5, 1.5),

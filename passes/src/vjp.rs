@@ -93,7 +93,7 @@ fn node_vjp(
     match op.family() {
         Family::Array(p) => {
             let Some(ct) = cts[0] else { return Cotangents::new() };
-            p.vjp(g, &Site { node: n, args, results }, ct)
+            p.vjp(g, &Site { node: n, args, results, wanted }, ct)
         }
         Family::Cond(c) => control::cond_vjp(g, c, args, cts, wanted),
         Family::Loop(l) => control::loop_vjp(g, l, args, cts, wanted),

@@ -215,7 +215,10 @@ impl Primitive for Contract {
 
     fn vjp(&self, g: &mut Graph, at: &Site<'_>, ct: Value) -> Cotangents {
         let (x, y) = (at.args[0], at.args[1]);
-        smallvec![Some(self.cotangent(g, ct, 0, x, y)), Some(self.cotangent(g, ct, 1, y, x))]
+        let mut side = |i: usize, own, other| {
+            at.wanted[i].then(|| self.cotangent(g, ct, i, own, other))
+        };
+        smallvec![side(0, x, y), side(1, y, x)]
     }
 
     fn vmap(&self, g: &mut Graph, args: &[Lane], _: usize) -> Value {
@@ -394,7 +397,7 @@ mod tests {
             let op = Contract { over, batch: Default::default() };
             let r = g.push(op.clone(), &args);
             let ct = g.like(r, 1.0);
-            let at = Site { node: g.source(r).0, args: &args, results: &[r] };
+            let at = Site { node: g.source(r).0, args: &args, results: &[r], wanted: &[true; 2] };
             for ct in op.vjp(&mut g, &at, ct).into_iter().flatten() {
                 assert!(matches!(g.op_of(ct), crate::Op::Contract(_)), "{op:?}");
             }

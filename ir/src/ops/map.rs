@@ -100,7 +100,7 @@ impl Primitive for Map {
         let mut cts = Cotangents::new();
         for (i, &x) in at.args.iter().enumerate() {
             let to = g.ty(x).dtype;
-            cts.push(if to.is_float() {
+            cts.push(if to.is_float() && at.wanted[i] {
                 let partial = (self.f.def().partial)(g, at.args, at.results[0], i);
                 Self::apply(g, partial, ct, to)
             } else {

@@ -3,8 +3,8 @@
 //! [`legalise`] turns a [`Scalar`] into [`ScalarOp`](backstitch_ir::nest::ScalarOp)s
 //! through a [`NestBuilder`], so every back end, and the interpreter, computes
 //! the same function to the same bits, and functions of one argument share what
-//! they have in common (`sin` and `cos` their reduction and both polynomials;
-//! `exp`, `expm1` and `sigmoid` theirs).
+//! they have in common: `sin`, `cos` and `tan` all but the last few operations,
+//! `exp` and `sigmoid` likewise, `expm1` its reduction with both.
 //!
 //! # How the functions are made
 //!

@@ -196,6 +196,11 @@ impl<'f> Asm<'f> {
         if memory == Memory::Fixed {
             flags = flags.with_readonly().with_can_move();
         }
+        if ty.is_vector() && !self.features.unaligned {
+            // A cast in between keeps the load from being folded.
+            let bytes = self.ins().load(types::I8X16, flags, base, disp);
+            return self.cast(ty, bytes);
+        }
         self.ins().load(ty, flags, base, disp)
     }
 

@@ -39,6 +39,10 @@ pub(crate) struct Features {
     pub round: bool,
     /// Choosing lanes by the top bit of a mask.
     pub blend: bool,
+    /// Memory operands of vector instructions at any address. Without this,
+    /// loads have to be instructions of their own: Cranelift folds some into
+    /// instructions (SSE comparisons) that fault on unaligned addresses.
+    pub unaligned: bool,
 }
 
 impl Features {
@@ -46,9 +50,14 @@ impl Features {
         let has =
             |name| isa.isa_flags().iter().any(|f| f.name == name && f.as_bool() == Some(true));
         if cfg!(target_arch = "x86_64") {
-            Self { fma: has("has_fma"), round: has("has_sse41"), blend: has("has_sse41") }
+            Self {
+                fma: has("has_fma"),
+                round: has("has_sse41"),
+                blend: has("has_sse41"),
+                unaligned: has("has_avx"),
+            }
         } else {
-            Self { fma: true, round: true, blend: false }
+            Self { fma: true, round: true, blend: false, unaligned: true }
         }
     }
 }

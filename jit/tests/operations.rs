@@ -215,3 +215,31 @@ fn reduction(op: Monoid, dtype: DType, n: usize, mode: Mode) -> Nest {
     ];
     nest
 }
+
+/// Comparisons whose operand is at every alignment: processors without AVX
+/// have instructions that fault on some.
+#[test]
+fn unaligned_operands() {
+    let mut rng = Rng::new(4);
+    for op in operations().into_iter().filter(|op| op.arity() == 2) {
+        for dtype in DType::ALL {
+            let to = if matches!(op, ScalarOp::Cmp(_)) { DType::Bool } else { dtype };
+            if apply::function(op, dtype, to).is_none() {
+                continue;
+            }
+            for offset in 0..4 {
+                let mut nest = elementwise(op, dtype, to, 16, Mode::Vector { lanes: 4 });
+                for param in nest.params.keys() {
+                    nest.params[param].len += 4;
+                }
+                let Stmt::For(l) = &mut nest.body[0] else { unreachable!("one loop") };
+                for s in &mut l.body {
+                    if let Stmt::Load { at, .. } | Stmt::Store { at, .. } = s {
+                        at.offset = offset;
+                    }
+                }
+                check_nest(&nest, &mut rng);
+            }
+        }
+    }
+}

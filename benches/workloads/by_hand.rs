@@ -117,7 +117,7 @@ fn elementwise<V: Lanes>(x: V) -> (V, V) {
     let e2 = e.mul(e);
     let far = one.sub(e2).div(one.add(e2));
     const P: [f32; 5] =
-        [-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
+        [-5.704_988_7e-3, 2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1];
     let near = polynomial(z, &P).mul(z).fma(a, a);
     let tanh = V::pick(a.sub(V::splat(0.625)), near, far).xor(sign);
 

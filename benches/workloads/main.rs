@@ -95,9 +95,7 @@ fn all(args: &Args) -> Result<Vec<String>, String> {
     };
     let mut differences = vec![];
     let mut print = |row: Row| -> Result<(), String> {
-        if let Some(expected) = expected.get(row.workload) {
-            differences.extend(expected.differences(&row));
-        }
+        differences.extend(report::differences(&expected, &row)?);
         let line = if args.json {
             serde_json::to_string(&row).map_err(|e| e.to_string())?
         } else {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use backstitch::{ArgsMut, Element};
+use backstitch::{Args, ArgsMut, Element};
 use ndarray::{ArrayD, IxDyn};
 use ndarray_npy::{ReadableElement, read_npy};
 
@@ -10,7 +10,7 @@ use crate::by_hand::{self, ByHand};
 use crate::programs::{Distribution, Input, Workload};
 
 /// What elements can be here.
-pub trait Real: Element + ReadableElement + ArgsMut {
+pub trait Real: Element + ReadableElement + Args + ArgsMut {
     fn of(x: f64) -> Self;
     fn to_f64(self) -> f64;
     /// What is written by hand for a workload.

@@ -130,6 +130,36 @@ pub const WORKLOADS: &[Workload] = &[
         data: &[input("x", &[32, 16], Normal(1.0)), input("y", &[32, 1], Normal(1.0))],
         loss: perceptron,
     },
+    Workload {
+        name: "W10_ln_lse",
+        dtype: DType::F32,
+        params: &[
+            input("x", &[512, 1024], Normal(1.0)),
+            input("g", &[1024], Normal(0.1)),
+            input("b", &[1024], Normal(0.1)),
+        ],
+        data: &[],
+        loss: normalised,
+    },
+    Workload {
+        name: "W11_attention",
+        dtype: DType::F32,
+        params: &[
+            input("Wq", &[64, 64], Normal(0.125)),
+            input("Wk", &[64, 64], Normal(0.125)),
+            input("Wv", &[64, 64], Normal(0.125)),
+            input("Wo", &[64, 64], Normal(0.125)),
+        ],
+        data: &[input("x", &[4, 128, 64], Normal(1.0))],
+        loss: attention,
+    },
+    Workload {
+        name: "W13b_rosen_grad",
+        dtype: DType::F64,
+        params: &[input("x", &[100], Normal(1.0))],
+        data: &[],
+        loss: rosenbrock,
+    },
 ];
 
 fn scalar<'t>(_: &'t Trace, p: &[Tensor<'t>], _: &[Tensor<'t>]) -> Tensor<'t> {
@@ -165,15 +195,27 @@ fn perceptron<'t>(_: &'t Trace, p: &[Tensor<'t>], d: &[Tensor<'t>]) -> Tensor<'t
     (h.matmul(p[4]) + p[5] - y).square().mean()
 }
 
+fn normalised<'t>(_: &'t Trace, p: &[Tensor<'t>], _: &[Tensor<'t>]) -> Tensor<'t> {
+    let y = p[0].layer_norm(p[1], p[2], 1e-5);
+    (y.logsumexp_over(1) - y.index(1, 0)).mean()
+}
+
+fn attention<'t>(_: &'t Trace, p: &[Tensor<'t>], d: &[Tensor<'t>]) -> Tensor<'t> {
+    let (q, k, v) = (d[0].matmul(p[0]), d[0].matmul(p[1]), d[0].matmul(p[2]));
+    let weights = (q.matmul(k.swap_axes(1, 2)) * 0.125).softmax(-1);
+    weights.matmul(v).matmul(p[3]).square().mean()
+}
+
+fn rosenbrock<'t>(_: &'t Trace, p: &[Tensor<'t>], _: &[Tensor<'t>]) -> Tensor<'t> {
+    let (x, next) = (p[0].slice(0, ..-1, 1), p[0].slice(0, 1.., 1));
+    (100.0 * (next - x.square()).square() + (1.0 - x).square()).sum()
+}
+
 /// The lengths of the chains that compilation is timed with.
 pub const CHAINS: [(&str, usize); 2] = [("chain_1000", 1_000), ("chain_10000", 10_000)];
 
-/// That many operations on scalars, each on the result of the last.
+/// That many operations on scalars, each on the result of the last. The derivative
+/// neither vanishes nor explodes.
 pub fn chain(x: Tensor<'_>, length: usize) -> Tensor<'_> {
-    (0..length).fold(x, |x, i| match i % 4 {
-        0 => x.sin(),
-        1 => x * 1.25,
-        2 => x + 0.5,
-        _ => x.tanh(),
-    })
+    (0..length / 4).fold(x, |x, _| -(x + x.sin() * 1e-4))
 }

@@ -42,12 +42,10 @@ fn typed<T: Real>(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> 
 
     let mut contenders: Vec<Contender<'_>> = vec![];
     if args.wants_mode("compiled") {
-        let call = || {
-            let outputs = &mut (&mut compiled.value, &mut compiled.grads);
-            program.call_into(&mut ws, &params, &data, outputs).expect("a call that fits");
-            black_box(&outputs);
-        };
-        contenders.push(Contender { name: "compiled", call: Box::new(call) });
+        contenders.push(Contender {
+            name: "compiled",
+            call: caller(program, &mut ws, &params, &data, &mut compiled),
+        });
     }
     if args.wants_mode("eager") {
         let call = || eager = Some(run_eagerly(workload, &shared_params, &shared_data));
@@ -83,6 +81,32 @@ fn typed<T: Real>(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> 
         row
     });
     Ok(rows.collect())
+}
+
+/// A call of a compiled program: of lists of arrays, or of two scalars as they are.
+fn caller<'a, T: Real>(
+    program: &'a Program,
+    ws: &'a mut Workspace,
+    params: &'a [ArrayD<T>],
+    data: &'a [ArrayD<T>],
+    place: &'a mut Place<T>,
+) -> Box<dyn FnMut() + 'a> {
+    const FITS: &str = "a call that fits";
+    let Place { value, grads } = place;
+    if params.len() == 2 && data.is_empty() && params.iter().all(|p| p.ndim() == 0) {
+        let [da, db] = &mut grads[..] else { unreachable!("a gradient for each parameter") };
+        let (a, b, da, db) = (&params[0][[]], &params[1][[]], &mut da[[]], &mut db[[]]);
+        return Box::new(move || {
+            let outputs = &mut (&mut *value, (&mut *da, &mut *db));
+            program.call_into(ws, black_box(&(a, b)), &(), outputs).expect(FITS);
+            black_box(&outputs);
+        });
+    }
+    Box::new(move || {
+        let outputs = &mut (&mut *value, &mut *grads);
+        program.call_into(ws, black_box(params), data, outputs).expect(FITS);
+        black_box(&outputs);
+    })
 }
 
 /// Where results go.
@@ -194,11 +218,8 @@ pub fn chain(name: &'static str, length: usize, args: &Args) -> Result<Row, Stri
     let mut ws = program.workspace().map_err(|e| format!("{name}: {e}"))?;
     let params = vec![ArrayD::from_elem(vec![], 0.3)];
     let mut place = Place::new(&params);
-    let call = || {
-        let outputs = &mut (&mut place.value, &mut place.grads);
-        program.call_into(&mut ws, &params, &(), outputs).expect("a call that fits");
-    };
-    let times = measure(&mut [Contender { name: "compiled", call: Box::new(call) }], args.each());
+    let call = caller(program, &mut ws, &params, &[], &mut place);
+    let times = measure(&mut [Contender { name: "compiled", call }], args.each());
     let results = Results::new(place.value, [("x", &place.grads[0])]);
     let mut row = Row::new(name, "compiled", "f64", times[0], results);
     compilation.describe(&mut row);

@@ -41,10 +41,14 @@ impl Operand {
     /// `None` if the strides of this operand do not allow it.
     pub fn view(&self, view: &View, from: &Shape, to: &Shape) -> Option<Self> {
         let Self::At { val, offset, strides } = self else { return Some(self.clone()) };
+        if to.is_empty() {
+            let strides = Strides::from_elem(0, to.rank());
+            return Some(Self::At { val: *val, offset: 0, strides });
+        }
         // The view's strides count elements of a contiguous `from`: take them
         // apart into steps along its axes.
         let own = contiguous(from);
-        let mut at = *offset + follow(view.offset as i64, &own, from, strides)?;
+        let at = *offset + follow(view.offset as i64, &own, from, strides)?;
         let mut out = Strides::new();
         for (&s, &extent) in view.strides.iter().zip(to.dims()) {
             if extent <= 1 {
@@ -56,9 +60,6 @@ impl Operand {
             } else {
                 follow(s as i64, &own, from, strides)?
             });
-        }
-        if to.is_empty() {
-            at = 0;
         }
         Some(Self::At { val: *val, offset: at, strides: out })
     }

@@ -113,7 +113,7 @@ impl Chunks {
 
 /// Whether a reduction runs over the outermost loop.
 fn crosses(loops: &Loops, r: &Reduction) -> bool {
-    r.depth == 0 || (r.in_memory && loops.stride(0, &r.strides) == 0)
+    !r.after && (r.depth == 0 || (r.in_memory && loops.stride(0, &r.strides) == 0))
 }
 
 /// Combines the partial results of all chunks, in a kernel of their own.

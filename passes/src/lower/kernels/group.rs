@@ -32,6 +32,8 @@ pub(super) struct Reduction {
     pub level: Level,
     /// Phase in which the operand is known; `None` if it is known once per row.
     pub phase: Option<u32>,
+    /// Whether it is done after all loops: a reduction of rows, of which there is one.
+    pub after: bool,
     /// Loops outside of this depth are not reduced by an accumulator.
     pub depth: usize,
     /// Whether more than the loops inside `depth` are reduced: then the result is
@@ -79,19 +81,8 @@ pub(crate) fn group(scope: &mut Scope<'_>, planner: &mut Planner, id: GroupId, s
         e.phase = phase;
         one_phase(&mut e, &items, &reductions, phase, rows, chunks.as_ref(), &mut pending);
     }
-    if group.rows() > 0 {
-        for i in &items {
-            let is_row = e.scope.groups.made[i.out].is_some_and(|m| m.level == Level::Row);
-            if is_row && e.scope.groups.stored[i.out] {
-                let v = e.own(i.out);
-                let shape = e.scope.vals[i.out].shape.clone();
-                e.store(i.out, v, &shape);
-            }
-        }
-        for (k, r) in reductions.iter().enumerate().filter(|(_, r)| r.phase.is_none()) {
-            let v = e.read(&r.arg);
-            pending.push((k, v));
-        }
+    if rows > 0 {
+        per_row(&mut e, &items, &reductions, &mut pending);
         settle(&mut e, &reductions, rows, chunks.as_ref(), &mut pending);
         // What is known per row is not known any more.
         e.env.retain(|&v, _| reductions.iter().any(|r| r.out == v && r.level == Level::Scalar));
@@ -103,10 +94,36 @@ pub(crate) fn group(scope: &mut Scope<'_>, planner: &mut Planner, id: GroupId, s
         steps.push(step);
         combine(&mut e, &chunks, &reductions);
     }
+    if rows == 0 {
+        // There is one row: it is over when all loops are.
+        per_row(&mut e, &items, &reductions, &mut pending);
+        settle(&mut e, &reductions, 0, None, &mut pending);
+    }
     scalars(&mut e, &items);
     if !e.args.is_empty() {
         let step = e.finish();
         steps.push(step);
+    }
+}
+
+/// What is done at the end of each row: stores, and reductions over rows.
+fn per_row(
+    e: &mut Emit<'_, '_>,
+    items: &[Item],
+    reductions: &[Reduction],
+    pending: &mut Vec<(usize, Var)>,
+) {
+    for i in items {
+        let is_row = e.scope.groups.made[i.out].is_some_and(|m| m.level == Level::Row);
+        if is_row && e.scope.groups.stored[i.out] {
+            let v = e.own(i.out);
+            let shape = e.scope.vals[i.out].shape.clone();
+            e.store(i.out, v, &shape);
+        }
+    }
+    for (k, r) in reductions.iter().enumerate().filter(|(_, r)| r.phase.is_none()) {
+        let v = e.read(&r.arg);
+        pending.push((k, v));
     }
 }
 
@@ -422,6 +439,7 @@ fn reduction(
         arg,
         level: made.level,
         phase: (!is_row).then(|| own.map_or(0, |m| m.phase)),
+        after: is_row && loops.depth(rows) == 0,
         depth: loops.depth(first),
         in_memory: axes.iter().any(|&a| a < first && !one(a)),
         strides: result_strides(&item.domain, axes),

@@ -153,7 +153,7 @@ impl Progress {
             }
             None => {
                 let every = self.epochs.div_ceil(PROGRESS_LINES as u32);
-                if epoch % every == 0 || epoch == self.epochs {
+                if epoch.is_multiple_of(every) || epoch == self.epochs {
                     println!("epoch {epoch:>3}: {message}");
                 }
             }

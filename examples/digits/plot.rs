@@ -36,15 +36,17 @@ impl Curves {
         let root = SVGBackend::new(path, SIZE).into_drawing_area();
         root.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&root)
-            .caption("Handwritten digits: loss", ("sans-serif", 24))
+            .caption("Handwritten digits: loss", ("sans-serif", 30))
             .margin(16)
-            .x_label_area_size(44)
-            .y_label_area_size(64)
+            .x_label_area_size(52)
+            .y_label_area_size(72)
             .build_cartesian_2d(0..self.steps.len(), (lowest..highest).log_scale())?;
         chart
             .configure_mesh()
             .x_desc("training steps")
             .y_desc("mean cross entropy")
+            .axis_desc_style(("sans-serif", 20))
+            .label_style(("sans-serif", 18))
             .y_label_formatter(&|y| format!("{y:.3}"))
             .draw()?;
         let batches = self.steps.iter().enumerate().map(|(i, &y)| (i + 1, y.max(FLOOR)));
@@ -62,6 +64,7 @@ impl Curves {
             .configure_series_labels()
             .background_style(WHITE)
             .border_style(BLACK)
+            .label_font(("sans-serif", 18))
             .position(SeriesLabelPosition::UpperRight)
             .draw()?;
         root.present()?;

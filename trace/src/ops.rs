@@ -13,7 +13,7 @@ mod scan;
 mod shape;
 mod slice;
 
-use backstitch_ir::{Array, DType, Scalar, Shape, Type, ops};
+use backstitch_ir::{DType, Scalar, Shape, Type, ops};
 use smallvec::SmallVec;
 
 use crate::mistake::Problem;
@@ -26,7 +26,7 @@ impl Trace {
     #[track_caller]
     pub(crate) fn number(&self, x: Number, dtype: DType, operation: &'static str) -> Tensor<'_> {
         match x.to(dtype) {
-            Some(c) => self.apply(ops::Literal::new(Array::scalar(c)), &[]),
+            Some(c) => self.scalar_constant(c),
             None => {
                 let message = format!("{x} is no {dtype}");
                 self.mistake(operation, Problem::DType, message, &[], Type::scalar(dtype))
@@ -62,6 +62,9 @@ impl Trace {
     /// A scalar function of operands that are stretched to one shape.
     #[track_caller]
     pub(crate) fn map<'t>(&'t self, f: Scalar, operands: &[Tensor<'t>]) -> Tensor<'t> {
+        if f != Scalar::Select && self.same_type(operands) {
+            return self.apply(ops::Map { f }, operands);
+        }
         let types: SmallVec<[Type; 3]> = operands.iter().map(|x| x.ty()).collect();
         // `select` takes a condition and two of one type; all else takes one type.
         let same = if f == Scalar::Select { &types[1..] } else { &types[..] };

@@ -20,19 +20,19 @@
 //! inputs of that graph, so that they are never hashed nor shared, and two
 //! tensors of equal value stay two.
 
+mod state;
+
 use std::cell::{Cell, RefCell, RefMut};
 use std::panic::Location;
 
-use backstitch_ir::eval::Datum;
-use backstitch_ir::graph::{Origin, Values};
-use backstitch_ir::op::TypeError;
-use backstitch_ir::{Array, DType, Graph, Idx, Node, Op, Shape, Type, Value, ops};
-use rustc_hash::FxHashMap;
+use backstitch_ir::graph::Values;
+use backstitch_ir::{Array, Const, DType, Graph, Idx, Op, Type, Value, ops};
 use smallvec::SmallVec;
 
 use crate::mistake::{Mistake, Operand, Problem, TraceError};
-use crate::tape::TapeState;
 use crate::tensor::Tensor;
+
+pub(crate) use state::{Absent, Kind, Scope, Slot, State, origin};
 
 /// Records a program, or runs it as it is written.
 ///
@@ -61,59 +61,6 @@ impl Drop for Line<'_> {
     fn drop(&mut self) {
         self.trace.line.set(self.before);
     }
-}
-
-/// What a slot holds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
-    Plain,
-    /// A variable: tapes watch it when it is used.
-    Variable,
-    /// The result of a mistake; its value is an index into the guesses.
-    Poisoned,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) struct Slot {
-    pub(crate) value: Value,
-    scope: u32,
-    pub(crate) kind: Kind,
-    place: &'static Location<'static>,
-}
-
-/// A graph being recorded.
-pub(crate) struct Scope {
-    id: u32,
-    pub(crate) graph: Graph,
-    /// Values of the scope around and the inputs that stand for them here.
-    pub(crate) captures: Vec<(Value, Value)>,
-    inner: FxHashMap<Value, Value>,
-}
-
-#[derive(Default)]
-pub(crate) struct State {
-    pub(crate) scopes: Vec<Scope>,
-    made_scopes: u32,
-    pub(crate) slots: Vec<Slot>,
-    guesses: Vec<Type>,
-    pub(crate) mistakes: Vec<Mistake>,
-    /// Values of the outermost graph, in eager mode.
-    pub(crate) data: Vec<Datum>,
-    computed: usize,
-    /// Inputs that stand for constants, in a compiling trace.
-    pub(crate) held: Vec<(Value, Array)>,
-    pub(crate) tapes: Vec<TapeState>,
-    pub(crate) made_tapes: u32,
-}
-
-/// Why a tensor is not to be had as a value of the current scope.
-pub(crate) enum Absent {
-    /// It is the result of a mistake.
-    Poisoned,
-    /// Its scope is closed.
-    Closed,
-    /// It belongs to another trace.
-    Foreign,
 }
 
 impl Trace {
@@ -349,6 +296,40 @@ impl Trace {
         self.apply(ops::Literal::new(array), &[])
     }
 
+    /// A rank-0 constant, shared by all who ask for the same.
+    #[track_caller]
+    pub(crate) fn scalar_constant(&self, c: Const) -> Tensor<'_> {
+        let place = self.place();
+        let mut state = self.state.borrow_mut();
+        let known = state.top().scalars.get(&(c.dtype, c.bits)).copied();
+        let value = known.unwrap_or_else(|| {
+            let op = ops::Literal::new(Array::scalar(c)).into();
+            let value = state.add(op, &[], place, self.eager).expect("a constant is well typed")[0];
+            state.top().scalars.insert((c.dtype, c.bits), value);
+            value
+        });
+        self.slot(&mut state, value, Kind::Plain, place)
+    }
+
+    /// Whether all of these are tensors of this trace of one type.
+    pub(crate) fn same_type(&self, args: &[Tensor<'_>]) -> bool {
+        let state = self.state.borrow();
+        let types = args.iter().map(|x| {
+            let slot = state.slots.get(x.id as usize).filter(|_| std::ptr::eq(self, x.trace))?;
+            let scope = state.scope_of(*slot).filter(|_| slot.kind != Kind::Poisoned)?;
+            Some(scope.graph.ty(slot.value))
+        });
+        let mut first = None;
+        types.into_iter().all(|ty| match (ty, first) {
+            (Some(ty), Some(first)) => ty == first,
+            (Some(ty), None) => {
+                first = Some(ty);
+                true
+            }
+            (None, _) => false,
+        })
+    }
+
     /// A value that tapes watch when it is used, as in TensorFlow: a parameter
     /// of a model.
     ///
@@ -392,188 +373,5 @@ impl Trace {
         graph.set_origin(origin(place));
         let value = graph.input(ty.clone(), (!name.is_empty()).then_some(name));
         self.slot(&mut state, value, Kind::Plain, place)
-    }
-}
-
-impl State {
-    /// The innermost open scope.
-    pub(crate) fn top(&mut self) -> &mut Scope {
-        self.scopes.last_mut().expect("one scope is always open")
-    }
-
-    /// Starts to record another graph.
-    pub(crate) fn open(&mut self, graph: Graph) {
-        let id = self.made_scopes;
-        self.made_scopes += 1;
-        let (captures, inner) = (Vec::new(), FxHashMap::default());
-        self.scopes.push(Scope { id, graph, captures, inner });
-    }
-
-    /// Ends the recording of the innermost graph.
-    pub(crate) fn close(&mut self) -> Scope {
-        assert!(self.scopes.len() > 1, "the outermost scope stays open");
-        self.scopes.pop().expect("checked above")
-    }
-
-    /// The current scope's value of a tensor.
-    pub(crate) fn resolve(&mut self, id: u32) -> Result<Value, Absent> {
-        let slot = self.slots[id as usize];
-        match slot.kind {
-            Kind::Plain => {}
-            Kind::Variable => self.tapes.iter_mut().for_each(|tape| tape.accessed(id)),
-            Kind::Poisoned => return Err(Absent::Poisoned),
-        }
-        let top = self.scopes.len() - 1;
-        if self.scopes[top].id == slot.scope {
-            return Ok(slot.value);
-        }
-        let at = self.scopes.iter().rposition(|s| s.id == slot.scope).ok_or(Absent::Closed)?;
-        Ok(self.bring(slot.value, at, top))
-    }
-
-    /// Makes a tensor of the current scope mean another value of it.
-    pub(crate) fn rebind(&mut self, id: u32, value: Value) {
-        let scope = self.top().id;
-        let slot = &mut self.slots[id as usize];
-        (slot.value, slot.scope) = (value, scope);
-    }
-
-    /// Takes a value of scope `from` into scope `to`, through those between.
-    fn bring(&mut self, value: Value, from: usize, to: usize) -> Value {
-        let mut v = value;
-        for level in from + 1..=to {
-            let (outer, inner) = self.scopes.split_at_mut(level);
-            let (outer, scope) = (&outer[level - 1].graph, &mut inner[0]);
-            v = scope.take(outer, v);
-        }
-        v
-    }
-
-    fn scope_of(&self, slot: Slot) -> Option<&Scope> {
-        self.scopes.iter().rev().find(|s| s.id == slot.scope)
-    }
-
-    /// The line that made a tensor of this trace.
-    pub(crate) fn place_of(&self, id: u32) -> &'static Location<'static> {
-        self.slots[id as usize].place
-    }
-
-    /// The type of a tensor of this trace; that it was guessed to have, if it is
-    /// poisoned.
-    pub(crate) fn type_of(&self, id: u32) -> Type {
-        let slot = self.slots[id as usize];
-        if slot.kind == Kind::Poisoned {
-            return self.guesses[slot.value.index()].clone();
-        }
-        match self.scope_of(slot) {
-            Some(scope) => scope.graph.ty(slot.value).clone(),
-            // Of a body that is closed: any use of it is refused.
-            None => Type::scalar(DType::F64),
-        }
-    }
-
-    /// Records that operands are not to be had, unless for an earlier mistake.
-    pub(crate) fn refuse(
-        &mut self,
-        operation: &'static str,
-        absent: Absent,
-        operands: Vec<Operand>,
-        place: &'static Location<'static>,
-    ) {
-        let message = match absent {
-            Absent::Poisoned => return,
-            Absent::Closed => {
-                "a tensor made in the body of a loop or conditional is used outside of it; \
-                 make it a result of the body"
-            }
-            Absent::Foreign => "tensors of two different traces",
-        };
-        let (problem, message) = (Problem::Scope, message.to_owned());
-        self.mistakes.push(Mistake { place, operation, problem, message, operands });
-    }
-
-    /// Adds an operation to the innermost graph, and computes it in eager mode.
-    pub(crate) fn add(
-        &mut self,
-        op: Op,
-        args: &[Value],
-        place: &'static Location<'static>,
-        eager: bool,
-    ) -> Result<Values, TypeError> {
-        let graph = &mut self.top().graph;
-        graph.set_origin(origin(place));
-        let results = graph.add(op, args)?;
-        if eager {
-            self.catch_up();
-        }
-        Ok(results)
-    }
-
-    /// An array as an input of the outermost graph.
-    pub(crate) fn leaf(
-        &mut self,
-        array: Array,
-        place: &'static Location<'static>,
-        eager: bool,
-    ) -> Value {
-        let graph = &mut self.scopes[0].graph;
-        graph.set_origin(origin(place));
-        let value = graph.input(array.ty(), None);
-        if eager {
-            self.data.push(array.into());
-            self.computed += 1;
-        } else {
-            self.held.push((value, array));
-        }
-        value
-    }
-
-    /// The array that a value of the outermost graph has, in eager mode.
-    pub(crate) fn datum(&self, v: Value) -> Array {
-        self.data[v.index()].array().clone()
-    }
-
-    /// Computes the nodes of the outermost graph that are not computed yet.
-    pub(crate) fn catch_up(&mut self) {
-        let graph = &self.scopes[0].graph;
-        while self.computed < graph.node_count() {
-            let n = Node::new(self.computed);
-            let args = graph.args(n);
-            let results = {
-                let args: SmallVec<[&Datum; 4]> =
-                    args.iter().map(|a| &self.data[a.index()]).collect();
-                graph.op(n).eval(&args)
-            };
-            self.data.extend(results);
-            self.computed += 1;
-        }
-    }
-}
-
-/// Where a node comes from that the user's line asked for.
-pub(crate) fn origin(place: &'static Location<'static>) -> Origin {
-    Origin { place: Some(place), ..Origin::default() }
-}
-
-impl Scope {
-    /// The value here that stands for `v` of the graph around.
-    fn take(&mut self, outer: &Graph, v: Value) -> Value {
-        if let Some(c) = outer.as_splat(v) {
-            let constant = self.graph.constant(Array::scalar(c));
-            let shape: Shape = outer.ty(v).shape.clone();
-            return self.graph.broadcast(constant, &shape, &[]);
-        }
-        if let Some(&known) = self.inner.get(&v) {
-            return known;
-        }
-        let here = self.graph.input(outer.ty(v).clone(), outer.name_of(v));
-        self.capture(v, here);
-        here
-    }
-
-    /// Makes input `here` stand for `v` of the graph around.
-    pub(crate) fn capture(&mut self, v: Value, here: Value) {
-        self.captures.push((v, here));
-        self.inner.insert(v, here);
     }
 }

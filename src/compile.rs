@@ -6,7 +6,9 @@ use std::time::Duration;
 use backstitch_ir::text::{DotOptions, to_dot};
 use backstitch_ir::{Array, Graph, Shape};
 use backstitch_passes::{Prepared, prepare};
-use backstitch_runtime::{ArrayMut, ArrayRef, Backend, Call, Error as RuntimeError, Executable, Workspace};
+use backstitch_runtime::{
+    ArrayMut, ArrayRef, Backend, Call, Error as RuntimeError, Executable, Workspace,
+};
 use backstitch_trace::{Args, ArgsMut, Spec, Traced, Tree, View, ViewMut};
 
 use crate::error::Error;

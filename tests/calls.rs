@@ -20,11 +20,7 @@ fn linear() -> Linear<Spec> {
     Linear { w: Spec::f64([3, 2]), b: Spec::f64([2]) }
 }
 
-fn loss<'t>(
-    _: &'t Trace,
-    p: Linear<Tensor<'t>>,
-    (x, y): (Tensor<'t>, Tensor<'t>),
-) -> Tensor<'t> {
+fn loss<'t>(_: &'t Trace, p: Linear<Tensor<'t>>, (x, y): (Tensor<'t>, Tensor<'t>)) -> Tensor<'t> {
     (x.matmul(p.w) + p.b - y).square().mean()
 }
 
@@ -134,9 +130,8 @@ fn a_program_larger_than_memory_is_refused_before_it_runs() -> Outcome {
 
 #[test]
 fn one_executable_serves_many_threads() -> Outcome {
-    let f = trace(Spec::f64([64, 32]), Spec::f64([32]), |_, x, y| {
-        x.matmul(y).tanh().square().sum()
-    })?;
+    let f =
+        trace(Spec::f64([64, 32]), Spec::f64([32]), |_, x, y| x.matmul(y).tanh().square().sum())?;
     let f = f.value_and_grad()?.compile()?;
     let input = |k: usize| Array2::from_shape_fn((64, 32), |(i, j)| ((i * j + k) as f64).sin());
     let y = Array1::from_shape_fn(32, |i| (i as f64).cos());

@@ -160,11 +160,8 @@ pub(crate) fn place(buffers: &mut IndexVec<Buffer, BufferDecl>, steps: &[Step]) 
             holes.insert(start, len);
         }
         let decl = &buffers[b];
-        let (holes, align) = if is_scalar(decl) {
-            (&mut scalars, SCALAR_ALIGN)
-        } else {
-            (&mut arrays, ALIGN)
-        };
+        let (holes, align) =
+            if is_scalar(decl) { (&mut scalars, SCALAR_ALIGN) } else { (&mut arrays, ALIGN) };
         let bytes = decl.len.saturating_mul(decl.dtype.size()).max(1);
         let len = round(bytes.min(usize::MAX / 2), align);
         placed[b] = (holes.take(len), len);

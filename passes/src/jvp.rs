@@ -15,11 +15,7 @@ use crate::vjp::active;
 ///
 /// Sources may be inputs or intermediate values; the tangent of an intermediate
 /// source is what it has by itself and what it gets from sources before it.
-pub fn forward(
-    g: &mut Graph,
-    sources: &[(Value, Value)],
-    targets: &[Value],
-) -> Vec<Option<Value>> {
+pub fn forward(g: &mut Graph, sources: &[(Value, Value)], targets: &[Value]) -> Vec<Option<Value>> {
     let node = |g: &Graph, v: Value| g.source(v).0.index();
     let start = sources.iter().map(|s| node(g, s.0)).min().unwrap_or(0);
     let end = targets.iter().map(|&t| node(g, t) + 1).max().unwrap_or(0);

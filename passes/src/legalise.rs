@@ -87,8 +87,7 @@ fn as_sum(g: &mut Graph, c: &Contract, args: &[Value]) -> Value {
     let left: Vec<usize> = (0..rank).filter(|a| !over.contains(a)).collect();
     let at = |place: usize| left.iter().position(|&p| p == place).expect("it is left");
     let batch = c.batch[big].iter().map(|&a| place_big(a));
-    let big_free: Vec<usize> =
-        free(c, big, types[big].rank()).into_iter().map(place_big).collect();
+    let big_free: Vec<usize> = free(c, big, types[big].rank()).into_iter().map(place_big).collect();
     let small_free: Vec<usize> = small_free.iter().map(|&a| place_small[a]).collect();
     let (first, second) = if big == 0 { (big_free, small_free) } else { (small_free, big_free) };
     let perm: Axes = batch.chain(first).chain(second).map(at).collect();

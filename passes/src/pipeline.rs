@@ -8,9 +8,9 @@ use backstitch_ir::ops::{Cond, Loop, Trip};
 use backstitch_ir::{Graph, Node, Op};
 use rustc_hash::FxHashMap;
 
+use crate::legalise::{is_illegal, legalise};
 use crate::lower::{Lowered, lower};
 use crate::rebuild::{prune, rebuild, same};
-use crate::legalise::{is_illegal, legalise};
 use crate::{merge_loops, simplify};
 
 /// A pass from graph to graph.

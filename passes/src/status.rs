@@ -132,11 +132,14 @@ pub fn status(g: &Graph, targets: &[Value], sources: &[Value]) -> Vec<Status> {
                 Reach::Connected => Status::Connected,
                 Reach::Flat(n) => Status::Flat(at(n, Reason::Flat)),
                 Reach::None => Status::Unconnected(Break::new(Reason::Unused)),
-                Reach::Cut(n) => Status::Unconnected(at(n, match g.op(n) {
-                    Op::StopGradient(_) => Reason::Stopped,
-                    Op::Cond(_) | Op::Loop(_) => Reason::Inside,
-                    _ => Reason::Discrete,
-                })),
+                Reach::Cut(n) => Status::Unconnected(at(
+                    n,
+                    match g.op(n) {
+                        Op::StopGradient(_) => Reason::Stopped,
+                        Op::Cond(_) | Op::Loop(_) => Reason::Inside,
+                        _ => Reason::Discrete,
+                    },
+                )),
             }
         })
         .collect()

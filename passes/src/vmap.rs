@@ -139,8 +139,7 @@ fn batch_loop(g: &mut Graph, l: &Loop, lanes: &[Lane], n: usize) -> Vec<Lane> {
             ragged |= batch_body(cond, &flags[..steady], &[], n, |_, _, o| o).1[0];
         }
         let (_, outs) = batch_body(&l.body, &flags, &[], n, |_, _, o| o);
-        let now: Vec<bool> =
-            (0..l.carries).map(|i| flags[i] || outs[i] || ragged).collect();
+        let now: Vec<bool> = (0..l.carries).map(|i| flags[i] || outs[i] || ragged).collect();
         if now == flags[..l.carries] {
             break;
         }
@@ -165,7 +164,11 @@ fn batch_loop(g: &mut Graph, l: &Loop, lanes: &[Lane], n: usize) -> Vec<Lane> {
         let lead: Vec<Value> = lanes[..lead].iter().map(|l| l.value).collect();
         let operands = [lead, inits, rest].concat();
         let results = g.add(op, &operands).unwrap_or_else(|e| panic!("vmap: {e}\n{g}"));
-        return results.into_iter().zip(outs).map(|(value, batched)| Lane { value, batched }).collect();
+        return results
+            .into_iter()
+            .zip(outs)
+            .map(|(value, batched)| Lane { value, batched })
+            .collect();
     }
     ragged_loop(g, l, lanes, &flags, inits, rest, n)
 }
@@ -226,8 +229,7 @@ fn ragged_loop(
             let outs = keep_done(&mut to, &inputs, outs, pred, l.carries, n);
             let one = to.constant(Array::from(1i64));
             let next = to.map(Scalar::Sub, &[left, one]);
-            let mut values: Vec<Value> =
-                outs.iter().map(|&o| materialise(&mut to, o, n)).collect();
+            let mut values: Vec<Value> = outs.iter().map(|&o| materialise(&mut to, o, n)).collect();
             values.insert(l.carries, next);
             to.set_outputs(values);
             let op = Loop {
@@ -238,8 +240,7 @@ fn ragged_loop(
                 pops: l.pops,
             };
             let (consts, pops) = rest.split_at(l.consts);
-            let operands =
-                [&[most][..], &inits, &[most], consts, &[counts], pops].concat();
+            let operands = [&[most][..], &inits, &[most], consts, &[counts], pops].concat();
             let results = g.add(op, &operands).unwrap_or_else(|e| panic!("vmap: {e}\n{g}"));
             let keep = |&(i, _): &(usize, Value)| i != l.carries;
             let lane = |(_, value)| Lane { value, batched: true };

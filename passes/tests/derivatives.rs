@@ -74,7 +74,7 @@ fn moved(x: &[Array], along: &[Array], by: f64) -> Vec<Array> {
 
 fn random_graph(seed: u64) -> (Rng, Graph) {
     let mut rng = Rng(seed ^ 0xd1ff);
-    let control = seed % 2 == 0;
+    let control = seed.is_multiple_of(2);
     let g = graph(&mut rng, DType::F64, 4 + (seed % 16) as usize, control);
     (rng, g)
 }
@@ -160,7 +160,7 @@ fn lanes_of_a_batch_are_what_each_would_be_alone() {
     const N: usize = 3;
     for seed in 0..200 {
         let (mut rng, g) = random_graph(seed);
-        let g = if seed % 3 == 0 { vjp(&g) } else { g };
+        let g = if seed.is_multiple_of(3) { vjp(&g) } else { g };
         let batched: Vec<bool> = g.inputs().iter().map(|_| !rng.once_in(3)).collect();
         let mut b = Graph::new("batch");
         let mut args = Vec::new();

@@ -101,7 +101,7 @@ impl Gen<'_> {
     }
 
     /// A value spread to a shape of which its own is a part, if it is.
-    fn to_shape(&mut self, v: Value, shape: &Shape) -> Option<Value> {
+    fn spread_to(&mut self, v: Value, shape: &Shape) -> Option<Value> {
         let own = self.shape(v);
         if own == *shape {
             return Some(v);
@@ -137,21 +137,22 @@ impl Gen<'_> {
             3..=6 => {
                 let y = self.any();
                 let shape = if self.shape(y).rank() > rank { self.shape(y) } else { shape };
-                let (x, y) = (self.to_shape(x, &shape)?, self.to_shape(y, &shape)?);
+                let (x, y) = (self.spread_to(x, &shape)?, self.spread_to(y, &shape)?);
                 let f = self.rng.pick(BINARY);
                 let (x, y) = if f == Scalar::Mul { (self.tame(x), y) } else { (x, y) };
                 Some(self.g.map(f, &[x, y]))
             }
             7 => {
                 let y = self.any();
-                let y = self.to_shape(y, &shape)?;
+                let y = self.spread_to(y, &shape)?;
                 let zero = self.g.like(x, 0.1);
                 let c = self.g.map(self.rng.pick(&[Scalar::Lt, Scalar::Ge]), &[x, zero]);
                 Some(self.g.map(Scalar::Select, &[c, x, y]))
             }
             8 | 9 if rank > 0 => {
                 let axes: Axes = (0..rank).filter(|_| self.rng.once_in(2)).collect();
-                let axes = if axes.is_empty() { [axis(self.rng)].into_iter().collect() } else { axes };
+                let axes =
+                    if axes.is_empty() { [axis(self.rng)].into_iter().collect() } else { axes };
                 let monoid = self.rng.pick(&[Monoid::Sum, Monoid::Sum, Monoid::Max, Monoid::Min]);
                 let r = self.g.push(Reduce { monoid, axes: axes.clone() }, &[x]);
                 let r = self.tame(r);
@@ -172,7 +173,7 @@ impl Gen<'_> {
             }
             11 => {
                 let flat = self.g.reshape(x, [shape.len()]);
-                if self.rng.once_in(2) && shape.len() % 2 == 0 && !shape.is_empty() {
+                if self.rng.once_in(2) && shape.len().is_multiple_of(2) && !shape.is_empty() {
                     return Some(self.g.reshape(flat, [2, shape.len() / 2]));
                 }
                 Some(flat)
@@ -257,11 +258,11 @@ impl Gen<'_> {
             extra.iter().map(|&v| g.input(self.g.ty(v).clone(), None)).collect();
         let mut inner = Gen { rng: self.rng, g, dtype: self.dtype, pool: vec![x] };
         inner.pool.extend(extra);
-        inner.grow(nodes, inner.rng.0 % 3 == 0);
+        inner.grow(nodes, inner.rng.0.is_multiple_of(3));
         // What comes out has the type of what went in.
         let shape = inner.shape(x);
         let outs = inner.pool.clone();
-        let out = outs.iter().rev().find_map(|&v| inner.to_shape(v, &shape)).unwrap_or(x);
+        let out = outs.iter().rev().find_map(|&v| inner.spread_to(v, &shape)).unwrap_or(x);
         let out = inner.tame(out);
         let mut g = inner.g;
         g.set_outputs([out]);
@@ -314,10 +315,10 @@ impl Gen<'_> {
 
     fn grow(&mut self, nodes: usize, control: bool) {
         for _ in 0..nodes {
-            if let Some(v) = self.step(control) {
-                if self.g.ty(v).len() <= 5000 {
-                    self.pool.push(v);
-                }
+            if let Some(v) = self.step(control)
+                && self.g.ty(v).len() <= 5000
+            {
+                self.pool.push(v);
             }
         }
     }

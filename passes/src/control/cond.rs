@@ -65,10 +65,8 @@ pub(crate) fn cond_jvp(
     };
     let branch = |branch: &Graph| {
         let (mut to, inputs, outputs) = open(branch);
-        let sources: Vec<(Value, Value)> = given
-            .iter()
-            .map(|&(i, t)| (inputs[i - 1], to.input(g.ty(t).clone(), None)))
-            .collect();
+        let sources: Vec<(Value, Value)> =
+            given.iter().map(|&(i, t)| (inputs[i - 1], to.input(g.ty(t).clone(), None))).collect();
         let targets: Vec<Value> = results.iter().map(|&i| outputs[i]).collect();
         let made = forward(&mut to, &sources, &targets);
         let made: Vec<Value> = made

@@ -41,8 +41,7 @@ pub(crate) fn loop_jvp(
     let with_carry = pick(0..l.carries, &|i| carried[i]);
     let with_const = pick(l.carries..steady, &given);
     let with_pop = pick(steady..steady + l.pops, &given);
-    let with_push =
-        pick(l.carries..body.outputs().len(), &|i| moving[body.outputs()[i]]);
+    let with_push = pick(l.carries..body.outputs().len(), &|i| moving[body.outputs()[i]]);
 
     // Inputs: carries, their tangents, constants, their tangents, and so on.
     let groups = [

@@ -61,8 +61,7 @@ fn joint(l: &Loop, cts: &[Option<Value>], wanted: &[bool]) -> Joint {
             .map(|i| inputs[i])
             .collect();
         let active = active(&graph, &sources, primal);
-        let now: Vec<bool> =
-            (0..l.carries).map(|i| carried[i] || active[outputs[i]]).collect();
+        let now: Vec<bool> = (0..l.carries).map(|i| carried[i] || active[outputs[i]]).collect();
         if now == carried {
             break;
         }
@@ -74,10 +73,8 @@ fn joint(l: &Loop, cts: &[Option<Value>], wanted: &[bool]) -> Joint {
         let ty = graph.ty(v).clone();
         graph.input(ty, None)
     };
-    let carries: Vec<(usize, Value)> = (0..l.carries)
-        .filter(|&i| carried[i])
-        .map(|i| (i, ct_input(outputs[i])))
-        .collect();
+    let carries: Vec<(usize, Value)> =
+        (0..l.carries).filter(|&i| carried[i]).map(|i| (i, ct_input(outputs[i]))).collect();
     let pushes: Vec<(usize, Value)> = (0..l.pushes())
         .filter(|&i| cts[l.carries + i].is_some())
         .map(|i| (i, ct_input(outputs[l.carries + i])))
@@ -203,11 +200,8 @@ fn backward(l: &Loop, j: &Joint, r: &Residuals) -> Loop {
     for &(_, ct) in &j.carries {
         map[ct] = Some(to.input(g.ty(ct).clone(), None));
     }
-    let sums: Vec<Value> = j
-        .consts
-        .iter()
-        .map(|&i| to.input(g.ty(j.inputs[l.carries + i]).clone(), None))
-        .collect();
+    let sums: Vec<Value> =
+        j.consts.iter().map(|&i| to.input(g.ty(j.inputs[l.carries + i]).clone(), None)).collect();
     for &v in &j.inputs[l.carries..l.carries + l.consts] {
         map[v] = Some(to.input(g.ty(v).clone(), g.name_of(v)));
     }
@@ -250,8 +244,7 @@ pub(crate) fn loop_vjp(
 
     let aug = augmented(l, &j, &r);
     let counter = (lead == 0).then(|| g.constant(Array::from(0i64)));
-    let operands: Vec<Value> =
-        [&args[..lead], inits, counter.as_slice(), rest].concat();
+    let operands: Vec<Value> = [&args[..lead], inits, counter.as_slice(), rest].concat();
     let carries = aug.carries;
     let made = g.add(aug, &operands).unwrap_or_else(|e| panic!("loop_vjp: {e}\n{g}"));
     let count = if lead == 1 { args[0] } else { made[l.carries] };
@@ -267,9 +260,8 @@ pub(crate) fn loop_vjp(
     operands.extend(&rest[..l.consts]);
     operands.extend(kept);
     operands.extend(j.pushes.iter().map(|&(i, _)| cts[l.carries + i].expect("given")));
-    let made = g
-        .add(backward(l, &j, &r), &operands)
-        .unwrap_or_else(|e| panic!("loop_vjp: {e}\n{g}"));
+    let made =
+        g.add(backward(l, &j, &r), &operands).unwrap_or_else(|e| panic!("loop_vjp: {e}\n{g}"));
 
     let mut out = Cotangents::from_elem(None, args.len());
     let places = j

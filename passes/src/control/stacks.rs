@@ -14,11 +14,8 @@ pub(crate) fn add_stacks(g: &mut Graph, a: Value, b: Value) -> Value {
     let entry = g.ty(a).unstacked();
     let mut body = Graph::new("add");
     let (x, y) = (body.input(entry.clone(), None), body.input(entry.clone(), None));
-    let sum = if entry.stack > 0 {
-        add_stacks(&mut body, x, y)
-    } else {
-        body.map(Scalar::Add, &[x, y])
-    };
+    let sum =
+        if entry.stack > 0 { add_stacks(&mut body, x, y) } else { body.map(Scalar::Add, &[x, y]) };
     body.set_outputs([sum]);
     let mut back = Graph::new("reverse");
     let x = back.input(entry, None);

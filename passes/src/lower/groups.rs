@@ -160,14 +160,12 @@ impl Groups {
 
     /// Adds an item to the group that suits it best.
     pub fn add(&mut self, vals: &IndexVec<Val, ValDecl>, item: Item) {
-        let first = item
-            .args
-            .iter()
-            .filter_map(|a| self.made[a.val()?].map(|m| m.group))
-            .max();
-        let found = self.candidates(&item, first).into_iter().flatten().find_map(|id| {
-            self.fit(vals, id, &item).map(|fit| (id, fit))
-        });
+        let first = item.args.iter().filter_map(|a| self.made[a.val()?].map(|m| m.group)).max();
+        let found = self
+            .candidates(&item, first)
+            .into_iter()
+            .flatten()
+            .find_map(|id| self.fit(vals, id, &item).map(|fit| (id, fit)));
         let (id, fit) = found.unwrap_or_else(|| {
             let domain = Some(item.domain.clone());
             let id = self.groups.push(Group { domain, ..Group::default() });

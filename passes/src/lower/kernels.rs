@@ -4,6 +4,8 @@ mod assemble;
 mod chunks;
 mod emit;
 mod group;
+mod keep;
+mod reduction;
 
 pub(crate) use assemble::{Assemble, Scatter};
 pub(crate) use group::group;

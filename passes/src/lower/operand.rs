@@ -174,7 +174,11 @@ mod tests {
     #[test]
     fn a_view_of_a_broadcast_keeps_its_zero_strides() {
         let from = Shape::from([2, 3]);
-        let x = Operand::At { val: backstitch_ir::Idx::new(0), offset: 0, strides: [0, 1].into_iter().collect() };
+        let x = Operand::At {
+            val: backstitch_ir::Idx::new(0),
+            offset: 0,
+            strides: [0, 1].into_iter().collect(),
+        };
         let view = View { offset: 2, strides: [-1, 3].into_iter().collect() };
         let Some(Operand::At { offset, strides, .. }) = x.view(&view, &from, &Shape::from([3, 2]))
         else {

@@ -22,8 +22,18 @@ pub(crate) enum Library {
     Assemble(kernels::Assemble),
     /// `out = x; out[index] += u`.
     Scatter(kernels::Scatter),
-    Cond { pred: Val, then: Body, els: Body, args: Vec<Val>, outs: Vec<Val> },
-    Loop { op: Arc<backstitch_ir::ops::Loop>, args: Vec<Val>, outs: Vec<Val> },
+    Cond {
+        pred: Val,
+        then: Body,
+        els: Body,
+        args: Vec<Val>,
+        outs: Vec<Val>,
+    },
+    Loop {
+        op: Arc<backstitch_ir::ops::Loop>,
+        args: Vec<Val>,
+        outs: Vec<Val>,
+    },
 }
 
 /// Where the memory of a val is, once it has any.

@@ -23,7 +23,10 @@ pub struct Rule {
     pub apply: fn(&mut Graph, Value, &[Value]) -> Option<Value>,
 }
 
-const fn exact(name: &'static str, apply: fn(&mut Graph, Value, &[Value]) -> Option<Value>) -> Rule {
+const fn exact(
+    name: &'static str,
+    apply: fn(&mut Graph, Value, &[Value]) -> Option<Value>,
+) -> Rule {
     Rule { name, class: Class::Exact, apply }
 }
 

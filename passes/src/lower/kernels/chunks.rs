@@ -11,7 +11,8 @@ use rustc_hash::FxHashMap;
 use std::cell::Cell;
 
 use super::emit::Emit;
-use super::group::{LEAST_VECTOR, Reduction, fill, lanes};
+use super::group::{LEAST_VECTOR, fill, lanes};
+use super::reduction::Reduction;
 use crate::lower::groups::Level;
 use crate::lower::nest::Loops;
 use crate::lower::operand::Val;

@@ -3,54 +3,31 @@
 use backstitch_ir::nest::{Mode, Monoid, Range, Var};
 use backstitch_ir::plan::Step;
 use backstitch_ir::ty::{DType, Shape};
-use backstitch_ir::Scalar;
 use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
 
 use super::chunks::{Chunks, combine};
 use super::emit::Emit;
+use super::keep::keep_for_later_phases;
+use super::reduction::{Reduction, loops, reduction};
 use crate::lower::Planner;
-use crate::lower::groups::{GroupId, Groups, Item, ItemId, ItemOp, Level};
-use crate::lower::nest::Loops;
-use crate::lower::operand::{Operand, Strides, Val, contiguous};
+use crate::lower::groups::{GroupId, Item, ItemOp, Level};
+use crate::lower::operand::Val;
 use crate::lower::scope::Scope;
-
-/// Operations up to which a value is computed again in a later phase instead of
-/// being kept in memory.
-const CHEAP: u32 = 4;
 
 /// Iterations from which a loop is worth vectors.
 pub(super) const LEAST_VECTOR: usize = 4;
 
-/// A reduction of the group.
-#[derive(Clone, Debug)]
-pub(super) struct Reduction {
-    pub out: Val,
-    pub monoid: Monoid,
-    pub arg: Operand,
-    /// Level at which the result is known.
-    pub level: Level,
-    /// Phase in which the operand is known; `None` if it is known once per row.
-    pub phase: Option<u32>,
-    /// Whether it is done after all loops: a reduction of rows, of which there is one.
-    pub after: bool,
-    /// Loops outside of this depth are not reduced by an accumulator.
-    pub depth: usize,
-    /// Whether more than the loops inside `depth` are reduced: then the result is
-    /// combined in memory.
-    pub in_memory: bool,
-    /// Strides of the result over the domain: 0 along reduced axes.
-    pub strides: Strides,
-    pub dtype: DType,
-}
-
 /// Emits the kernels of a group.
-pub(crate) fn group(scope: &mut Scope<'_>, planner: &mut Planner, id: GroupId, steps: &mut Vec<Step>) {
+pub(crate) fn group(
+    scope: &mut Scope<'_>,
+    planner: &mut Planner,
+    id: GroupId,
+    steps: &mut Vec<Step>,
+) {
     keep_for_later_phases(&mut scope.groups, id);
     let group = scope.groups.groups[id].clone();
     let Some(domain) = group.domain.clone() else { return };
-    let items: Vec<Item> =
-        group.items.iter().map(|&i| scope.groups.items[i].clone()).collect();
+    let items: Vec<Item> = group.items.iter().map(|&i| scope.groups.items[i].clone()).collect();
     let wanted = |i: &Item| scope.groups.stored[i.out] || matches!(i.op, ItemOp::Reduce { .. });
     if !items.iter().any(wanted) {
         return;
@@ -288,8 +265,7 @@ pub(super) fn fill(
 ) {
     let value = e.b.constant(r.monoid.identity(r.dtype));
     let axis = e.b.axis(len);
-    let mode =
-        if len >= LEAST_VECTOR { Mode::Vector { lanes: 8 } } else { Mode::Sequential };
+    let mode = if len >= LEAST_VECTOR { Mode::Vector { lanes: 8 } } else { Mode::Sequential };
     e.b.open(axis, Range::Whole, mode);
     let mut at = backstitch_ir::nest::At::default();
     at.strides.push((axis, 1));
@@ -315,134 +291,4 @@ pub(super) fn lanes(extent: usize, accs: impl Iterator<Item = DType>) -> usize {
     };
     let n = most.min(worth);
     1 << n.ilog2()
-}
-
-/// Marks values that a later phase reads and that are dear to compute again.
-fn keep_for_later_phases(groups: &mut Groups, id: GroupId) {
-    if groups.groups[id].phases == 0 {
-        return;
-    }
-    let items: Vec<ItemId> = groups.groups[id].items.clone();
-    let mut cost: FxHashMap<Val, u32> = FxHashMap::default();
-    for i in items {
-        let item = groups.items[i].clone();
-        let args: SmallVec<[Val; 3]> = item.args.iter().filter_map(Operand::val).collect();
-        let own = |v: &&Val| groups.made[**v].is_some_and(|m| m.group == id);
-        let full = |v: &&Val| groups.made[**v].is_some_and(|m| m.level == Level::Full);
-        let own: SmallVec<[Val; 3]> = args.iter().filter(own).filter(full).copied().collect();
-        let phase = |v: Val| groups.made[v].map_or(0, |m| m.phase);
-        let at = match item.op {
-            ItemOp::Reduce { .. } => own.iter().map(|&v| phase(v)).max().unwrap_or(0),
-            _ => phase(item.out),
-        };
-        let mut total = operation_cost(&item.op);
-        for v in own {
-            let c = cost.get(&v).copied().unwrap_or(0);
-            if phase(v) < at && c > CHEAP {
-                groups.stored[v] = true;
-                cost.insert(v, 1);
-            }
-            total = total.saturating_add(cost.get(&v).copied().unwrap_or(0));
-        }
-        let total = if groups.stored[item.out] { 1 } else { total };
-        cost.insert(item.out, total);
-    }
-}
-
-fn operation_cost(op: &ItemOp) -> u32 {
-    match op {
-        ItemOp::Map(f) => match f {
-            Scalar::Exp
-            | Scalar::Expm1
-            | Scalar::Log
-            | Scalar::Log1p
-            | Scalar::Sin
-            | Scalar::Cos
-            | Scalar::Tan
-            | Scalar::Tanh
-            | Scalar::Sigmoid
-            | Scalar::Pow => 20,
-            Scalar::Div | Scalar::Sqrt | Scalar::Rsqrt | Scalar::Reciprocal => 6,
-            _ => 1,
-        },
-        ItemOp::Gather { .. } => 6,
-        _ => 1,
-    }
-}
-
-/// The loops that suit all accesses of a group.
-fn loops(scope: &Scope<'_>, items: &[Item], domain: &Shape, rows: usize) -> Loops {
-    let mut accesses: Vec<Strides> = Vec::new();
-    let mut boundaries = vec![rows];
-    for i in items {
-        for arg in &i.args {
-            if let Operand::At { strides, .. } = arg {
-                accesses.push(strides.clone());
-            }
-        }
-        match &i.op {
-            ItemOp::Iota { axis } => {
-                let mut s = Strides::from_elem(0, i.domain.rank());
-                s[*axis] = 1;
-                boundaries.extend([*axis, axis + 1]);
-                accesses.push(s);
-            }
-            ItemOp::Reduce { axes, .. } => {
-                // Axes are merged only with others that are reduced alike.
-                let rank = i.domain.rank();
-                let is = |a: usize| axes.contains(&a);
-                boundaries.extend((1..rank).filter(|&a| is(a) != is(a - 1)));
-                boundaries.push(rank);
-            }
-            _ => {}
-        }
-        if scope.groups.stored[i.out] && !matches!(i.op, ItemOp::Reduce { .. }) {
-            accesses.push(contiguous(&scope.vals[i.out].shape));
-        }
-        if let ItemOp::Reduce { axes, .. } = &i.op {
-            accesses.push(result_strides(&i.domain, axes));
-        }
-    }
-    Loops::new(domain, &boundaries, accesses.iter().map(|s| &s[..]))
-}
-
-/// Strides over the domain of the result of a reduction.
-fn result_strides(domain: &Shape, axes: &[usize]) -> Strides {
-    let own = contiguous(&domain.without(axes));
-    let mut own = own.iter();
-    (0..domain.rank())
-        .map(|a| if axes.contains(&a) { 0 } else { *own.next().expect("one per kept axis") })
-        .collect()
-}
-
-fn reduction(
-    scope: &Scope<'_>,
-    item: &Item,
-    domain: &Shape,
-    rows: usize,
-    loops: &Loops,
-) -> Option<Reduction> {
-    let ItemOp::Reduce { monoid, axes } = &item.op else { return None };
-    let rank = item.domain.rank();
-    let is_row = rank < domain.rank();
-    // The longest run of reduced axes at the end; axes of extent 1 do not count.
-    let one = |a: usize| item.domain.dims()[a] == 1;
-    let first =
-        (0..rank).rev().take_while(|&a| one(a) || axes.contains(&a)).last().unwrap_or(rank);
-    let made = scope.groups.made[item.out].expect("items are made");
-    let arg = item.args[0].clone();
-    let own = arg.val().and_then(|v| scope.groups.made[v]).filter(|m| m.group == made.group);
-    debug_assert!(!is_row || rank == rows, "a reduction is of rows or of all");
-    Some(Reduction {
-        out: item.out,
-        monoid: *monoid,
-        arg,
-        level: made.level,
-        phase: (!is_row).then(|| own.map_or(0, |m| m.phase)),
-        after: is_row && loops.depth(rows) == 0,
-        depth: loops.depth(first),
-        in_memory: axes.iter().any(|&a| a < first && !one(a)),
-        strides: result_strides(&item.domain, axes),
-        dtype: scope.dtype(item.out),
-    })
 }

@@ -12,6 +12,7 @@ mod reduce;
 mod scan;
 mod shape;
 mod slice;
+mod special;
 
 use backstitch_ir::{DType, Scalar, Shape, Type, ops};
 use smallvec::SmallVec;

@@ -104,7 +104,7 @@ fn a_hessian_times_a_vector_is_the_hvp() -> Outcome {
             close(&[h[4 * i + j]], &[h[4 * j + i]]);
         }
     }
-    assert_eq!(h[0], 1200.0 * 0.25 - 400.0 * -1.0 + 2.0);
+    assert_eq!(h[0], 1200.0 * 0.25 + 400.0 + 2.0);
     Ok(())
 }
 

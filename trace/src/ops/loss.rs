@@ -42,6 +42,18 @@ impl<'t> Tensor<'t> {
         r.le(delta).select(0.5 * r.square(), delta * (r - 0.5 * delta))
     }
 
+    /// `max(0, 1 - score · label)` for labels -1 and 1. Per element.
+    #[track_caller]
+    pub fn hinge(self, labels: Tensor<'t>) -> Self {
+        (1.0 - self * labels).relu()
+    }
+
+    /// `Σ p · (log p - log q)` along the last axis. Per row.
+    #[track_caller]
+    pub fn kl_div(self, other: Tensor<'t>) -> Self {
+        (self.xlogy(self) - self.xlogy(other)).sum_over(-1)
+    }
+
     /// Cross entropy of these logits of truth against labels in `[0, 1]`. Per
     /// element.
     #[track_caller]

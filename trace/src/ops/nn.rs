@@ -121,6 +121,24 @@ impl<'t> Tensor<'t> {
         away * (var + eps).rsqrt() * scale + shift
     }
 
+    /// All axes but axis 1 shifted and scaled to mean 0 and variance 1, with the
+    /// statistics of this batch, then `· scale + shift`, one number per channel.
+    #[track_caller]
+    pub fn batch_norm(self, scale: Tensor<'t>, shift: Tensor<'t>, eps: f64) -> Self {
+        let ty = self.ty();
+        let axes: Vec<i32> = (0..ty.rank() as i32).filter(|&a| a != 1).collect();
+        if ty.rank() < 2 || scale.rank() != 1 || shift.rank() != 1 {
+            let message = format!("expected [N,C,…] and one number per channel, got {ty}");
+            return self.mistake("batch_norm", Problem::Shape, message, ty);
+        }
+        let away = self - self.mean_keep(&axes);
+        let var = away.square().mean_keep(&axes);
+        let channels: backstitch_ir::Shape =
+            (0..ty.rank()).map(|a| if a == 1 { ty.dims()[1] } else { 1 }).collect();
+        let (scale, shift) = (scale.spread(&channels, &[1]), shift.spread(&channels, &[1]));
+        away * (var + eps).rsqrt() * scale + shift
+    }
+
     /// The last axis divided by the root of its mean square, then `· scale`.
     #[track_caller]
     pub fn rms_norm(self, scale: Tensor<'t>, eps: f64) -> Self {

@@ -97,6 +97,10 @@ reductions! {
         Ok(()) => x.square().reduce(Monoid::Sum, &axes).root_or_zero(),
         Err(poisoned) => poisoned.reduce(Monoid::Sum, &axes),
     };
+    /// The sum of the absolute values.
+    norm1, norm1_over, norm1_keep => |x, axes| x.abs().reduce(Monoid::Sum, &axes);
+    /// The largest absolute value. Equal ones share the derivative.
+    norm_inf, norm_inf_over, norm_inf_keep => |x, axes| x.abs().extreme(Monoid::Max, &axes);
     /// `log Σ eˣ`, without overflow. Where all elements are -∞ it is -∞, and its
     /// derivative 0.
     logsumexp, logsumexp_over, logsumexp_keep => |x, axes| match x.floats("logsumexp") {
@@ -116,6 +120,12 @@ impl<'t> Tensor<'t> {
             Ok(axes) => self.variance(&axes, ddof),
             Err(poisoned) => poisoned,
         }
+    }
+
+    /// The root of [`var_with`](Self::var_with); its derivative is 0 where that is 0.
+    #[track_caller]
+    pub fn std_with(self, axes: impl Into<Axes>, ddof: usize) -> Self {
+        self.var_with(axes, ddof).root_or_zero()
     }
 
     /// The index of the largest element along an axis, as `i64`; of equal ones,

@@ -3,6 +3,7 @@
 //! By doubling: after step `k` each element holds the combination of the `2ᵏ`
 //! elements up to it. That is log n element-wise steps, without a loop.
 
+use crate::number::Number;
 use crate::tensor::Tensor;
 
 impl<'t> Tensor<'t> {
@@ -26,15 +27,22 @@ impl<'t> Tensor<'t> {
         self.running("cumprod", axis, 1, |a, b| a * b)
     }
 
+    /// Element `i` is `log Σ eˣ` over the elements up to `i`, without overflow.
+    #[track_caller]
+    pub fn logcumsumexp(self, axis: i32) -> Self {
+        self.running("logcumsumexp", axis, f64::NEG_INFINITY, |a, b| a.logaddexp(b))
+    }
+
     #[track_caller]
     fn running(
         self,
         operation: &'static str,
         axis: i32,
-        identity: i32,
+        identity: impl Into<Number>,
         combine: impl Fn(Self, Self) -> Self,
     ) -> Self {
         let _line = self.trace.line();
+        let identity = identity.into();
         let a = match self.axis(operation, axis) {
             Ok(a) => a,
             Err(poisoned) => return poisoned,

@@ -290,8 +290,9 @@ impl<'a> Verifier<'a> {
     ///
     /// The axes of this loop and of those inside are the digits of the element,
     /// with the strides as weights. From the greatest down, a digit is told as
-    /// long as its weight exceeds what all smaller ones can add up to. A chunk
-    /// is told as well by an axis that it is a chunk of.
+    /// long as its weight exceeds what all smaller ones can add up to. Of equal
+    /// weights, that of an axis with one value counts as the smaller: it adds
+    /// nothing. A chunk is told as well by an axis that it is a chunk of.
     fn distinguished(&self, k: usize, at: &At) -> bool {
         let inside = &self.loops[k..];
         let mut digits: Vec<_> = inside
@@ -307,7 +308,7 @@ impl<'a> Verifier<'a> {
                 (at.stride(l.axis).saturating_abs(), last, *l)
             })
             .collect();
-        digits.sort_by_key(|d| d.0);
+        digits.sort_by_key(|&(weight, last, _)| (weight, last));
         let reach = |&(weight, last, _): &(i64, i64, _)| weight.saturating_mul(last);
         let mut below = digits.iter().map(reach).fold(0, i64::saturating_add);
         let mut told = vec![];
@@ -374,6 +375,15 @@ mod tests {
         assert_eq!(verify(&fill(12, [4, 3], [1, 4])), Ok(()));
         assert!(says(&fill(12, [4, 3], [2, 1]), "same element"));
         assert!(says(&fill(12, [4, 3], [0, 1]), "same element"));
+    }
+
+    #[test]
+    fn an_axis_with_one_value_shares_a_stride() {
+        // Outer and inner loops have the same stride; one of them runs once.
+        assert_eq!(verify(&fill(4, [4, 1], [1, 1])), Ok(()));
+        assert_eq!(verify(&fill(4, [4, 1], [-1, 1])).map_err(|m| m.len()), Err(1));
+        assert_eq!(verify(&fill(4, [1, 4], [1, 1])), Ok(()));
+        assert!(says(&fill(5, [4, 2], [1, 1]), "same element"));
     }
 
     #[test]

@@ -1,16 +1,17 @@
-//! Appending instructions to a function: a thin layer over Cranelift's cursor.
+//! Appending instructions to a function: a thin layer over Cranelift's builder.
 //!
 //! Values are in SSA form from the start, so that no variables need resolving:
-//! loops pass what they carry as block parameters.
+//! loops pass what they carry as block parameters. Blocks are therefore sealed
+//! all at once, at the end.
 
-use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::immediates::{Ieee32, Ieee64};
 use cranelift_codegen::ir::{
-    AbiParam, Block, BlockArg, ConstantData, Function, InsertBuilder, InstBuilder, MemFlagsData,
-    SigRef, Signature, StackSlot, StackSlotData, StackSlotKind, Type, Value, types,
+    AbiParam, Block, BlockArg, ConstantData, Function, InstBuilder, MemFlagsData, SigRef,
+    Signature, StackSlot, StackSlotData, StackSlotKind, Type, Value, types,
 };
-use cranelift_codegen::isa::CallConv;
+use cranelift_codegen::isa::TargetFrontendConfig;
+use cranelift_frontend::{FuncInstBuilder, FunctionBuilder, FunctionBuilderContext};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -48,55 +49,72 @@ type Shape = (SmallVec<[Type; 4]>, Option<Type>);
 
 /// A function being written.
 pub(crate) struct Asm<'f> {
-    pos: FuncCursor<'f>,
+    builder: FunctionBuilder<'f>,
     shapes: FxHashMap<Shape, SigRef>,
-    call_conv: CallConv,
     /// What instructions there are.
     pub features: Features,
 }
 
 impl<'f> Asm<'f> {
-    pub fn new(func: &'f mut Function, features: Features) -> Self {
-        let call_conv = func.signature.call_conv;
-        Self { pos: FuncCursor::new(func), shapes: FxHashMap::default(), call_conv, features }
+    /// For an empty function. The context is only room to work in: it is empty
+    /// before and after.
+    pub fn new(
+        func: &'f mut Function,
+        context: &'f mut FunctionBuilderContext,
+        features: Features,
+    ) -> Self {
+        let builder = FunctionBuilder::new(func, context);
+        Self { builder, shapes: FxHashMap::default(), features }
+    }
+
+    /// Ends the function: every block is complete.
+    pub fn finish(mut self, config: TargetFrontendConfig) {
+        self.builder.seal_all_blocks();
+        self.builder.finalize(config);
     }
 
     /// The function itself.
     pub fn func(&mut self) -> &mut Function {
-        self.pos.func
+        self.builder.func
     }
 
     /// Number of values so far: a measure of size and of distance.
     pub fn values(&self) -> usize {
-        self.pos.func.dfg.num_values()
+        self.builder.func.dfg.num_values()
     }
 
     /// Appends an instruction to the current block.
-    pub fn ins(&mut self) -> InsertBuilder<'_, &mut FuncCursor<'f>> {
-        self.pos.ins()
+    pub fn ins(&mut self) -> FuncInstBuilder<'_, 'f> {
+        self.builder.ins()
     }
 
     // ---- Blocks ----
 
     /// A new block with parameters of these types, not yet placed.
     pub fn block(&mut self, params: &[Type]) -> Block {
-        let dfg = &mut self.pos.func.dfg;
-        let block = dfg.make_block();
+        let block = self.builder.create_block();
         for &ty in params {
-            dfg.append_block_param(block, ty);
+            self.builder.append_block_param(block, ty);
         }
         block
     }
 
+    /// Goes to a new block that takes the function's arguments: the first one.
+    pub fn enter(&mut self) -> SmallVec<[Value; 8]> {
+        let block = self.builder.create_block();
+        self.builder.append_block_params_for_function_params(block);
+        self.place(block);
+        self.params(block)
+    }
+
     /// A block's parameters.
     pub fn params(&self, block: Block) -> SmallVec<[Value; 8]> {
-        SmallVec::from_slice(self.pos.func.dfg.block_params(block))
+        SmallVec::from_slice(self.builder.block_params(block))
     }
 
     /// Places a block and goes on there.
     pub fn place(&mut self, block: Block) {
-        self.pos.func.layout.append_block(block);
-        self.pos.goto_bottom(block);
+        self.builder.switch_to_block(block);
     }
 
     pub fn jump(&mut self, to: Block, args: &[Value]) {
@@ -161,7 +179,7 @@ impl<'f> Asm<'f> {
     /// A vector constant of 16 bytes.
     pub fn vector_constant(&mut self, ty: Type, bytes: [u8; 16]) -> Value {
         let data = ConstantData::from(bytes.as_slice());
-        let constant = self.pos.func.dfg.constants.insert(data);
+        let constant = self.func().dfg.constants.insert(data);
         self.ins().vconst(ty, constant)
     }
 
@@ -169,14 +187,14 @@ impl<'f> Asm<'f> {
     pub fn shuffle(&mut self, ty: Type, a: Value, b: Value, bytes: [u8; 16]) -> Value {
         let a = self.cast(types::I8X16, a);
         let b = self.cast(types::I8X16, b);
-        let mask = self.pos.func.dfg.immediates.push(ConstantData::from(bytes.as_slice()));
+        let mask = self.func().dfg.immediates.push(ConstantData::from(bytes.as_slice()));
         let out = self.ins().shuffle(a, b, mask);
         self.cast(ty, out)
     }
 
     /// The same bits as another type of the same size.
     pub fn cast(&mut self, ty: Type, x: Value) -> Value {
-        let from = self.pos.func.dfg.value_type(x);
+        let from = self.func().dfg.value_type(x);
         if from == ty {
             return x;
         }
@@ -227,7 +245,7 @@ impl<'f> Asm<'f> {
         let size = u32::try_from(bytes).expect("a frame under 4 GiB");
         let align = if bytes <= 8 { 3 } else { 4 };
         let data = StackSlotData::new(StackSlotKind::ExplicitSlot, size, align);
-        self.pos.func.create_sized_stack_slot(data)
+        self.builder.create_sized_stack_slot(data)
     }
 
     /// Where it is.
@@ -244,17 +262,17 @@ impl<'f> Asm<'f> {
         args: &[Value],
         result: Option<Type>,
     ) -> Option<Value> {
-        let dfg = &self.pos.func.dfg;
+        let builder = &mut self.builder;
+        let dfg = &builder.func.dfg;
         let types: SmallVec<[Type; 4]> = args.iter().map(|&a| dfg.value_type(a)).collect();
-        let (pos, call_conv) = (&mut self.pos, self.call_conv);
         let sig = *self.shapes.entry((types, result)).or_insert_with_key(|(params, result)| {
-            let mut sig = Signature::new(call_conv);
+            let mut sig = Signature::new(builder.func.signature.call_conv);
             sig.params.extend(params.iter().map(|&t| AbiParam::new(t)));
             sig.returns.extend(result.iter().map(|&t| AbiParam::new(t)));
-            pos.func.import_signature(sig)
+            builder.import_signature(sig)
         });
         let callee = self.int(function as usize as i64);
         let call = self.ins().call_indirect(sig, callee, args);
-        self.pos.func.dfg.inst_results(call).first().copied()
+        self.builder.inst_results(call).first().copied()
     }
 }

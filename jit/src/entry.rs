@@ -6,11 +6,15 @@
 //! with the signature of the entry, so that no function grows beyond what the
 //! register allocator is quick at. Branches and loops over steps are branches
 //! and loops of the machine.
+//!
+//! One function is written at a time. Those that a function calls are promised,
+//! and written when it is done.
 
 use backstitch_ir::index::Idx;
 use backstitch_ir::plan::{Buffer, Kernel, Place, Plan, Step};
 use backstitch_ir::{Array, with_array};
 use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, types};
+use cranelift_frontend::FunctionBuilderContext;
 
 use crate::asm::{Addr, Asm, Memory, WORD};
 use crate::code::Pinned;
@@ -47,7 +51,11 @@ pub(crate) struct Steps<'p> {
     pub plan: &'p Plan,
     pub externs: &'p Externs,
     linker: Linker,
+    /// Room for building a function, used for one after the other.
+    context: FunctionBuilderContext,
     pub forms: Vec<Form>,
+    /// Kernels whose functions are promised, but not written.
+    pending: Vec<(Kernel, FunctionId)>,
     /// The constants, by buffer.
     pub constants: Vec<Option<*const u8>>,
     pub pinned: Pinned,
@@ -77,13 +85,17 @@ impl<'p> Steps<'p> {
                 _ => None,
             })
             .collect();
-        Self { plan, externs, linker, forms, constants, pinned }
+        let (context, pending) = (FunctionBuilderContext::new(), Vec::new());
+        Self { plan, externs, linker, context, forms, pending, constants, pinned }
     }
 
     /// Writes everything.
     pub fn compile(mut self) -> Result<Code, JitError> {
         let (nodes, _) = self.arrange(&self.plan.steps)?;
         let entry = self.part(&nodes)?;
+        for (kernel, id) in std::mem::take(&mut self.pending) {
+            self.write_kernel(kernel, id)?;
+        }
         self.linker.finish(entry, self.pinned)
     }
 
@@ -157,15 +169,15 @@ impl<'p> Steps<'p> {
     /// A function that runs these nodes.
     fn part(&mut self, nodes: &[Node<'p>]) -> Result<FunctionId, JitError> {
         let id = self.linker.declare();
-        let signature = self.part_signature();
-        let mut func = self.linker.function(id, signature);
-        let mut asm = Asm::new(&mut func, self.linker.features());
-        let start = asm.block(&[WORD; 4]);
-        asm.place(start);
-        let params = asm.params(start);
+        let mut func = self.linker.function(id, self.part_signature());
+        let (features, config) = (self.linker.features(), self.linker.frontend_config());
+        let mut context = std::mem::take(&mut self.context);
+        let mut asm = Asm::new(&mut func, &mut context, features);
+        let params = asm.enter();
         let mut body = PartEmitter::new(self, asm, &params);
-        body.nodes(nodes)?;
-        body.finish();
+        body.nodes(nodes);
+        body.finish().finish(config);
+        self.context = context;
         let name = part_name(self.plan, id);
         self.linker.define(id, &name, func)?;
         Ok(id)
@@ -180,18 +192,21 @@ impl<'p> Steps<'p> {
 
     /// The function of a kernel: it takes a table of pointers to its
     /// parameters, and which part of its outermost parallel loop to run.
-    pub fn kernel(&mut self, kernel: Kernel) -> Result<FunctionId, JitError> {
+    pub fn kernel(&mut self, kernel: Kernel) -> FunctionId {
         if let Form::Function(Some(id)) = self.forms[kernel.index()] {
-            return Ok(id);
+            return id;
         }
-        let nest = &self.plan.kernels[kernel];
         let id = self.linker.declare();
         self.forms[kernel.index()] = Form::Function(Some(id));
+        self.pending.push((kernel, id));
+        id
+    }
+
+    fn write_kernel(&mut self, kernel: Kernel, id: FunctionId) -> Result<(), JitError> {
+        let nest = &self.plan.kernels[kernel];
         let mut func = self.linker.function(id, self.kernel_signature());
-        let mut asm = Asm::new(&mut func, self.linker.features());
-        let start = asm.block(&[WORD; 3]);
-        asm.place(start);
-        let args = asm.params(start);
+        let mut asm = Asm::new(&mut func, &mut self.context, self.linker.features());
+        let args = asm.enter();
         let params = (0..nest.params.len() as i64)
             .map(|i| {
                 let at = Addr { base: args[0], disp: 8 * i };
@@ -204,8 +219,8 @@ impl<'p> Steps<'p> {
         }
         emitter.emit();
         asm.ins().return_(&[]);
-        self.linker.define(id, &nest.name, func)?;
-        Ok(id)
+        asm.finish(self.linker.frontend_config());
+        self.linker.define(id, &nest.name, func)
     }
 
     pub fn kernel_signature(&self) -> Signature {

@@ -9,7 +9,7 @@ use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{
     ExtFuncData, ExternalName, FuncRef, Function, Signature, UserExternalName, UserFuncName,
 };
-use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::isa::{OwnedTargetIsa, TargetFrontendConfig};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Module, ModuleReloc, ModuleRelocTarget, default_libcall_names};
 
@@ -62,6 +62,11 @@ impl Linker {
     /// A signature with the platform's calling convention.
     pub fn signature(&self) -> Signature {
         Signature::new(self.short.default_call_conv())
+    }
+
+    /// What the function builder needs to know of the target.
+    pub fn frontend_config(&self) -> TargetFrontendConfig {
+        self.short.frontend_config()
     }
 
     /// Promises a function.

@@ -12,7 +12,6 @@ use smallvec::SmallVec;
 
 use crate::asm::{Addr, Asm, Memory, WORD};
 use crate::entry::{Form, Node, Steps};
-use crate::error::JitError;
 use crate::forward::Forward;
 use crate::host;
 use crate::link::{FunctionId, Linker};
@@ -62,12 +61,12 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
     }
 
     /// Writes these nodes.
-    pub fn nodes(&mut self, nodes: &[Node<'p>]) -> Result<(), JitError> {
-        nodes.iter().try_for_each(|n| self.node(n))
+    pub fn nodes(&mut self, nodes: &[Node<'p>]) {
+        nodes.iter().for_each(|n| self.node(n));
     }
 
-    /// Writes the end of the function.
-    pub fn finish(mut self) {
+    /// Writes the end of the steps; the function has to be finished.
+    pub fn finish(mut self) -> Asm<'f> {
         let zero = self.asm.ins().iconst(types::I32, 0);
         self.asm.ins().return_(&[zero]);
         if let Some(fail) = self.fail {
@@ -75,11 +74,12 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
             let one = self.asm.ins().iconst(types::I32, 1);
             self.asm.ins().return_(&[one]);
         }
+        self.asm
     }
 
-    fn node(&mut self, node: &Node<'p>) -> Result<(), JitError> {
+    fn node(&mut self, node: &Node<'p>) {
         match node {
-            Node::Step(Step::Run { kernel, args }) => self.run(*kernel, args)?,
+            Node::Step(Step::Run { kernel, args }) => self.run(*kernel, args),
             Node::Step(Step::Gemm(gemm)) => self.gemm(gemm),
             Node::Step(Step::Copy { from, to }) => self.copy(*from, *to),
             Node::Step(Step::Open { stack, store }) => {
@@ -120,7 +120,7 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
                 self.asm.branch(pred, (yes, &[]), (no, &[]));
                 for (block, nodes) in [(yes, then), (no, els)] {
                     self.place(block);
-                    self.nodes(nodes)?;
+                    self.nodes(nodes);
                     self.asm.jump(after, &[]);
                 }
                 self.place(after);
@@ -129,11 +129,11 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
                 let [test, again, after] = [(); 3].map(|()| self.asm.block(&[]));
                 self.asm.jump(test, &[]);
                 self.place(test);
-                self.nodes(head)?;
+                self.nodes(head);
                 let pred = self.scalar(*pred);
                 self.asm.branch(pred, (again, &[]), (after, &[]));
                 self.place(again);
-                self.nodes(body)?;
+                self.nodes(body);
                 self.asm.jump(test, &[]);
                 self.place(after);
             }
@@ -145,13 +145,12 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
                 self.asm.branch(some, (again, &[count]), (after, &[]));
                 self.place(again);
                 let left = self.asm.params(again)[0];
-                self.nodes(body)?;
+                self.nodes(body);
                 let left = self.asm.add_int(left, -1);
                 self.asm.branch(left, (again, &[left]), (after, &[]));
                 self.place(after);
             }
         }
-        Ok(())
     }
 
     // ---- Blocks ----
@@ -224,15 +223,14 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
 
     // ---- Steps ----
 
-    fn run(&mut self, kernel: Kernel, args: &[BufferRef]) -> Result<(), JitError> {
+    fn run(&mut self, kernel: Kernel, args: &[BufferRef]) {
         let nest = &self.steps.plan.kernels[kernel];
         if self.steps.forms[kernel.index()] == Form::Inline {
             let params = args.iter().map(|&a| self.element(a)).collect();
             self.forward.begin(args);
-            NestEmitter::new(&mut self.asm, nest, params).forward(&mut self.forward).emit();
-            return Ok(());
+            return NestEmitter::new(&mut self.asm, nest, params).forward(&mut self.forward).emit();
         }
-        let id = self.steps.kernel(kernel)?;
+        let id = self.steps.kernel(kernel);
         let table = self.table(args);
         let hi = if nest::splits(nest) { outer_extent(nest) } else { 0 };
         let (lo, hi) = (self.asm.int(0), self.asm.int(hi));
@@ -244,7 +242,6 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
                 self.forward.forget(arg.buffer);
             }
         }
-        Ok(())
     }
 
     /// Fills the table of pointers.

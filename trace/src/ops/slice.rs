@@ -1,6 +1,6 @@
 //! Parts of arrays, and arrays with a margin.
 
-use backstitch_ir::{Shape, Type, ops};
+use backstitch_ir::{DType, Shape, Type, ops};
 use smallvec::SmallVec;
 
 use crate::axes::Bounds;
@@ -141,8 +141,8 @@ impl<'t> Tensor<'t> {
             return self.mistake(operation, Problem::Shape, format!("{ty} is no matrix"), ty);
         }
         let matrix: Shape = ty.dims()[ty.rank() - 2..].into();
-        let i = self.trace.iota(backstitch_ir::DType::I64, matrix.clone(), 0);
-        let j = self.trace.iota(backstitch_ir::DType::I64, matrix, 1);
+        let i = self.trace.iota(DType::I64, matrix.clone(), 0);
+        let j = self.trace.iota(DType::I64, matrix, 1);
         keep(i, j).select(self, self.zeros_like())
     }
 
@@ -154,18 +154,17 @@ impl<'t> Tensor<'t> {
         let away = k.unsigned_abs() as usize;
         match *ty.dims() {
             [n] => {
-                let size = n + away;
                 let rows = if k < 0 { (away, 0) } else { (0, away) };
                 let columns = if k < 0 { (0, away) } else { (away, 0) };
-                let eye = self.trace.eye(backstitch_ir::DType::Bool, n, n);
+                let eye = self.trace.eye(DType::Bool, n, n);
                 let square: Shape = [n, n].into();
                 let zeros = self.trace.zeros(ty.dtype, square.clone());
                 let matrix = eye.select(self.spread(&square, &[0]), zeros);
-                debug_assert_eq!(size, n + away);
-                if ty.dtype == backstitch_ir::DType::Bool {
-                    return matrix.pad([rows, columns], false);
-                }
-                matrix.pad([rows, columns], 0)
+                let zero = match ty.dtype {
+                    DType::Bool => Number::Bool(false),
+                    _ => Number::I32(0),
+                };
+                matrix.pad([rows, columns], zero)
             }
             [rows, columns] => {
                 // Down the diagonal, one step is a whole row and one element.

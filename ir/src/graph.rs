@@ -317,9 +317,7 @@ impl Graph {
     pub fn as_splat(&self, v: Value) -> Option<Const> {
         match self.op_of(v) {
             Op::Literal(c) if c.array().dims().is_empty() => c.array().get(0),
-            Op::Broadcast(_) | Op::Reshape(_) => {
-                self.as_splat(self.args(self.values[v].node)[0])
-            }
+            Op::Broadcast(_) | Op::Reshape(_) => self.as_splat(self.args(self.values[v].node)[0]),
             _ => None,
         }
     }
@@ -365,11 +363,14 @@ impl fmt::Debug for Graph {
 
 /// Ranges of the results of an operation.
 fn range_of(g: &Graph, op: &Op, args: &[Value], types: &[Type]) -> SmallVec<[Range; 1]> {
-    if let Op::Map(ops::Map { f: Scalar::Sub }) = op
-        && is_max_of(g, args[1], args[0])
-    {
-        // x - max(x) <= 0, which intervals alone do not see. Soft-max rests on it.
-        let finite = g.range(args[0]).finite && g.range(args[1]).finite;
+    // Two that intervals alone do not see: soft-max and softplus rest on them.
+    let below_zero = match op {
+        Op::Map(ops::Map { f: Scalar::Sub }) => is_max_of(g, args[1], args[0]),
+        Op::Map(ops::Map { f: Scalar::Select }) => is_minus_abs(g, args),
+        _ => false,
+    };
+    if below_zero {
+        let finite = args[args.len() - 2..].iter().all(|&a| g.range(a).finite);
         return SmallVec::from_elem(Range { lo: f64::NEG_INFINITY, hi: 0.0, finite }, 1);
     }
     if let Op::Reduce(ops::Reduce { monoid: Monoid::Max | Monoid::Min, .. }) = op
@@ -382,10 +383,26 @@ fn range_of(g: &Graph, op: &Op, args: &[Value], types: &[Type]) -> SmallVec<[Ran
     op.range(&args, types)
 }
 
-/// Whether `m` is the maximum of `x` over some axes, broadcast back.
+/// Whether `select c, x, y` is `x` where `x <= 0`, and `-x` elsewhere.
+fn is_minus_abs(g: &Graph, args: &[Value]) -> bool {
+    let is = |v: Value, f: Scalar| matches!(g.op_of(v), Op::Map(m) if m.f == f);
+    let (c, x, y) = (args[0], args[1], args[2]);
+    let operands = |v: Value| g.args(g.source(v).0);
+    let negative = (is(c, Scalar::Le) || is(c, Scalar::Lt))
+        && operands(c)[0] == x
+        && g.is_splat(operands(c)[1], 0.0);
+    negative && is(y, Scalar::Neg) && operands(y)[0] == x
+}
+
+/// Whether `m` is the maximum of `x` over some axes, broadcast back. Limits that
+/// keep it finite do not count: they are beyond all finite numbers.
 fn is_max_of(g: &Graph, m: Value, x: Value) -> bool {
     let arg = |v: Value| g.args(g.source(v).0)[0];
     match g.op_of(m) {
+        Op::Map(f) if matches!(f.f, Scalar::Max | Scalar::Min) => {
+            let limit = g.as_splat(g.args(g.source(m).0)[1]);
+            limit.is_some_and(|c| c.to_f64().abs() >= 1e38) && is_max_of(g, arg(m), x)
+        }
         Op::Reduce(r) => r.monoid == Monoid::Max && arg(m) == x,
         Op::Broadcast(_) | Op::Reshape(_) | Op::StopGradient(_) => is_max_of(g, arg(m), x),
         _ => false,

@@ -91,10 +91,10 @@ impl<'p> Steps<'p> {
 
     /// Writes everything.
     pub fn compile(mut self) -> Result<Code, JitError> {
-        let (nodes, _) = self.arrange(&self.plan.steps)?;
-        let entry = self.part(&nodes)?;
+        let (nodes, _) = self.arrange(&self.plan.steps);
+        let entry = self.part(&nodes);
         for (kernel, id) in std::mem::take(&mut self.pending) {
-            self.write_kernel(kernel, id)?;
+            self.write_kernel(kernel, id);
         }
         self.linker.finish(entry, self.pinned)
     }
@@ -103,34 +103,34 @@ impl<'p> Steps<'p> {
 
     /// The steps as nodes for one function, and about how many statements they
     /// are: at most [`LIMIT`].
-    fn arrange(&mut self, steps: &'p [Step]) -> Result<(Vec<Node<'p>>, usize), JitError> {
+    fn arrange(&mut self, steps: &'p [Step]) -> (Vec<Node<'p>>, usize) {
         let mut nodes = Vec::with_capacity(steps.len());
         let mut total = 0;
         for step in steps {
-            let (node, cost) = self.node(step)?;
+            let (node, cost) = self.node(step);
             total += cost;
             nodes.push((node, cost));
         }
         while total > LIMIT && nodes.len() > 1 {
-            (nodes, total) = self.bundle(nodes)?;
+            (nodes, total) = self.bundle(nodes);
         }
-        Ok((nodes.into_iter().map(|n| n.0).collect(), total))
+        (nodes.into_iter().map(|n| n.0).collect(), total)
     }
 
-    fn node(&mut self, step: &'p Step) -> Result<(Node<'p>, usize), JitError> {
-        Ok(match step {
+    fn node(&mut self, step: &'p Step) -> (Node<'p>, usize) {
+        match step {
             Step::If { pred, then, els } => {
-                let (then, a) = self.arrange(then)?;
-                let (els, b) = self.arrange(els)?;
+                let (then, a) = self.arrange(then);
+                let (els, b) = self.arrange(els);
                 (Node::If { pred: *pred, then, els }, 4 + a + b)
             }
             Step::While { head, pred, body } => {
-                let (head, a) = self.arrange(head)?;
-                let (body, b) = self.arrange(body)?;
+                let (head, a) = self.arrange(head);
+                let (body, b) = self.arrange(body);
                 (Node::While { head, pred: *pred, body }, 4 + a + b)
             }
             Step::Repeat { count, body } => {
-                let (body, a) = self.arrange(body)?;
+                let (body, a) = self.arrange(body);
                 (Node::Repeat { count: *count, body }, 4 + a)
             }
             Step::Run { kernel, args } => {
@@ -141,33 +141,30 @@ impl<'p> Steps<'p> {
                 (Node::Step(step), cost)
             }
             _ => (Node::Step(step), 8),
-        })
+        }
     }
 
     /// Puts runs of nodes into functions.
-    fn bundle(
-        &mut self,
-        nodes: Vec<(Node<'p>, usize)>,
-    ) -> Result<(Vec<(Node<'p>, usize)>, usize), JitError> {
+    fn bundle(&mut self, nodes: Vec<(Node<'p>, usize)>) -> (Vec<(Node<'p>, usize)>, usize) {
         const CALL: usize = 4;
         let mut bundles = Vec::new();
         let (mut run, mut size) = (Vec::new(), 0);
         for (node, cost) in nodes {
             if size + cost > LIMIT && !run.is_empty() {
-                bundles.push((Node::Part(self.part(&run)?), CALL));
+                bundles.push((Node::Part(self.part(&run)), CALL));
                 run.clear();
                 size = 0;
             }
             run.push(node);
             size += cost;
         }
-        bundles.push((Node::Part(self.part(&run)?), CALL));
+        bundles.push((Node::Part(self.part(&run)), CALL));
         let total = CALL * bundles.len();
-        Ok((bundles, total))
+        (bundles, total)
     }
 
     /// A function that runs these nodes.
-    fn part(&mut self, nodes: &[Node<'p>]) -> Result<FunctionId, JitError> {
+    fn part(&mut self, nodes: &[Node<'p>]) -> FunctionId {
         let id = self.linker.declare();
         let mut func = self.linker.function(id, self.part_signature());
         let (features, config) = (self.linker.features(), self.linker.frontend_config());
@@ -179,8 +176,8 @@ impl<'p> Steps<'p> {
         body.finish().finish(config);
         self.context = context;
         let name = part_name(self.plan, id);
-        self.linker.define(id, &name, func)?;
-        Ok(id)
+        self.linker.define(id, name, func);
+        id
     }
 
     pub fn part_signature(&self) -> Signature {
@@ -202,7 +199,7 @@ impl<'p> Steps<'p> {
         id
     }
 
-    fn write_kernel(&mut self, kernel: Kernel, id: FunctionId) -> Result<(), JitError> {
+    fn write_kernel(&mut self, kernel: Kernel, id: FunctionId) {
         let nest = &self.plan.kernels[kernel];
         let mut func = self.linker.function(id, self.kernel_signature());
         let mut asm = Asm::new(&mut func, &mut self.context, self.linker.features());
@@ -220,7 +217,7 @@ impl<'p> Steps<'p> {
         emitter.emit();
         asm.ins().return_(&[]);
         asm.finish(self.linker.frontend_config());
-        self.linker.define(id, &nest.name, func)
+        self.linker.define(id, nest.name.clone(), func);
     }
 
     pub fn kernel_signature(&self) -> Signature {

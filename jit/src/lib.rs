@@ -14,11 +14,12 @@
 //! * `scalar`, `vector`, `host`: operations on one element, on four, and those
 //!   that are calls;
 //! * `asm`, `isa`: instructions and processors;
-//! * `link`, `code`: functions into executable memory.
+//! * `compile`, `link`, `code`: functions into executable memory.
 
 mod address;
 mod asm;
 mod code;
+mod compile;
 mod entry;
 mod error;
 mod forward;
@@ -63,11 +64,15 @@ pub struct Options {
     pub verify: bool,
     /// Whether to keep the Cranelift text of every function.
     pub text: bool,
+    /// How many threads may compile the functions of a large plan; if not said,
+    /// as many as the machine has cores, but at most 8. The code is the same
+    /// for any number. Small plans are compiled by the caller's thread alone.
+    pub threads: Option<usize>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cpu: Cpu::Host, verify: cfg!(debug_assertions), text: false }
+        Self { cpu: Cpu::Host, verify: cfg!(debug_assertions), text: false, threads: None }
     }
 }
 

@@ -1,25 +1,22 @@
 //! From functions to executable memory.
 //!
-//! Functions are compiled one by one and laid out in a single block of memory,
-//! so that they reach each other with near calls and a plan takes one mapping.
+//! The functions of a plan are collected, compiled, and laid out in a single
+//! block of memory in the order of their numbers, so that they reach each other
+//! with near calls and a plan takes one mapping.
 
 use backstitch_ir::plan::Plan;
-use cranelift_codegen::Context;
-use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{
     ExtFuncData, ExternalName, FuncRef, Function, Signature, UserExternalName, UserFuncName,
 };
-use cranelift_codegen::isa::{OwnedTargetIsa, TargetFrontendConfig};
+use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{FuncId, Module, ModuleReloc, ModuleRelocTarget, default_libcall_names};
+use cranelift_module::{Module, ModuleReloc, ModuleRelocTarget, default_libcall_names};
 
 use crate::code::{Code, Entry, Memory, Pinned};
+use crate::compile::{Compiled, Compiler, Job, whole};
 use crate::error::JitError;
-use crate::isa::{Allocator, Features, target};
+use crate::isa::Features;
 use crate::{Options, asm::Asm};
-
-/// Functions with more values than this get the single-pass allocator.
-const LONG: usize = 3000;
 
 /// The number of a function of this plan.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -27,52 +24,38 @@ pub(crate) struct FunctionId(u32);
 
 /// Collects the functions of a plan.
 pub(crate) struct Linker {
-    short: OwnedTargetIsa,
-    long: OwnedTargetIsa,
-    options: Options,
-    context: Context,
-    bytes: Vec<u8>,
-    align: u64,
-    /// Where each function begins.
-    starts: Vec<Option<u32>>,
-    relocs: Vec<ModuleReloc>,
-    texts: Vec<(String, String)>,
+    compiler: Compiler,
+    /// Whether to keep the text of every function.
+    text: bool,
+    /// The functions, as far as they are written.
+    jobs: Vec<Option<Job>>,
 }
 
 impl Linker {
     pub fn new(options: &Options) -> Result<Self, JitError> {
-        Ok(Self {
-            short: target(options.cpu, Allocator::Backtracking)?,
-            long: target(options.cpu, Allocator::SinglePass)?,
-            options: options.clone(),
-            context: Context::new(),
-            bytes: Vec::new(),
-            align: 16,
-            starts: Vec::new(),
-            relocs: Vec::new(),
-            texts: Vec::new(),
-        })
+        let compiler = Compiler::new(options)?;
+        Ok(Self { compiler, text: options.text, jobs: Vec::new() })
     }
 
     /// What instructions there are.
     pub fn features(&self) -> Features {
-        Features::of(&self.short)
+        Features::of(self.compiler.isa())
     }
 
     /// A signature with the platform's calling convention.
     pub fn signature(&self) -> Signature {
-        Signature::new(self.short.default_call_conv())
+        Signature::new(self.compiler.isa().default_call_conv())
     }
 
     /// What the function builder needs to know of the target.
     pub fn frontend_config(&self) -> TargetFrontendConfig {
-        self.short.frontend_config()
+        self.compiler.isa().frontend_config()
     }
 
     /// Promises a function.
     pub fn declare(&mut self) -> FunctionId {
-        self.starts.push(None);
-        FunctionId(u32::try_from(self.starts.len() - 1).expect("fewer than 2^32 functions"))
+        self.jobs.push(None);
+        FunctionId(u32::try_from(self.jobs.len() - 1).expect("fewer than 2^32 functions"))
     }
 
     /// An empty function.
@@ -89,82 +72,135 @@ impl Linker {
         func.import_function(ExtFuncData { name, signature, colocated: true, patchable: false })
     }
 
-    /// Compiles a promised function.
-    pub fn define(&mut self, id: FunctionId, name: &str, func: Function) -> Result<(), JitError> {
-        let isa = if func.dfg.num_values() > LONG { &self.long } else { &self.short };
-        if self.options.text {
-            self.texts.push((name.to_owned(), func.display().to_string()));
-        }
-        let failed = |reason: String| JitError::Function { function: name.to_owned(), reason };
-        if self.options.verify {
-            cranelift_codegen::verify_function(&func, isa.flags())
-                .map_err(|e| failed(format!("{e}\n{}", func.display())))?;
-        }
-        self.context.clear();
-        self.context.func = func;
-        self.context
-            .compile(&**isa, &mut ControlPlane::default())
-            .map_err(|e| failed(format!("{:?}", e.inner)))?;
-        let code = self.context.compiled_code().expect("just compiled");
-        let align = u64::from(code.buffer.alignment).max(16);
-        self.align = self.align.max(align);
-        let start = self.bytes.len().next_multiple_of(align as usize);
-        self.bytes.resize(start, 0);
-        self.bytes.extend_from_slice(code.code_buffer());
-        let start = u32::try_from(start).map_err(|_| failed("over 4 GiB of code".to_owned()))?;
-        self.starts[id.0 as usize] = Some(start);
-        for reloc in code.buffer.relocs() {
-            let whole = FuncId::from_u32(0);
-            let mut reloc = ModuleReloc::from_mach_reloc(reloc, &self.context.func, whole);
-            reloc.offset += start;
-            if let ModuleRelocTarget::FunctionOffset(_, offset) = &mut reloc.name {
-                *offset += start;
-            }
-            self.relocs.push(reloc);
-        }
-        Ok(())
+    /// Keeps a promise.
+    pub fn define(&mut self, id: FunctionId, name: String, func: Function) {
+        self.jobs[id.0 as usize] = Some(Job { name, func });
     }
 
-    /// Places everything in executable memory.
-    pub fn finish(mut self, entry: FunctionId, pinned: Pinned) -> Result<Code, JitError> {
+    /// Compiles everything and places it in executable memory.
+    pub fn finish(self, entry: FunctionId, pinned: Pinned) -> Result<Code, JitError> {
         let failed = |e: cranelift_module::ModuleError| JitError::Memory(e.to_string());
-        let starts = &self.starts;
-        let start = |id: u32| starts[id as usize].expect("every promised function is defined");
         let signature = self.signature();
-        let builder = JITBuilder::with_isa(self.short.clone(), default_libcall_names());
+        let defined = |job: Option<Job>| job.expect("every promised function is defined");
+        let jobs: Vec<Job> = self.jobs.into_iter().map(defined).collect();
+        let text = |job: &Job| (job.name.clone(), job.func.display().to_string());
+        let texts = if self.text { jobs.iter().map(text).collect() } else { Vec::new() };
+        let image = Image::new(self.compiler.compile(jobs)?)?;
+        let builder = JITBuilder::with_isa(self.compiler.isa().clone(), default_libcall_names());
         let mut memory = Memory::new(JITModule::new(builder));
         let module = memory.module();
-        let whole = module.declare_anonymous_function(&signature).map_err(failed)?;
-        for reloc in &mut self.relocs {
-            match reloc.name {
-                ModuleRelocTarget::User { index, .. } => {
-                    reloc.name = ModuleRelocTarget::FunctionOffset(whole, start(index));
-                }
-                ModuleRelocTarget::FunctionOffset(_, offset) => {
-                    reloc.name = ModuleRelocTarget::FunctionOffset(whole, offset);
-                }
-                _ => {}
-            }
-        }
+        let block = module.declare_anonymous_function(&signature).map_err(failed)?;
+        assert_eq!(block, whole(), "the first function of a module");
         module
-            .define_function_bytes(whole, self.align, &self.bytes, &self.relocs)
+            .define_function_bytes(block, image.align as u64, &image.bytes, &image.relocs)
             .map_err(failed)?;
         module.finalize_definitions().map_err(failed)?;
-        let address = module.get_finalized_function(whole).wrapping_add(start(entry.0) as usize);
+        let start = image.starts[entry.0 as usize] as usize;
+        let address = module.get_finalized_function(block).wrapping_add(start);
         // SAFETY: at that address is a function made with this signature and
         // the platform's calling convention.
         let entry = unsafe { std::mem::transmute::<*const u8, Entry>(address) };
-        Ok(Code {
-            entry,
-            bytes: self.bytes.len(),
-            texts: self.texts,
-            _memory: memory,
-            _pinned: pinned,
-        })
+        Ok(Code { entry, bytes: image.bytes.len(), texts, _memory: memory, _pinned: pinned })
+    }
+}
+
+/// All functions in one block.
+struct Image {
+    bytes: Vec<u8>,
+    align: usize,
+    /// Where each function begins.
+    starts: Vec<u32>,
+    /// Calls between functions are to an offset in the block.
+    relocs: Vec<ModuleReloc>,
+}
+
+impl Image {
+    fn new(codes: Vec<Compiled>) -> Result<Self, JitError> {
+        let align = codes.iter().map(|c| c.align).fold(16, usize::max);
+        let (mut bytes, mut starts) = (Vec::new(), Vec::with_capacity(codes.len()));
+        for code in &codes {
+            bytes.resize(bytes.len().next_multiple_of(code.align.max(16)), 0);
+            starts.push(bytes.len());
+            bytes.extend_from_slice(&code.bytes);
+        }
+        if u32::try_from(bytes.len()).is_err() {
+            return Err(JitError::Memory("over 4 GiB of code".to_owned()));
+        }
+        let starts: Vec<u32> = starts.into_iter().map(|s| s as u32).collect();
+        let mut relocs: Vec<ModuleReloc> = Vec::new();
+        for (code, &start) in codes.into_iter().zip(&starts) {
+            relocs.extend(code.relocs.into_iter().map(|mut reloc| {
+                reloc.offset += start;
+                match &mut reloc.name {
+                    ModuleRelocTarget::User { index, .. } => {
+                        let callee = starts[*index as usize];
+                        reloc.name = ModuleRelocTarget::FunctionOffset(whole(), callee);
+                    }
+                    ModuleRelocTarget::FunctionOffset(_, offset) => *offset += start,
+                    _ => {}
+                }
+                reloc
+            }));
+        }
+        Ok(Self { bytes, align, starts, relocs })
     }
 }
 
 /// A name for error messages and texts.
 pub(crate) fn part_name(plan: &Plan, id: FunctionId) -> String {
     format!("{}.{}", plan.name, id.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use cranelift_codegen::ir::{AbiParam, InstBuilder, types};
+    use cranelift_frontend::FunctionBuilderContext;
+
+    use super::*;
+
+    /// Functions of many lengths, each of which calls the one before.
+    fn image(threads: usize) -> Image {
+        let options = Options { threads: Some(threads), ..Options::default() };
+        let mut linker = Linker::new(&options).expect("a host");
+        let mut signature = linker.signature();
+        signature.params.push(AbiParam::new(types::F64));
+        signature.returns.push(AbiParam::new(types::F64));
+        let mut context = FunctionBuilderContext::new();
+        let mut last = None;
+        for i in 0..60usize {
+            let id = linker.declare();
+            let mut func = linker.function(id, signature.clone());
+            let mut asm = Asm::new(&mut func, &mut context, linker.features());
+            let mut x = asm.enter()[0];
+            for k in 0..i * 53 % 401 + i / 59 * 4000 {
+                let c = asm.ins().f64const(k as f64);
+                x = asm.ins().fadd(x, c);
+            }
+            if let Some(last) = last.replace(id) {
+                let callee = Linker::import(&mut asm, last, signature.clone());
+                let call = asm.ins().call(callee, &[x]);
+                x = asm.func().dfg.first_result(call);
+            }
+            asm.ins().return_(&[x]);
+            asm.finish(linker.frontend_config());
+            linker.define(id, format!("f{i}"), func);
+        }
+        let jobs = linker.jobs.into_iter().flatten().collect();
+        Image::new(linker.compiler.compile(jobs).expect("compiles")).expect("is small")
+    }
+
+    #[test]
+    fn any_number_of_threads_makes_the_same_code() {
+        let relocs = |image: &Image| -> Vec<_> {
+            image.relocs.iter().map(|r| (r.offset, r.kind, r.name.to_string(), r.addend)).collect()
+        };
+        let one = image(1);
+        assert!(one.relocs.len() >= 59);
+        for threads in [0, 2, 3, 8, 100] {
+            let many = image(threads);
+            assert_eq!(many.starts, one.starts, "{threads} threads");
+            assert_eq!(many.bytes, one.bytes, "{threads} threads");
+            assert_eq!(relocs(&many), relocs(&one), "{threads} threads");
+        }
+    }
 }

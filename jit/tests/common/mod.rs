@@ -140,7 +140,7 @@ pub const EXTERNS: Externs = Externs { gemm: no_gemm, open, push, pop };
 
 /// Options for tests: everything checked.
 pub fn options(cpu: Cpu) -> Options {
-    Options { cpu, verify: true, text: false }
+    Options { cpu, verify: true, text: false, threads: None }
 }
 
 /// Memory aligned as arenas are.

@@ -1,6 +1,7 @@
 //! From groups to kernels.
 
 mod assemble;
+mod blocked;
 mod chunks;
 mod emit;
 mod group;

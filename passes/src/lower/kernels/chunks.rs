@@ -38,13 +38,20 @@ pub(super) struct Chunks {
 
 impl Chunks {
     /// Whether the outermost loop is cut, and how.
-    pub fn choose(loops: &Loops, phased: bool, reductions: &[Reduction]) -> Option<Self> {
+    /// With `blocked`, rows are gone through several times: then also without a
+    /// reduction, so that a chunk is still in cache the second time.
+    pub fn choose(
+        loops: &Loops,
+        phased: bool,
+        blocked: bool,
+        reductions: &[Reduction],
+    ) -> Option<Self> {
         let total: usize = (0..loops.len()).map(|d| loops.extent(d)).product();
         if phased || loops.len() == 0 || total <= LEAST {
             return None;
         }
         let cut: Vec<&Reduction> = reductions.iter().filter(|r| crosses(loops, r)).collect();
-        if cut.is_empty() {
+        if cut.is_empty() && !blocked {
             return None;
         }
         let outer = loops.extent(0);
@@ -79,14 +86,17 @@ impl Chunks {
         self.partials.contains_key(&r.out)
     }
 
-    /// Opens the loop over chunks; gives its axis and that of the loop inside.
-    pub fn open(&self, e: &mut Emit<'_, '_>, reductions: &[Reduction]) -> (Axis, Axis) {
+    /// Opens the loop over chunks.
+    pub fn begin(&self, e: &mut Emit<'_, '_>, reductions: &[Reduction]) {
         let of = e.b.axis(self.count);
         e.b.open(of, Range::Whole, Mode::Parallel);
         self.axis.set(Some(of));
         self.clear(e, reductions);
-        let axis = e.b.axis(e.loops.extent(0));
-        (of, axis)
+    }
+
+    /// The part of the outermost loop that is in the open chunk.
+    pub fn range(&self) -> Range {
+        Range::Chunk { of: self.axis.get().expect("a chunk is open"), size: self.size }
     }
 
     /// Fills the partial results that are combined in memory, of the open chunk.

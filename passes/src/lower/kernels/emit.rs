@@ -11,7 +11,7 @@ use backstitch_ir::ty::{DType, Shape};
 use rustc_hash::FxHashMap;
 
 use crate::lower::Planner;
-use crate::lower::groups::{GroupId, Item, ItemOp, Level};
+use crate::lower::groups::{GroupId, Item, ItemOp, Level, Made};
 use crate::lower::nest::Loops;
 use crate::lower::operand::{Operand, Val, contiguous};
 use crate::lower::scope::Scope;
@@ -31,8 +31,19 @@ pub(super) struct Emit<'a, 'g> {
     pub group: Option<GroupId>,
     /// Variables of the group's vals, as far as they are visible.
     pub env: FxHashMap<Val, Var>,
-    /// The inner loop that is open, or was last.
-    pub phase: u32,
+    /// Which loop is open, or was last.
+    pub stage: Stage,
+    /// Whether rows are gone through by several loops.
+    pub blocked: bool,
+}
+
+/// A point in the sequence of loops of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    /// In the inner loop of this phase, or between it and the next.
+    Full(u32),
+    /// In a loop over rows of its own, before that inner loop.
+    Row(u32),
 }
 
 impl<'a, 'g> Emit<'a, 'g> {
@@ -53,7 +64,8 @@ impl<'a, 'g> Emit<'a, 'g> {
             axes: Vec::new(),
             group,
             env: FxHashMap::default(),
-            phase: 0,
+            stage: Stage::Full(0),
+            blocked: false,
         }
     }
 
@@ -115,7 +127,7 @@ impl<'a, 'g> Emit<'a, 'g> {
             return v;
         }
         let made = self.scope.groups.made[val].expect("own vals are made");
-        let earlier = made.level == Level::Full && made.phase < self.phase;
+        let earlier = self.is_earlier(made);
         let var = if earlier && self.scope.groups.stored[val] {
             let strides = contiguous(&self.scope.vals[val].shape);
             self.load(val, 0, &strides, None)
@@ -126,6 +138,21 @@ impl<'a, 'g> Emit<'a, 'g> {
         };
         self.env.insert(val, var);
         var
+    }
+
+    /// Whether a loop that is closed now has made the val.
+    fn is_earlier(&self, made: Made) -> bool {
+        match (made.level, self.stage) {
+            (Level::Full, Stage::Full(q) | Stage::Row(q)) => made.phase < q,
+            (Level::Row, Stage::Row(q)) => made.phase < q || self.is_reduction(made),
+            (Level::Row, Stage::Full(q)) => self.blocked && made.phase <= q,
+            _ => false,
+        }
+    }
+
+    fn is_reduction(&self, made: Made) -> bool {
+        let op = |i| &self.scope.groups.items[i].op;
+        made.item.is_some_and(|i| matches!(op(i), ItemOp::Reduce { .. }))
     }
 
     fn compute(&mut self, item: &Item) -> Var {

@@ -5,8 +5,9 @@ use backstitch_ir::plan::Step;
 use backstitch_ir::ty::{DType, Shape};
 use rustc_hash::FxHashMap;
 
+use super::blocked;
 use super::chunks::{Chunks, combine};
-use super::emit::Emit;
+use super::emit::{Emit, Stage};
 use super::keep::keep_for_later_phases;
 use super::reduction::{Reduction, loops, reduction};
 use crate::lower::Planner;
@@ -25,6 +26,7 @@ pub(crate) fn group(
     steps: &mut Vec<Step>,
 ) {
     keep_for_later_phases(&mut scope.groups, id);
+    let blocked = blocked::is_worthwhile(&mut scope.groups, id);
     let group = scope.groups.groups[id].clone();
     let Some(domain) = group.domain.clone() else { return };
     let items: Vec<Item> = group.items.iter().map(|&i| scope.groups.items[i].clone()).collect();
@@ -36,7 +38,7 @@ pub(crate) fn group(
     let rows = loops.depth(group.rows());
     let reductions: Vec<Reduction> =
         items.iter().filter_map(|i| reduction(scope, i, &domain, group.rows(), &loops)).collect();
-    let chunks = Chunks::choose(&loops, group.phases > 0 && rows == 0, &reductions);
+    let chunks = Chunks::choose(&loops, group.phases > 0 && rows == 0, blocked, &reductions);
     let kernel = planner.kernels.len();
     for node in items.iter().filter_map(|i| i.node) {
         planner.kernel_of.insert(node, kernel);
@@ -51,19 +53,25 @@ pub(crate) fn group(
             fill(&mut e, param, None, len, r);
         }
     }
-    let mut pending: Vec<(usize, Var)> = Vec::new();
-    let innermost = rows == e.loops.len();
-    open_loops(&mut e, 0, rows, innermost, &reductions, chunks.as_ref());
-    for phase in 0..=group.phases {
-        e.phase = phase;
-        one_phase(&mut e, &items, &reductions, phase, rows, chunks.as_ref(), &mut pending);
+    if let Some(c) = &chunks {
+        c.begin(&mut e, &reductions);
     }
-    if rows > 0 {
-        per_row(&mut e, &items, &reductions, &mut pending);
-        settle(&mut e, &reductions, rows, chunks.as_ref(), &mut pending);
-        // What is known per row is not known any more.
-        e.env.retain(|&v, _| reductions.iter().any(|r| r.out == v && r.level == Level::Scalar));
-        close_loops(&mut e, 0, rows, &reductions, chunks.as_ref(), &mut pending);
+    let mut pending: Vec<(usize, Var)> = Vec::new();
+    if blocked {
+        blocked::rows(&mut e, &items, &reductions, group.phases, rows, chunks.as_ref());
+    } else {
+        let innermost = rows == e.loops.len();
+        open_loops(&mut e, 0, rows, innermost, &reductions, chunks.as_ref());
+        for phase in 0..=group.phases {
+            e.stage = Stage::Full(phase);
+            one_phase(&mut e, &items, &reductions, phase, rows, chunks.as_ref(), &mut pending);
+        }
+        if rows > 0 {
+            per_row(&mut e, &items, &reductions, &mut pending);
+            settle(&mut e, &reductions, rows, chunks.as_ref(), &mut pending);
+            forget_rows(&mut e, &reductions);
+            close_loops(&mut e, 0, rows, &reductions, chunks.as_ref(), &mut pending);
+        }
     }
     if let Some(chunks) = chunks {
         e.b.close(&[]);
@@ -71,7 +79,7 @@ pub(crate) fn group(
         steps.push(step);
         combine(&mut e, &chunks, &reductions);
     }
-    if rows == 0 {
+    if rows == 0 && !blocked {
         // There is one row: it is over when all loops are.
         per_row(&mut e, &items, &reductions, &mut pending);
         settle(&mut e, &reductions, 0, None, &mut pending);
@@ -81,6 +89,11 @@ pub(crate) fn group(
         let step = e.finish();
         steps.push(step);
     }
+}
+
+/// What is known per row is not known any more once the loop over rows is closed.
+pub(super) fn forget_rows(e: &mut Emit<'_, '_>, reductions: &[Reduction]) {
+    e.env.retain(|&v, _| reductions.iter().any(|r| r.out == v && r.level == Level::Scalar));
 }
 
 /// What is done at the end of each row: stores, and reductions over rows.
@@ -105,7 +118,7 @@ fn per_row(
 }
 
 /// The inner loops of one phase, with everything that they store and reduce.
-fn one_phase(
+pub(super) fn one_phase(
     e: &mut Emit<'_, '_>,
     items: &[Item],
     reductions: &[Reduction],
@@ -161,7 +174,7 @@ fn keep_results(e: &mut Emit<'_, '_>, env: &FxHashMap<Val, Var>, reductions: &[R
 }
 
 /// Opens loops `from..to`; the innermost as a vector loop if it may be.
-fn open_loops(
+pub(super) fn open_loops(
     e: &mut Emit<'_, '_>,
     from: usize,
     to: usize,
@@ -171,15 +184,8 @@ fn open_loops(
 ) {
     for d in from..to {
         let extent = e.loops.extent(d);
-        let mut range = Range::Whole;
-        let axis = match chunks {
-            Some(c) if d == 0 => {
-                let (of, axis) = c.open(e, accs);
-                range = Range::Chunk { of, size: c.size };
-                axis
-            }
-            _ => e.b.axis(extent),
-        };
+        let range = chunks.filter(|_| d == 0).map_or(Range::Whole, Chunks::range);
+        let axis = e.b.axis(extent);
         let vector = innermost && d + 1 == to && extent >= LEAST_VECTOR;
         let carried = accs.iter().filter(|r| r.depth <= d);
         let mode = if vector {
@@ -193,7 +199,7 @@ fn open_loops(
 }
 
 /// Closes loops `from..to`; accumulators run through them as far as they reach.
-fn close_loops(
+pub(super) fn close_loops(
     e: &mut Emit<'_, '_>,
     from: usize,
     to: usize,
@@ -214,7 +220,7 @@ fn close_loops(
 }
 
 /// Brings reductions that are complete at this depth to where they are read.
-fn settle(
+pub(super) fn settle(
     e: &mut Emit<'_, '_>,
     reductions: &[Reduction],
     depth: usize,

@@ -46,7 +46,7 @@ pub(super) fn keep_for_later_phases(groups: &mut Groups, id: GroupId) {
     }
 }
 
-fn operation_cost(op: &ItemOp) -> u32 {
+pub(super) fn operation_cost(op: &ItemOp) -> u32 {
     match op {
         ItemOp::Map(f) => match f {
             Scalar::Exp

@@ -1,7 +1,7 @@
 //! From functions to executable memory.
 //!
-//! The functions of a plan are collected, compiled, and laid out in a single
-//! block of memory in the order of their numbers, so that they reach each other
+//! The functions of a plan are compiled apart, and laid out in a single block
+//! of memory in the order of their numbers, so that they reach each other
 //! with near calls and a plan takes one mapping.
 
 use backstitch_ir::plan::Plan;
@@ -13,7 +13,7 @@ use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Module, ModuleReloc, ModuleRelocTarget, default_libcall_names};
 
 use crate::code::{Code, Entry, Memory, Pinned};
-use crate::compile::{Compiled, Compiler, Job, whole};
+use crate::compile::{Compiled, Crew, Job, whole};
 use crate::error::JitError;
 use crate::isa::Features;
 use crate::{Options, asm::Asm};
@@ -24,38 +24,39 @@ pub(crate) struct FunctionId(u32);
 
 /// Collects the functions of a plan.
 pub(crate) struct Linker {
-    compiler: Compiler,
-    /// Whether to keep the text of every function.
-    text: bool,
-    /// The functions, as far as they are written.
-    jobs: Vec<Option<Job>>,
+    crew: Crew,
+    /// How many functions are promised.
+    promised: usize,
+    /// Name and text of each function, if they are wanted.
+    texts: Option<Vec<(String, String)>>,
 }
 
 impl Linker {
     pub fn new(options: &Options) -> Result<Self, JitError> {
-        let compiler = Compiler::new(options)?;
-        Ok(Self { compiler, text: options.text, jobs: Vec::new() })
+        let texts = options.text.then(Vec::new);
+        Ok(Self { crew: Crew::new(options)?, promised: 0, texts })
     }
 
     /// What instructions there are.
     pub fn features(&self) -> Features {
-        Features::of(self.compiler.isa())
+        Features::of(self.crew.isa())
     }
 
     /// A signature with the platform's calling convention.
     pub fn signature(&self) -> Signature {
-        Signature::new(self.compiler.isa().default_call_conv())
+        Signature::new(self.crew.isa().default_call_conv())
     }
 
     /// What the function builder needs to know of the target.
     pub fn frontend_config(&self) -> TargetFrontendConfig {
-        self.compiler.isa().frontend_config()
+        self.crew.isa().frontend_config()
     }
 
     /// Promises a function.
     pub fn declare(&mut self) -> FunctionId {
-        self.jobs.push(None);
-        FunctionId(u32::try_from(self.jobs.len() - 1).expect("fewer than 2^32 functions"))
+        let id = FunctionId(u32::try_from(self.promised).expect("fewer than 2^32 functions"));
+        self.promised += 1;
+        id
     }
 
     /// An empty function.
@@ -74,19 +75,18 @@ impl Linker {
 
     /// Keeps a promise.
     pub fn define(&mut self, id: FunctionId, name: String, func: Function) {
-        self.jobs[id.0 as usize] = Some(Job { name, func });
+        if let Some(texts) = &mut self.texts {
+            texts.push((name.clone(), func.display().to_string()));
+        }
+        self.crew.add(Job { number: id.0 as usize, name, func });
     }
 
-    /// Compiles everything and places it in executable memory.
+    /// Places everything in executable memory.
     pub fn finish(self, entry: FunctionId, pinned: Pinned) -> Result<Code, JitError> {
         let failed = |e: cranelift_module::ModuleError| JitError::Memory(e.to_string());
-        let signature = self.signature();
-        let defined = |job: Option<Job>| job.expect("every promised function is defined");
-        let jobs: Vec<Job> = self.jobs.into_iter().map(defined).collect();
-        let text = |job: &Job| (job.name.clone(), job.func.display().to_string());
-        let texts = if self.text { jobs.iter().map(text).collect() } else { Vec::new() };
-        let image = Image::new(self.compiler.compile(jobs)?)?;
-        let builder = JITBuilder::with_isa(self.compiler.isa().clone(), default_libcall_names());
+        let (isa, signature) = (self.crew.isa().clone(), self.signature());
+        let image = Image::new(self.crew.finish()?, self.promised)?;
+        let builder = JITBuilder::with_isa(isa, default_libcall_names());
         let mut memory = Memory::new(JITModule::new(builder));
         let module = memory.module();
         let block = module.declare_anonymous_function(&signature).map_err(failed)?;
@@ -100,6 +100,7 @@ impl Linker {
         // SAFETY: at that address is a function made with this signature and
         // the platform's calling convention.
         let entry = unsafe { std::mem::transmute::<*const u8, Entry>(address) };
+        let texts = self.texts.unwrap_or_default();
         Ok(Code { entry, bytes: image.bytes.len(), texts, _memory: memory, _pinned: pinned })
     }
 }
@@ -115,7 +116,8 @@ struct Image {
 }
 
 impl Image {
-    fn new(codes: Vec<Compiled>) -> Result<Self, JitError> {
+    fn new(codes: Vec<Compiled>, promised: usize) -> Result<Self, JitError> {
+        assert_eq!(codes.len(), promised, "every promised function is defined");
         let align = codes.iter().map(|c| c.align).fold(16, usize::max);
         let (mut bytes, mut starts) = (Vec::new(), Vec::with_capacity(codes.len()));
         for code in &codes {
@@ -185,8 +187,8 @@ mod tests {
             asm.finish(linker.frontend_config());
             linker.define(id, format!("f{i}"), func);
         }
-        let jobs = linker.jobs.into_iter().flatten().collect();
-        Image::new(linker.compiler.compile(jobs).expect("compiles")).expect("is small")
+        let codes = linker.crew.finish().expect("compiles");
+        Image::new(codes, linker.promised).expect("is small")
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use ndarray::linalg::general_mat_mul;
+use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
 use ndarray::{
-    ArcArray, Array3, ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, IxDyn, LinalgScalar,
+    ArcArray, Array3, ArrayView2, ArrayViewMut2, IxDyn, LinalgScalar,
 };
 use smallvec::smallvec;
 
@@ -116,29 +116,11 @@ fn floats<T: LinalgScalar>(
     mut out: ArrayViewMut2<'_, T>,
 ) {
     if y.nrows() == 1 {
-        matrix_vector(x, y.row(0), out.column_mut(0));
+        general_mat_vec_mul(T::one(), &x, &y.row(0), T::zero(), &mut out.column_mut(0));
     } else if x.nrows() == 1 {
-        matrix_vector(y, x.row(0), out.row_mut(0));
+        general_mat_vec_mul(T::one(), &y, &x.row(0), T::zero(), &mut out.row_mut(0));
     } else {
         general_mat_mul(T::one(), &x, &y.t(), T::zero(), &mut out);
-    }
-}
-
-/// `out = a · x` along whichever axis of `a` is contiguous.
-fn matrix_vector<T: LinalgScalar>(
-    a: ArrayView2<'_, T>,
-    x: ArrayView1<'_, T>,
-    mut out: ArrayViewMut1<'_, T>,
-) {
-    if a.strides()[0] == 1 && a.strides()[1] != 1 {
-        for (column, &x) in a.columns().into_iter().zip(x) {
-            out.scaled_add(x, &column);
-        }
-    } else {
-        let x = x.as_standard_layout();
-        for (row, o) in a.rows().into_iter().zip(&mut out) {
-            *o = row.dot(&x);
-        }
     }
 }
 
@@ -215,9 +197,8 @@ impl Primitive for Contract {
 
     fn vjp(&self, g: &mut Graph, at: &Site<'_>, ct: Value) -> Cotangents {
         let (x, y) = (at.args[0], at.args[1]);
-        let mut side = |i: usize, own, other| {
-            at.wanted[i].then(|| self.cotangent(g, ct, i, own, other))
-        };
+        let mut side =
+            |i: usize, own, other| at.wanted[i].then(|| self.cotangent(g, ct, i, own, other));
         smallvec![side(0, x, y), side(1, y, x)]
     }
 

@@ -1,6 +1,6 @@
 //! Interpreter of nests: what a kernel means, one operation at a time.
 //!
-//! The statements are first turned into [`Code`], in which operations are
+//! The statements are first turned into `Code`, in which operations are
 //! functions on bits (see [`apply`]) and variables are positions; then they are
 //! run, loops in order. Parallel loops run in order too, which is one of the
 //! orders they allow.

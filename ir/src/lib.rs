@@ -3,9 +3,9 @@
 pub mod apply;
 pub mod array;
 pub mod build;
+pub mod eval;
 pub mod eval_nest;
 pub mod eval_plan;
-pub mod eval;
 pub mod graph;
 pub mod index;
 pub mod nest;

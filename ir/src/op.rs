@@ -294,9 +294,8 @@ impl Op {
             Family::Cond(c) => c.infer(args)?,
             Family::Loop(l) => l.infer(args)?,
         };
-        let too_large = |t: &Type| {
-            t.shape.checked_len().and_then(|n| n.checked_mul(t.dtype.size())).is_none()
-        };
+        let too_large =
+            |t: &Type| t.shape.checked_len().and_then(|n| n.checked_mul(t.dtype.size())).is_none();
         if types.iter().any(too_large) {
             return Err(self.mistake("a result that can be addressed in memory", args));
         }

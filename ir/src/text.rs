@@ -81,8 +81,8 @@ mod parse_plan;
 mod plan;
 mod source;
 
-pub(crate) use attrs::{Commas, Constant};
 pub use attrs::{Attrs, ParseError};
+pub(crate) use attrs::{Commas, Constant};
 pub use dot::{DotOptions, to_dot};
 pub(crate) use graph::{inner_graphs, node_line};
 pub(crate) use names::Names;

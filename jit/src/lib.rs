@@ -1,6 +1,6 @@
 //! From plan to machine code, through Cranelift.
 //!
-//! [`compile`] turns a [`Plan`] into a [`Code`]: one native function for the
+//! [`compile()`] turns a [`Plan`] into a [`Code`]: one native function for the
 //! whole plan, in memory that the `Code` owns. It knows nothing of tensors; what
 //! it needs from the outside (matrix products, stacks) it is given as
 //! [`Externs`].

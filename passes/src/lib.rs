@@ -1,7 +1,7 @@
 //! From graph to graph and from graph to plan.
 //!
 //! * Derivatives: [`reverse`], [`forward`], [`batch`]; they append to a graph, so
-//!   they compose to any order. [`status`] says why a gradient is missing.
+//!   they compose to any order. [`status()`] says why a gradient is missing.
 //! * The [`pipeline`]: simplification, legalisation.
 //! * [`lower()`]: fusion groups, loop nests, memory. [`math`] writes scalar
 //!   functions out in machine operations.

@@ -9,7 +9,7 @@
 //! 3. Nests ([`nest`], [`kernels`]): each group becomes a kernel (or two, where a
 //!    reduction is combined over chunks); scalar functions are written out in
 //!    machine operations.
-//! 4. Memory ([`buffers`](crate::buffers)): lifetimes and offsets.
+//! 4. Memory ([`buffers`]): lifetimes and offsets.
 //!
 //! All of it is linear in the graph.
 

@@ -1,6 +1,6 @@
 //! Math legalisation: scalar functions written out in machine-level operations.
 //!
-//! [`legalise`] turns a [`Scalar`] into [`ScalarOp`](backstitch_ir::nest::ScalarOp)s
+//! [`legalise`] turns a [`Scalar`] into [`ScalarOp`]s
 //! through a [`NestBuilder`], so every back end, and the interpreter, computes
 //! the same function to the same bits, and functions of one argument share what
 //! they have in common: `sin`, `cos` and `tan` all but the last few operations,

@@ -1,6 +1,6 @@
 //! What users write: tensors, tapes and transformations.
 //!
-//! A program is a closure over [`Tensor`]s. [`trace`] calls it once and records
+//! A program is a closure over [`Tensor`]s. [`trace`](fn@trace) calls it once and records
 //! each operation in a graph; [`Trace::eager`] gives tensors that compute at once.
 //! In both modes the same rules hold: shapes and element types are checked as
 //! each operation is written down, and the first mistake is kept with the

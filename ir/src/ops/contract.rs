@@ -3,9 +3,7 @@
 use std::fmt;
 
 use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
-use ndarray::{
-    ArcArray, Array3, ArrayView2, ArrayViewMut2, IxDyn, LinalgScalar,
-};
+use ndarray::{ArcArray, Array3, ArrayView2, ArrayViewMut2, IxDyn, LinalgScalar};
 use smallvec::smallvec;
 
 use crate::array::{Array, Element};

@@ -435,6 +435,38 @@ pub enum ScalarOp {
 }
 
 impl ScalarOp {
+    /// All of them but constants.
+    pub const ALL: [Self; 28] = [
+        Self::Add,
+        Self::Sub,
+        Self::Mul,
+        Self::Div,
+        Self::Neg,
+        Self::Abs,
+        Self::Sqrt,
+        Self::Fma,
+        Self::Floor,
+        Self::Ceil,
+        Self::Trunc,
+        Self::Nearest,
+        Self::And,
+        Self::Or,
+        Self::Xor,
+        Self::Not,
+        Self::Shl,
+        Self::ShrU,
+        Self::ShrS,
+        Self::Cmp(Cmp::Lt),
+        Self::Cmp(Cmp::Le),
+        Self::Cmp(Cmp::Gt),
+        Self::Cmp(Cmp::Ge),
+        Self::Cmp(Cmp::Eq),
+        Self::Cmp(Cmp::Ne),
+        Self::Select,
+        Self::Bitcast,
+        Self::Convert,
+    ];
+
     /// Its name in text; constants and comparisons print more.
     pub const fn name(self) -> &'static str {
         match self {

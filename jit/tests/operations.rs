@@ -12,34 +12,6 @@ use backstitch_ir::nest::{
 use common::{Rng, check_nest, check_nest_on};
 use smallvec::smallvec;
 
-fn operations() -> Vec<ScalarOp> {
-    let plain = [
-        ScalarOp::Add,
-        ScalarOp::Sub,
-        ScalarOp::Mul,
-        ScalarOp::Div,
-        ScalarOp::Neg,
-        ScalarOp::Abs,
-        ScalarOp::Sqrt,
-        ScalarOp::Fma,
-        ScalarOp::Floor,
-        ScalarOp::Ceil,
-        ScalarOp::Trunc,
-        ScalarOp::Nearest,
-        ScalarOp::And,
-        ScalarOp::Or,
-        ScalarOp::Xor,
-        ScalarOp::Not,
-        ScalarOp::Shl,
-        ScalarOp::ShrU,
-        ScalarOp::ShrS,
-        ScalarOp::Select,
-        ScalarOp::Bitcast,
-        ScalarOp::Convert,
-    ];
-    plain.into_iter().chain(Cmp::ALL.map(ScalarOp::Cmp)).collect()
-}
-
 /// `out[i] = op(a[i], b[i], c[i])`.
 fn elementwise(op: ScalarOp, from: DType, to: DType, n: usize, mode: Mode) -> Nest {
     let mut nest = Nest {
@@ -82,7 +54,7 @@ fn modes() -> [Mode; 3] {
 fn every_operation_on_every_type() {
     let mut rng = Rng::new(1);
     let mut checked = 0;
-    for op in operations() {
+    for op in ScalarOp::ALL {
         for from in DType::ALL {
             for to in DType::ALL {
                 if apply::function(op, from, to).is_none() {
@@ -104,7 +76,7 @@ fn every_operation_on_every_type() {
 #[test]
 fn any_bits_at_all() {
     let mut rng = Rng::new(2);
-    for op in operations() {
+    for op in ScalarOp::ALL {
         for from in DType::ALL {
             for to in DType::ALL {
                 if apply::function(op, from, to).is_none() {
@@ -160,7 +132,7 @@ fn conversions_at_the_limits() {
         let data: Vec<u8> =
             bits.iter().flat_map(|b| b.to_le_bytes()[..from.size()].to_vec()).collect();
         for to in DType::ALL {
-            for op in operations() {
+            for op in ScalarOp::ALL {
                 if op.arity() == 1 && apply::function(op, from, to).is_some() {
                     let nest = elementwise(op, from, to, bits.len(), Mode::Vector { lanes: 4 });
                     check_nest_on(&nest, &[data.clone(), vec![0; bits.len() * to.size()]]);

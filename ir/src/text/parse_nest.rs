@@ -7,8 +7,7 @@ use super::source::Source;
 use super::{Attrs, ParseError};
 use crate::index::{Idx, IndexVec};
 use crate::nest::{
-    Acc, Access, At, Axis, Cmp, For, Mode, Monoid, Nest, Param, ParamDecl, Range, ScalarOp, Stmt,
-    Var,
+    Acc, Access, At, Axis, For, Mode, Monoid, Nest, Param, ParamDecl, Range, ScalarOp, Stmt, Var,
 };
 use crate::ty::DType;
 
@@ -129,7 +128,7 @@ impl Reader {
         }
         let start = at.clone();
         let name = at.word()?;
-        let Some(&op) = OPS.iter().find(|op| op.name() == name) else {
+        let Some(&op) = ScalarOp::ALL.iter().find(|op| op.name() == name) else {
             return start.error("a scalar operation");
         };
         let mut args = SmallVec::new();
@@ -249,35 +248,3 @@ fn element(at: &mut Attrs<'_>) -> Result<(Param, At), ParseError> {
     }
     Ok((param, place))
 }
-
-/// All operations but constants.
-const OPS: [ScalarOp; 28] = [
-    ScalarOp::Add,
-    ScalarOp::Sub,
-    ScalarOp::Mul,
-    ScalarOp::Div,
-    ScalarOp::Neg,
-    ScalarOp::Abs,
-    ScalarOp::Sqrt,
-    ScalarOp::Fma,
-    ScalarOp::Floor,
-    ScalarOp::Ceil,
-    ScalarOp::Trunc,
-    ScalarOp::Nearest,
-    ScalarOp::And,
-    ScalarOp::Or,
-    ScalarOp::Xor,
-    ScalarOp::Not,
-    ScalarOp::Shl,
-    ScalarOp::ShrU,
-    ScalarOp::ShrS,
-    ScalarOp::Cmp(Cmp::Lt),
-    ScalarOp::Cmp(Cmp::Le),
-    ScalarOp::Cmp(Cmp::Gt),
-    ScalarOp::Cmp(Cmp::Ge),
-    ScalarOp::Cmp(Cmp::Eq),
-    ScalarOp::Cmp(Cmp::Ne),
-    ScalarOp::Select,
-    ScalarOp::Bitcast,
-    ScalarOp::Convert,
-];

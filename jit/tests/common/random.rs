@@ -165,32 +165,7 @@ impl Maker<'_> {
     }
 
     fn operation(&mut self, body: &mut Vec<Stmt>, scope: &mut Scope) {
-        let ops = [
-            ScalarOp::Add,
-            ScalarOp::Sub,
-            ScalarOp::Mul,
-            ScalarOp::Div,
-            ScalarOp::Neg,
-            ScalarOp::Abs,
-            ScalarOp::Sqrt,
-            ScalarOp::Fma,
-            ScalarOp::Floor,
-            ScalarOp::Ceil,
-            ScalarOp::Trunc,
-            ScalarOp::Nearest,
-            ScalarOp::And,
-            ScalarOp::Or,
-            ScalarOp::Xor,
-            ScalarOp::Not,
-            ScalarOp::Shl,
-            ScalarOp::ShrU,
-            ScalarOp::ShrS,
-            ScalarOp::Cmp(self.rng.pick(&Cmp::ALL)),
-            ScalarOp::Select,
-            ScalarOp::Bitcast,
-            ScalarOp::Convert,
-        ];
-        let op = self.rng.pick(&ops);
+        let op = self.rng.pick(&ScalarOp::ALL);
         let (from, to) = (self.rng.pick(&DType::ALL), self.rng.pick(&DType::ALL));
         let to = match op {
             ScalarOp::Bitcast | ScalarOp::Convert => to,

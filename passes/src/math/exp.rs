@@ -2,12 +2,15 @@
 //!
 //! `x = n·ln 2 + r` with an integer `n` and |r| ≤ ln 2 / 2, so that
 //! `exp x = 2^n·e^r`, and `e^r` is a polynomial. As `2^n` may lie outside
-//! the range of floats where `exp x` does not, it is the product of `2^⌊n/2⌋` and
-//! `2^⌈n/2⌉`; so results overflow and become subnormal where they should, rounded
-//! once.
+//! the range of floats where `exp x` does not, it is the product of two powers;
+//! so results overflow and become subnormal where they should, rounded once.
+//!
+//! `exp` itself takes even `n` only, and |r| ≤ ln 2: then both powers are the same
+//! one, which is worth a longer polynomial.
 //!
 //! `sigmoid x = e/(1 + e)` with `e = exp x` is accurate on both sides: where `e` is
-//! large its error cancels.
+//! large its error cancels. Quotient and sum are of `2^k·e` and `2^k`: from where
+//! it is 1 down to where it is 0, that takes one power, not two.
 
 use std::f64::consts::LOG2_E;
 
@@ -16,28 +19,53 @@ use backstitch_ir::nest::Var;
 
 use super::float::{Float, at_least, at_most, itself_below, polynomial};
 
-/// `(e^r - 1 - r)/r²` for |r| ≤ ln 2 / 2, fitted for `exp`.
-const EXP_F32: [f64; 5] = [
-    0.4999999403953552,
-    0.1666651964187622,
-    0.04166839271783829,
-    0.008368780836462975,
-    0.0013814519625157118,
+/// `(e^r - 1 - r)/r²` for |r| ≤ ln 2, fitted for `exp`: where `e^r` is close to 2
+/// and all errors count double, it is more precise.
+const WIDE_F32: [f64; 6] = [
+    0.500000536441803,
+    0.16666671633720398,
+    0.041660062968730927,
+    0.008332648314535618,
+    0.001412190031260252,
+    0.00020093693456146866,
 ];
-const EXP_F64: [f64; 10] = [
-    0.5000000000000011,
-    0.1666666666666641,
-    0.041666666666529184,
-    0.008333333333495634,
-    0.0013888888943923293,
-    0.00019841269504756046,
-    2.480149276209247e-05,
-    2.7557587344426433e-06,
-    2.7630378862167696e-07,
-    2.4999965656382597e-08,
+const WIDE_F64: [f64; 12] = [
+    0.4999999999999993,
+    0.1666666666666694,
+    0.04166666666670222,
+    0.008333333333269044,
+    0.001388888888355649,
+    0.00019841269893455948,
+    2.4801590841468855e-05,
+    2.755730041722386e-06,
+    2.7556155337650364e-07,
+    2.505507055141878e-08,
+    2.1062557103619923e-09,
+    1.5933366641573334e-10,
 ];
 
-/// The same, fitted for `expm1`.
+/// The same for |r| ≤ ln 2 / 2.
+pub(super) const EXP_F32: [f64; 5] = [
+    0.4999999701976776,
+    0.1666654348373413,
+    0.04166756197810173,
+    0.008366546593606472,
+    0.0013858258025720716,
+];
+pub(super) const EXP_F64: [f64; 10] = [
+    0.5000000000000006,
+    0.16666666666666607,
+    0.041666666666573635,
+    0.008333333333378568,
+    0.0013888888932392942,
+    0.0001984126974187827,
+    2.4801504403449207e-05,
+    2.755738785389401e-06,
+    2.762635328153906e-07,
+    2.5059754751982435e-08,
+];
+
+/// The same, more precise by far close to 0.
 const EXPM1_F32: [f64; 6] = [
     0.5,
     0.1666666567325592,
@@ -80,10 +108,7 @@ impl Reduced {
         // Past these the result is 0 or ∞ anyhow; `n` stays small.
         let x = at_least(b, x, float.pick(-104.0, -746.0));
         let x = at_most(b, x, float.pick(88.8, 709.9));
-        let magic = float.magic() + 2.0 * float.bias as f64;
-        let (log2_e, magic) = (b.float(dtype, LOG2_E), b.float(dtype, magic));
-        let n_magic = b.fma(x, log2_e, magic);
-        let n = b.sub(n_magic, magic);
+        let (n_magic, n) = float.integer(b, x, LOG2_E, 2 * float.bias);
         let [first, second] = float.ln_2().map(|c| b.float(dtype, -c));
         let r_first = b.fma(n, first, x);
         let r = match correction {
@@ -99,7 +124,7 @@ impl Reduced {
     /// `2^n·e^r`
     fn scaled(&self, b: &mut NestBuilder) -> Var {
         let Float { dtype, int, mantissa, .. } = self.float;
-        let y = exp_of_small(b, self.r);
+        let y = exp_of_small(b, self.r, self.float.pick(&EXP_F32[..], &EXP_F64[..]));
         // Twice the bias was added to `n`, so half of it is biased once, and so
         // is the other half. The magic number does not reach the exponent.
         let n = b.bitcast(self.n_magic, int);
@@ -113,41 +138,34 @@ impl Reduced {
     }
 }
 
-/// `e^r` for |r| ≤ ln 2 / 2.
-fn exp_of_small(b: &mut NestBuilder, r: Var) -> Var {
-    let float = Float::of(b, r);
-    let one = b.float(float.dtype, 1.0);
-    let y = polynomial(b, r, float.pick(&EXP_F32[..], &EXP_F64[..]));
+/// `e^r`, with one of the polynomials above.
+fn exp_of_small(b: &mut NestBuilder, r: Var, tail: &[f64]) -> Var {
+    let one = b.float(b.dtype(r), 1.0);
+    let y = polynomial(b, r, tail);
     let y = b.fma(r, y, one);
     b.fma(r, y, one)
 }
 
 /// `e^x`
 pub(super) fn exp(b: &mut NestBuilder, x: Var) -> Var {
-    Reduced::of(b, x, None).scaled(b)
+    let float = Float::of(b, x);
+    let Float { dtype, bias, .. } = float;
+    // Past these the result is 0 or ∞ anyhow; `n` stays small.
+    let x = at_least(b, x, float.pick(-104.0, -746.0));
+    let x = at_most(b, x, float.pick(88.8, 709.9));
+    let (n_magic, n) = float.integer(b, x, LOG2_E / 2.0, bias);
+    let [first, second] = float.ln_2().map(|c| b.float(dtype, -2.0 * c));
+    let r = b.fma(n, first, x);
+    let r = b.fma(n, second, r);
+    let y = exp_of_small(b, r, float.pick(&WIDE_F32[..], &WIDE_F64[..]));
+    let power = float.power_of_two(b, n_magic);
+    let y = b.mul(y, power);
+    b.mul(y, power)
 }
 
 /// `e^(x + low)`, where `low` is too small to matter but in the last places.
 pub(super) fn exp_of_sum(b: &mut NestBuilder, x: Var, low: Var) -> Var {
     Reduced::of(b, x, Some(low)).scaled(b)
-}
-
-/// `e^x + 1` for `0 ≤ x < 60`, meant to be divided by: its relative error grows
-/// with `x`, but slower than it does itself.
-pub(super) fn exp_plus_one(b: &mut NestBuilder, x: Var) -> Var {
-    let float = Float::of(b, x);
-    let Float { dtype, int, mantissa, bias } = float;
-    let (log2_e, magic) = (b.float(dtype, LOG2_E), b.float(dtype, float.magic() + bias as f64));
-    let n_magic = b.fma(x, log2_e, magic);
-    let n = b.sub(n_magic, magic);
-    let ln2 = b.float(dtype, -float.ln_2()[0]);
-    let r = b.fma(n, ln2, x);
-    let y = exp_of_small(b, r);
-    let power = b.bitcast(n_magic, int);
-    let power = b.shl(power, mantissa);
-    let power = b.bitcast(power, dtype);
-    let one = b.float(dtype, 1.0);
-    b.fma(power, y, one)
 }
 
 /// `e^x - 1`
@@ -189,10 +207,19 @@ pub(super) fn expm1(b: &mut NestBuilder, x: Var) -> Var {
 /// `1/(1 + e^-x)`
 pub(super) fn sigmoid(b: &mut NestBuilder, x: Var) -> Var {
     let float = Float::of(b, x);
-    let e = exp(b, x);
-    // From here on it is 1; the quotient of infinities would not be.
-    let e = at_most(b, e, float.power(float.mantissa as i32 + 2));
-    let one = b.float(float.dtype, 1.0);
-    let sum = b.add(one, e);
+    let Float { dtype, bias, .. } = float;
+    // Past these it is 0 or 1.
+    let x = at_least(b, x, float.pick(-104.0, -746.0));
+    let x = at_most(b, x, float.pick(17.4, 37.5));
+    let up = float.pick(64, 512);
+    let (n_magic, n) = float.integer(b, x, LOG2_E, bias + up);
+    let [first, second] = float.ln_2().map(|c| b.float(dtype, -c));
+    let r = b.fma(n, first, x);
+    let r = b.fma(n, second, r);
+    let y = exp_of_small(b, r, float.pick(&EXP_F32[..], &EXP_F64[..]));
+    let power = float.power_of_two(b, n_magic);
+    let e = b.mul(y, power);
+    let one = b.float(dtype, float.power(up as i32));
+    let sum = b.add(e, one);
     b.div(e, sum)
 }

@@ -51,6 +51,22 @@ impl Float {
         1.5 * self.power(self.mantissa as i32)
     }
 
+    /// `factor·x` rounded to an integer `n`: `n + offset` in the low bits of a large
+    /// float, and `n`.
+    pub fn integer(self, b: &mut NestBuilder, x: Var, factor: f64, offset: i64) -> (Var, Var) {
+        let factor = b.float(self.dtype, factor);
+        let magic = b.float(self.dtype, self.magic() + offset as f64);
+        let n_magic = b.fma(x, factor, magic);
+        (n_magic, b.sub(n_magic, magic))
+    }
+
+    /// `2^n`, where `n` plus the bias is in the low bits of a large float.
+    pub fn power_of_two(self, b: &mut NestBuilder, n_magic: Var) -> Var {
+        let n = b.bitcast(n_magic, self.int);
+        let power = b.shl(n, self.mantissa);
+        b.bitcast(power, self.dtype)
+    }
+
     /// Least positive normal number.
     pub fn least_normal(self) -> f64 {
         self.power(1 - self.bias as i32)

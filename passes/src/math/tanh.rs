@@ -1,60 +1,41 @@
 //! `tanh`.
 //!
-//! Near 0 a polynomial, and farther out `1 - 2/(e^(2|x|) + 1)`, where the errors of
-//! the second term are small beside 1.
+//! `tanh x = (e^d - 1)/(e^d + 1)` with `d = 2|x|`. With `-d = r - n·ln 2` and
+//! `p = e^r - 1` that is `((2^n - 1) - p)/((2^n + 1) + p)`: the terms in brackets are
+//! exact, and where `n` is 0 only `p` is left above, so one formula serves all `x`.
+
+use std::f64::consts::LOG2_E;
 
 use backstitch_ir::build::NestBuilder;
-use backstitch_ir::nest::{Cmp, Var};
+use backstitch_ir::nest::Var;
 
-use super::exp::exp_plus_one;
-use super::float::{Float, at_most, flip, polynomial, sign_of};
-
-/// `(tanh x - x)/x³` in powers of `x²`, for |x| up to [`NEAR`].
-const TAIL_F32: [f64; 6] = [
-    -0.3333326578140259,
-    0.13331478834152222,
-    -0.05379640311002731,
-    0.021120887249708176,
-    -0.007142527494579554,
-    0.0014400205109268427,
-];
-const TAIL_F64: [f64; 10] = [
-    -0.33333333333332316,
-    0.13333333333168934,
-    -0.05396825387616455,
-    0.02186948597646722,
-    -0.00886319452307639,
-    0.003591719831033911,
-    -0.0014532173437391941,
-    0.000579138586962495,
-    -0.00021030474189506347,
-    5.102296978444036e-05,
-];
-
-/// Up to where the polynomials hold.
-const NEAR: [f64; 2] = [0.85, 0.55];
+use super::exp::{EXP_F32, EXP_F64};
+use super::float::{Float, at_least, flip, polynomial};
 
 /// The hyperbolic tangent.
 pub(super) fn tanh(b: &mut NestBuilder, x: Var) -> Var {
     let float = Float::of(b, x);
-    let dtype = float.dtype;
-    let size = b.abs(x);
-    let size2 = b.mul(size, size);
-    let tail = polynomial(b, size2, float.pick(&TAIL_F32[..], &TAIL_F64[..]));
-    let size3 = b.mul(size2, size);
-    let near = b.fma(size3, tail, size);
-
+    let Float { dtype, bias, .. } = float;
+    let bits = b.bitcast(x, float.int);
+    let mask = b.int(float.int, float.sign_bit());
+    let sign = b.and(bits, mask);
+    let minus = b.or(bits, mask);
+    let minus = b.bitcast(minus, dtype);
+    let minus = b.add(minus, minus);
     // From here on it is 1.
-    let double = b.add(size, size);
-    let double = at_most(b, double, float.pick(20.0, 40.0));
-    let below = exp_plus_one(b, double);
-    let (one, two) = (b.float(dtype, 1.0), b.float(dtype, 2.0));
-    let rest = b.div(two, below);
-    let far = b.sub(one, rest);
-
-    let limit = b.float(dtype, float.pick(NEAR[0], NEAR[1]));
-    let is_near = b.cmp(Cmp::Lt, size, limit);
-    let y = b.select(is_near, near, far);
-    let sign = sign_of(b, x);
+    let minus = at_least(b, minus, float.pick(-20.0, -40.0));
+    let (n_magic, n) = float.integer(b, minus, -LOG2_E, bias);
+    let ln2 = b.float(dtype, float.ln_2()[0]);
+    let r = b.fma(n, ln2, minus);
+    let tail = polynomial(b, r, float.pick(&EXP_F32[..], &EXP_F64[..]));
+    let r2 = b.mul(r, r);
+    let p = b.fma(r2, tail, r);
+    let power = float.power_of_two(b, n_magic);
+    let one = b.float(dtype, 1.0);
+    let above = b.sub(power, one);
+    let above = b.sub(above, p);
+    let below = b.add(power, one);
+    let below = b.add(below, p);
+    let y = b.div(above, below);
     flip(b, y, sign)
 }

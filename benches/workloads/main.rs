@@ -28,7 +28,7 @@ pub struct Args {
     /// Print a JSON object per line.
     #[arg(long)]
     json: bool,
-    /// Threads for compiled programs.
+    /// Threads that programs may use. They use one.
     #[arg(long, default_value_t = 1)]
     threads: usize,
     /// Where inputs are: DIR/WORKLOAD/NAME.npy. Without, they are made up.
@@ -83,7 +83,8 @@ fn main() -> ExitCode {
 /// Runs what is wanted; all that is not as expected.
 fn all(args: &Args) -> Result<Vec<String>, String> {
     if args.threads != 1 {
-        return Err("compiled programs run on one thread".to_owned());
+        // What is printed is what was measured: `threads` stays 1.
+        eprintln!("programs run on one thread");
     }
     let expected: Expectations = match &args.check {
         None => Expectations::new(),

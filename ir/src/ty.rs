@@ -85,13 +85,11 @@ impl Shape {
         self.0.len()
     }
 
-    /// Number of elements, or `None` where it does not fit in an `isize`.
+    /// Number of elements, or `None` where strides do not fit in an `isize`: empty
+    /// axes do not make room for others.
     pub fn checked_len(&self) -> Option<usize> {
-        if self.0.contains(&0) {
-            return Some(0);
-        }
-        let n = self.0.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
-        isize::try_from(n).ok().map(|_| n)
+        let n = self.0.iter().filter(|&&d| d != 0).try_fold(1usize, |n, &d| n.checked_mul(d))?;
+        isize::try_from(n).ok().map(|_| if self.0.contains(&0) { 0 } else { n })
     }
 
     /// Number of elements. Types in a graph have been checked to fit.

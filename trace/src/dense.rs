@@ -79,7 +79,7 @@ impl<'t> Dense<Tensor<'t>> {
         outputs: usize,
         activation: Activation,
     ) -> Self {
-        let limit = (6.0 / (inputs + outputs).max(1) as f64).sqrt();
+        let limit = (6.0 / (inputs as f64 + outputs as f64).max(1.0)).sqrt();
         let kernel = key.uniform(dtype, [inputs, outputs]) * (2.0 * limit) - limit;
         let bias = kernel.trace().zeros(dtype, [outputs]);
         Self { kernel, bias, activation }

@@ -250,3 +250,30 @@ fn every_node_knows_the_users_line() {
         assert_eq!(place.file(), file!(), "{:?} at {place}", traced.graph().op(n));
     }
 }
+
+#[test]
+fn sizes_beyond_memory_are_mistakes_not_overflows() {
+    let huge = usize::MAX;
+    let wrong = |f: &dyn for<'t> Fn(Tensor<'t>) -> Tensor<'t>, dims: &[usize]| {
+        let result = trace(Spec::f32(dims), (), |_, x, ()| f(x));
+        assert!(result.is_err(), "of {dims:?}");
+    };
+    wrong(&|x| x.reshape([huge, 0]), &[0]);
+    wrong(&|x| x.broadcast_to([0, huge, huge, 3]), &[]);
+    wrong(&|x| x.repeat(huge, 0), &[3]);
+    wrong(&|x| x.tile([huge, 1]), &[2, 3]);
+    wrong(&|x| x.tile([huge, huge, huge]), &[0]);
+    wrong(&|x| x.cast(DType::I32).one_hot(huge, DType::F32), &[0]);
+}
+
+#[test]
+fn a_step_that_is_never_taken_may_have_any_size() {
+    for step in [i64::MIN, i64::MAX] {
+        let f = trace(Spec::f64([2, 3]), (), |_, x, ()| x.slice(0, .., step).sum()).unwrap();
+        let x = arr2(&[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]);
+        let (value, gradient) = f.value_and_grad().unwrap().eval(&x, &()).unwrap();
+        let (sum, row) = if step < 0 { (15.0, 3) } else { (6.0, 0) };
+        assert_eq!(value.item::<f64>(), Some(sum));
+        assert_eq!(gradient.to_f64_vec()[row..row + 3], [1.0; 3]);
+    }
+}

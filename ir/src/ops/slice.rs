@@ -59,7 +59,7 @@ impl SliceAxis {
         let Some(last) = self.last() else { return PadAxis { lo: extent, hi: 0, inner: 0 } };
         let (lo, hi) = (self.start.min(last), extent - 1 - self.start.max(last));
         // A single element has no neighbour to keep its distance from.
-        let inner = if self.len == 1 { 0 } else { self.step.unsigned_abs() - 1 };
+        let inner = if self.len <= 1 { 0 } else { self.step.unsigned_abs() - 1 };
         PadAxis { lo, hi, inner }
     }
 }
@@ -155,7 +155,7 @@ impl Primitive for Slice {
         let each = || self.axes.iter().zip(&strides);
         Structure::View(View {
             offset: each().map(|(a, &s)| a.start as isize * s).sum(),
-            strides: each().map(|(a, &s)| a.step * s).collect(),
+            strides: each().map(|(a, &s)| if a.len > 1 { a.step * s } else { 0 }).collect(),
         })
     }
 

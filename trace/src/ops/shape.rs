@@ -182,7 +182,7 @@ impl<'t> Tensor<'t> {
         spread.insert(a + 1, times);
         let dims: SmallVec<[usize; 4]> = (0..=ty.rank()).filter(|&d| d != a + 1).collect();
         let mut flat: SmallVec<[usize; 4]> = ty.dims().into();
-        flat[a] *= times;
+        flat[a] = flat[a].saturating_mul(times);
         self.spread(&spread.as_slice().into(), &dims).reshape(flat.as_slice())
     }
 
@@ -199,7 +199,7 @@ impl<'t> Tensor<'t> {
         let count = |i: usize| if i < lead { 1 } else { times[i - lead] };
         let spread: Shape = (0..dims.len()).flat_map(|i| [count(i), dims[i]]).collect();
         let places: SmallVec<[usize; 4]> = (0..dims.len()).map(|i| 2 * i + 1).collect();
-        let flat: Shape = (0..dims.len()).map(|i| count(i) * dims[i]).collect();
+        let flat: Shape = (0..dims.len()).map(|i| count(i).saturating_mul(dims[i])).collect();
         self.reshape(dims.as_slice()).spread(&spread, &places).reshape(flat)
     }
 }

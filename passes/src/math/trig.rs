@@ -11,19 +11,20 @@
 //!
 //! For huge arguments `r` has few digits right, or none.
 
-use std::f64::consts::FRAC_2_PI;
+use std::f64::consts::{FRAC_2_PI, FRAC_PI_2};
 
 use backstitch_ir::build::NestBuilder;
 use backstitch_ir::nest::{Cmp, Var};
 
 use super::float::{Float, at_least, at_most, flip, itself_below, polynomial};
 
-/// π/2 in three pieces, all of them positive so that `r` keeps the sign of -0.
-const HALF_PI_F32: [f64; 3] = [1.5707961320877075, 1.9470718370939721e-07, 5.390302953474238e-15];
-const HALF_PI_F64: [f64; 3] = [1.5707963267948957, 9.494107596574928e-16, 8.4784276603689e-32];
+/// π/2 in three pieces. The second is positive, so that `r` keeps the sign of -0.
+const HALF_PI_F32: [f64; 3] = [1.570796251296997, 7.549790126404332e-08, -1.7151245100058819e-15];
+const HALF_PI_F64: [f64; 3] = [FRAC_PI_2, 6.123233995736766e-17, -1.4973849048591698e-33];
 
 /// `(sin r - r)/r³` in powers of `r²`.
-const SIN_F32: [f64; 3] = [-0.16666653752326965, 0.008332093246281147, -0.00019505145610310137];
+const SIN_F32: [f64; 4] =
+    [-0.1666666716337204, 0.008333379402756691, -0.00019853074627462775, 2.8327565360086737e-06];
 const SIN_F64: [f64; 6] = [
     -0.1666666666666662,
     0.008333333333319702,
@@ -108,10 +109,12 @@ fn cos_tail(b: &mut NestBuilder, r2: Var) -> Var {
 fn sin_cos(b: &mut NestBuilder, x: Var) -> (Var, Var, Quadrant) {
     let Reduced { n_magic, n, first, rest } = Reduced::of(b, x);
     let dtype = b.dtype(x);
-    let r = rest.into_iter().fold(first, |r, piece| {
-        let minus = b.float(dtype, -piece);
-        b.fma(n, minus, r)
-    });
+    let less_second = b.float(dtype, -rest[0]);
+    let r = b.fma(n, less_second, first);
+    // The third piece is so small that `x·2/π` will do for `n`, and it adds a zero
+    // of the right sign.
+    let less_third = b.float(dtype, -rest[1] * FRAC_2_PI);
+    let r = b.fma(x, less_third, r);
     // Where it is more, it is wrong; the results shall not pass 1. ∞ has become NaN.
     let r = at_least(b, r, -0.9);
     let r = at_most(b, r, 0.9);

@@ -363,6 +363,11 @@ impl fmt::Debug for Graph {
 
 /// Ranges of the results of an operation.
 fn range_of(g: &Graph, op: &Op, args: &[Value], types: &[Type]) -> SmallVec<[Range; 1]> {
+    if let Op::Map(ops::Map { f: Scalar::Mul }) = op
+        && let Some(square) = as_square(g, args[0], args[1])
+    {
+        return SmallVec::from_elem(square, 1);
+    }
     // Two that intervals alone do not see: soft-max and softplus rest on them.
     let below_zero = match op {
         Op::Map(ops::Map { f: Scalar::Sub }) => is_max_of(g, args[1], args[0]),
@@ -381,6 +386,18 @@ fn range_of(g: &Graph, op: &Op, args: &[Value], types: &[Type]) -> SmallVec<[Ran
     }
     let args: SmallVec<[Range; 4]> = args.iter().map(|&a| g.range(a)).collect();
     op.range(&args, types)
+}
+
+/// The range of a product of a value with itself or with its negative.
+fn as_square(g: &Graph, a: Value, b: Value) -> Option<Range> {
+    let square = g.range(a).square();
+    let negates = |a: Value, b: Value| {
+        matches!(g.op_of(a), Op::Map(m) if m.f == Scalar::Neg) && g.args(g.source(a).0)[0] == b
+    };
+    if a == b {
+        return Some(square);
+    }
+    (negates(a, b) || negates(b, a)).then(|| square.neg())
 }
 
 /// Whether `select c, x, y` is `x` where `x <= 0`, and `-x` elsewhere.

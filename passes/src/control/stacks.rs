@@ -9,7 +9,8 @@ use backstitch_ir::{Graph, Scalar, Value};
 /// Entry by entry, `a + b`. Both have as many entries as the loops that made them
 /// had iterations.
 pub(crate) fn add_stacks(g: &mut Graph, a: Value, b: Value) -> Value {
-    let count = trip_count(g, a);
+    let count = trip_count(g, a).or_else(|| trip_count(g, b));
+    let count = count.unwrap_or_else(|| panic!("add_stacks: {a} and {b} of unknown length\n{g}"));
     // Popping reverses the order; doing it twice restores it.
     let entry = g.ty(a).unstacked();
     let mut body = Graph::new("add");
@@ -31,10 +32,10 @@ pub(crate) fn add_stacks(g: &mut Graph, a: Value, b: Value) -> Value {
 }
 
 /// The number of entries of a stack made by a counted loop, as adjoint loops are.
-fn trip_count(g: &Graph, stack: Value) -> Value {
+fn trip_count(g: &Graph, stack: Value) -> Option<Value> {
     let n = g.source(stack).0;
     match g.op(n).family() {
-        Family::Loop(l) if l.trip == Trip::Count => g.args(n)[0],
-        _ => panic!("add_stacks: {stack} is not from a counted loop\n{g}"),
+        Family::Loop(l) if l.trip == Trip::Count => Some(g.args(n)[0]),
+        _ => None,
     }
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use backstitch_trace::{
-    Activation, Array, DType, Dense, Gradients, Spec, Status, Tensor, Trace, TraceError, Tree,
-    Unconnected, trace, trace_tree,
+    Activation, Array, DType, Dense, Gradients, Problem, Spec, Status, Tensor, Trace, TraceError,
+    Tree, Unconnected, trace, trace_tree,
 };
 use ndarray::{arr1, arr2};
 
@@ -432,4 +432,53 @@ fn gradients_of_a_model_are_arrays_of_the_same_structure() -> Outcome {
     assert_eq!(value.item::<f32>(), Some(9.0));
     assert_eq!((d.w.to_f64_vec(), d.b.to_f64_vec()), (vec![6.0, 6.0], vec![6.0]));
     Ok(())
+}
+
+#[test]
+fn a_watched_constant_is_not_the_programs_own() -> Outcome {
+    let t = Trace::eager();
+    let x = t.constant(arr1(&[-1.0, 1.0, -2.0]));
+    // The zeros of `relu` are not `b`.
+    let b = t.zeros(DType::F64, [3]);
+    let tape = t.tape();
+    tape.watch(&b);
+    let g = tape.gradient(&(x + b).relu().sum(), &b).expect_connected();
+    assert_eq!(all(g), [0.0, 1.0, 0.0]);
+
+    let c = t.scalar(3.0);
+    let tape = t.tape();
+    tape.watch(&c);
+    assert_eq!(item(tape.gradient(&(c * 3.0), &c).expect_connected()), 3.0);
+    Ok(())
+}
+
+#[test]
+fn a_watched_constant_is_seen_inside_bodies() -> Outcome {
+    let t = Trace::eager();
+    let c = t.scalar(2.0);
+    let tape = t.tape();
+    tape.watch(&c);
+    let y = t.for_loop(3, t.constant(1.0), |_, y| y * c);
+    assert_eq!(item(tape.gradient(&y, &c).expect_connected()), 12.0);
+    Ok(())
+}
+
+#[test]
+fn a_square_under_a_root_is_a_source() -> Outcome {
+    let t = Trace::eager();
+    let x = t.constant(3.0);
+    let tape = t.tape();
+    tape.watch(&x);
+    let y = x * x;
+    let g = tape.gradient(&y.sqrt(), &y).expect_connected();
+    assert!((item(g) - 1.0 / 6.0).abs() < 1e-15);
+    Ok(())
+}
+
+#[test]
+fn a_tape_watches_tensors_of_its_own_trace() {
+    let (a, b) = (Trace::eager(), Trace::eager());
+    let x = b.constant(1.0);
+    a.tape().watch(&x);
+    assert_eq!(a.check().unwrap_err().first().problem, Problem::Scope);
 }

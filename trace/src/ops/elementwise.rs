@@ -1,6 +1,6 @@
 //! Functions at each element.
 
-use backstitch_ir::{DType, Op, Scalar, ops};
+use backstitch_ir::{DType, Scalar, ops};
 
 use crate::number::{Number, Operand};
 use crate::tensor::Tensor;
@@ -59,8 +59,8 @@ impl<'t> Tensor<'t> {
         if self.dtype().is_float() { self.unary(Scalar::Square) } else { self * self }
     }
 
-    /// `√x`. The root of a square is the absolute value, so that its derivative
-    /// is right, and 0 at 0.
+    /// `√x`. Its slope at 0 is infinite, but a zero factor stays zero: the
+    /// derivative of `√x²` is 0 at 0.
     ///
     /// ```
     /// # use backstitch_trace::Trace;
@@ -74,27 +74,7 @@ impl<'t> Tensor<'t> {
     /// ```
     #[track_caller]
     pub fn sqrt(self) -> Self {
-        match self.squared() {
-            Some(x) => x.abs(),
-            None => self.unary(Scalar::Sqrt),
-        }
-    }
-
-    /// `x`, if this is `x²` and made in the same scope.
-    #[track_caller]
-    fn squared(self) -> Option<Self> {
-        let place = self.trace.place();
-        let mut state = self.trace.state();
-        let v = self.trace.resolve(&mut state, self).ok()?;
-        let graph = &state.top().graph;
-        let args = graph.args(graph.source(v).0);
-        let x = match graph.op_of(v) {
-            Op::Map(ops::Map { f: Scalar::Square }) => args[0],
-            Op::Map(ops::Map { f: Scalar::Mul }) if args[0] == args[1] => args[0],
-            _ => return None,
-        };
-        let float = graph.ty(x).is_float();
-        float.then(|| self.trace.slot(&mut state, x, crate::trace::Kind::Plain, place))
+        self.unary(Scalar::Sqrt)
     }
 
     /// `xⁿ` by multiplication; ones for `n = 0`, whose derivative is 0.

@@ -3,7 +3,7 @@
 use std::panic::Location;
 
 use backstitch_ir::op::Family;
-use backstitch_ir::{DType, Graph, Idx, IndexVec, Op, Shape, Type, Value, ops};
+use backstitch_ir::{Array, DType, Graph, Idx, IndexVec, Op, Shape, Type, Value, ops};
 use backstitch_passes::{Reason, Status, reverse, status};
 
 use crate::gradient::Gradient;
@@ -33,6 +33,11 @@ impl<'t> Tape<'t> {
         let place = Location::caller();
         for &x in &tensors.leaves() {
             let ty = x.ty();
+            if !std::ptr::eq(x.trace, self.trace) {
+                let message = "a tensor of another trace".to_owned();
+                self.trace.mistake("watch", Problem::Scope, message, &[], ty);
+                continue;
+            }
             if !ty.is_float() {
                 let message = format!("only floats have gradients; this is {ty}");
                 x.mistake("watch", Problem::Gradient, message, ty);
@@ -48,17 +53,19 @@ impl<'t> Tape<'t> {
         }
     }
 
-    /// Equal constants of a compiling trace are one value; one that is watched
-    /// becomes a value of its own.
+    /// Equal constants are one value, also those that the program's own operations
+    /// use; one that is watched becomes a value of its own.
     fn separate(&self, x: Tensor<'t>, place: &'static Location<'static>) {
         let mut state = self.trace.state();
-        if self.trace.is_eager() || state.scopes.len() > 1 {
-            return;
-        }
         let Ok(v) = self.trace.resolve(&mut state, x) else { return };
-        let Op::Literal(c) = state.scopes[0].graph.op_of(v) else { return };
-        let array = c.array().clone();
-        state.slots[x.id as usize].value = state.leaf(array, place, false);
+        let graph = &state.top().graph;
+        let array = match (graph.op_of(v), graph.as_splat(v)) {
+            (Op::Literal(c), _) => c.array().clone(),
+            (_, Some(c)) => Array::full(&graph.ty(v).shape, c),
+            _ => return,
+        };
+        let leaf = state.leaf(array, place, self.trace.is_eager());
+        state.rebind_outermost(x.id, leaf);
     }
 
     pub(super) fn watched_variables(&self) -> Vec<Tensor<'t>> {

@@ -110,6 +110,13 @@ impl State {
         (slot.value, slot.scope) = (value, scope);
     }
 
+    /// Makes a tensor stand for a value of the outermost scope.
+    pub(crate) fn rebind_outermost(&mut self, id: u32, value: Value) {
+        let scope = self.scopes[0].id;
+        let slot = &mut self.slots[id as usize];
+        (slot.value, slot.scope) = (value, scope);
+    }
+
     /// Takes a value of scope `from` into scope `to`, through those between.
     fn bring(&mut self, value: Value, from: usize, to: usize) -> Value {
         let mut v = value;

@@ -248,7 +248,7 @@ impl fmt::Display for Tensor<'_> {
             return write!(f, "{ty} (the result of a mistake)");
         }
         match state.data.get(backstitch_ir::Idx::index(slot.value)) {
-            Some(d) if self.trace.is_eager() && state.scopes.len() == 1 => {
+            Some(d) if self.trace.is_eager() && state.is_outermost(self.id) => {
                 write!(f, "{}", d.array())
             }
             _ => write!(f, "{} {ty}", slot.value),

@@ -482,3 +482,15 @@ fn a_tape_watches_tensors_of_its_own_trace() {
     a.tape().watch(&x);
     assert_eq!(a.check().unwrap_err().first().problem, Problem::Scope);
 }
+
+#[test]
+fn a_gradient_of_what_was_computed_outside_of_a_body_is_refused() {
+    let e = trace(Spec::f64([]), (), |t, x, ()| {
+        let tape = t.tape().persistent();
+        tape.watch(&x);
+        let y = x * x;
+        t.for_loop(1, x, |_, c| c + tape.gradient(&y, &x).or_zeros())
+    });
+    let e = e.expect_err("zero would be wrong");
+    assert!(e.to_string().contains("outside"), "{e}");
+}

@@ -193,6 +193,11 @@ impl<'t> Tape<'t> {
             };
             sources.leaves().into_iter().map(of).collect()
         };
+        if self.is_computed_outside(targets, sources) {
+            let message = "the target was computed outside of this body, where its derivative is \
+                           not recorded; ask for the gradient there";
+            return self.poisoned(operation, message.to_owned(), sources);
+        }
         let mut state = self.trace.state();
         let mut values = Vec::with_capacity(targets.len() + seeds.len());
         for &x in targets.iter().chain(seeds) {
@@ -297,6 +302,21 @@ impl<'t> Tape<'t> {
     }
 
     #[track_caller]
+    /// Whether a path from a source to a target is outside of the body that is
+    /// being recorded.
+    fn is_computed_outside<S: Tree<Tensor<'t>>>(
+        &self,
+        targets: &[Tensor<'t>],
+        sources: &S,
+    ) -> bool {
+        let state = self.trace.state();
+        let here = state.top_id();
+        let outside = |x: &Tensor<'t>| state.slots[x.id as usize].scope != here;
+        let sources = sources.leaves();
+        let path = |x: &Tensor<'t>| outside(x) && !sources.iter().any(|s| s.id == x.id);
+        state.scopes.len() > 1 && targets.iter().any(path) && sources.iter().any(|s| outside(s))
+    }
+
     fn poisoned<S: Tree<Tensor<'t>>>(
         &self,
         operation: &'static str,

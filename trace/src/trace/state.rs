@@ -25,7 +25,7 @@ pub(crate) enum Kind {
 #[derive(Clone, Copy)]
 pub(crate) struct Slot {
     pub(crate) value: Value,
-    pub(super) scope: u32,
+    pub(crate) scope: u32,
     pub(crate) kind: Kind,
     pub(super) place: &'static Location<'static>,
 }
@@ -108,6 +108,16 @@ impl State {
         let scope = self.top().id;
         let slot = &mut self.slots[id as usize];
         (slot.value, slot.scope) = (value, scope);
+    }
+
+    /// Whether a tensor is of the outermost scope, and that is the open one.
+    pub(crate) fn is_outermost(&self, id: u32) -> bool {
+        self.scopes.len() == 1 && self.slots[id as usize].scope == self.scopes[0].id
+    }
+
+    /// What the innermost scope is called.
+    pub(crate) fn top_id(&self) -> u32 {
+        self.scopes.last().expect("one scope is always open").id
     }
 
     /// Makes a tensor stand for a value of the outermost scope.

@@ -30,11 +30,20 @@ unary! {
     log Log;
     /// `log(1 + x)`, accurate near 0.
     log1p Log1p;
-    /// Sine.
+    /// Sine of an angle in radians.
+    ///
+    /// Compiled, it is accurate up to `|x|` of 1e5 (`f32`) or 1e9 (`f64`); beyond, it
+    /// loses digits, and above 3e6 or 1e15 it has none left. Eager mode has no limit.
     sin Sin;
-    /// Cosine.
+    /// Cosine of an angle in radians.
+    ///
+    /// Compiled, it is accurate up to `|x|` of 1e5 (`f32`) or 1e9 (`f64`); beyond, it
+    /// loses digits, and above 3e6 or 1e15 it has none left. Eager mode has no limit.
     cos Cos;
-    /// Tangent.
+    /// Tangent of an angle in radians.
+    ///
+    /// Compiled, it is accurate up to `|x|` of 1e5 (`f32`) or 1e9 (`f64`); beyond, it
+    /// loses digits, and above 3e6 or 1e15 it has none left. Eager mode has no limit.
     tan Tan;
     /// Hyperbolic tangent.
     tanh Tanh;

@@ -1,7 +1,10 @@
 //! Branches and loops of programs that are compiled.
 //!
 //! Bodies are closures. They are called once, while tracing, and may use any
-//! tensor around them. Carries and results are trees.
+//! tensor around them. Carries and results are trees. Two trees that have to
+//! agree, such as a carry before and after a step, are compared leaf by leaf,
+//! by name and by type: equal types alone would let one key of a map pass for
+//! another.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -64,7 +67,7 @@ impl Trace {
     {
         let place = Location::caller();
         let (left, results) = self.body("then", &[], &[], place, |_| then());
-        let (right, _) = self.body("else", &[], &left.scope.captures, place, |_| otherwise());
+        let (right, others) = self.body("else", &[], &left.scope.captures, place, |_| otherwise());
         let (ty, types) = (predicate.ty(), left.types.clone());
         if left.is_poisoned() || right.is_poisoned() {
             return self.guesses(&results, &types, place);
@@ -72,6 +75,16 @@ impl Trace {
         if ty != Type::scalar(DType::Bool) {
             let message = format!("expected one truth value to decide by, got {ty}");
             self.mistake("cond", Problem::Control, message, &[predicate], ty);
+            return self.guesses(&results, &types, place);
+        }
+        let (names, other_names) = (results.leaf_names(), others.leaf_names());
+        if names != other_names {
+            let message = format!(
+                "the branches give {} and {}",
+                list_names(&names),
+                list_names(&other_names)
+            );
+            self.mistake("cond", Problem::Control, message, &[], ty);
             return self.guesses(&results, &types, place);
         }
         if left.types != right.types {
@@ -115,7 +128,7 @@ impl Trace {
         let start: Vec<Tensor<'t>> = init.leaves().into_iter().copied().collect();
         let types: Vec<Type> = start.iter().map(|x| x.ty()).collect();
         let (test, _) = self.body("while", &types, &[], place, |c| predicate(rebuild(&init, c)));
-        let (step, _) =
+        let (step, next) =
             self.body("body", &types, &test.scope.captures, place, |c| body(rebuild(&init, c)));
         if test.is_poisoned() || step.is_poisoned() {
             return self.guesses(&init, &types, place);
@@ -126,7 +139,7 @@ impl Trace {
             self.mistake("while_loop", Problem::Control, message, &[], Type::scalar(DType::Bool));
             return self.guesses(&init, &types, place);
         }
-        if !self.steady("while_loop", &init, &types, &step.types, place) {
+        if !self.steady("while_loop", (&init, &types), (&next, &step.types), place) {
             return self.guesses(&init, &types, place);
         }
         let mut test = test;
@@ -181,13 +194,13 @@ impl Trace {
         let mut start = vec![zero];
         start.extend(init.leaves().into_iter().copied());
         let types: Vec<Type> = start.iter().map(|x| x.ty()).collect();
-        let (step, _) = self.body("body", &types, &[], place, |c| {
+        let (step, given) = self.body("body", &types, &[], place, |c| {
             let next = body(c[0], rebuild(&init, &c[1..]));
             let _line = self.line_at(place);
             (c[0] + 1, next)
         });
         if step.is_poisoned()
-            || !self.steady("for_loop", &init, &types[1..], &step.types[1..], place)
+            || !self.steady("for_loop", (&init, &types[1..]), (&given.1, &step.types[1..]), place)
         {
             return self.guesses(&init, &types[1..], place);
         }
@@ -275,29 +288,33 @@ impl Trace {
         self.apply_all(op, &args, |_| types.iter().cloned().collect())
     }
 
-    /// Whether a body keeps the types of its carries.
+    /// Whether a body keeps the names and the types of its carries.
     #[track_caller]
-    fn steady<'t, C: Tree<Tensor<'t>>>(
+    fn steady<'t>(
         &'t self,
         operation: &'static str,
-        init: &C,
-        before: &[Type],
-        after: &[Type],
+        (init, before): (&impl Tree<Tensor<'t>>, &[Type]),
+        (next, after): (&impl Tree<Tensor<'t>>, &[Type]),
         place: &'static Location<'static>,
     ) -> bool {
-        if before == after {
-            return true;
-        }
-        let message = if before.len() == after.len() {
-            let changed = (0..before.len()).find(|&i| before[i] != after[i]).expect("they differ");
-            let name = &init.leaf_names()[changed];
+        let (names, next_names) = (init.leaf_names(), next.leaf_names());
+        let message = if names != next_names {
+            let (names, next_names) = (list_names(&names), list_names(&next_names));
+            if before.len() == after.len() {
+                format!("the carry starts as {names} but the body gives {next_names}")
+            } else {
+                let (start, end) = (before.len(), after.len());
+                format!("{start} carries go in, {names}, and {end} come out, {next_names}")
+            }
+        } else if let Some(changed) = (0..before.len()).find(|&i| before[i] != after[i]) {
+            let name = &names[changed];
             let name = if name.is_empty() { String::new() } else { format!(" `{name}`") };
             format!(
                 "the carry{name} starts as {} but the body gives {}",
                 before[changed], after[changed]
             )
         } else {
-            format!("{} carries go in and {} come out", before.len(), after.len())
+            return true;
         };
         let (problem, operands) = (Problem::Control, Vec::new());
         let mistake = Mistake { place, operation, problem, message, operands };
@@ -332,6 +349,16 @@ pub(crate) fn rebuild<'t, T: Tree<Tensor<'t>>>(
 fn list(types: &[Type]) -> String {
     let types: Vec<String> = types.iter().map(ToString::to_string).collect();
     format!("({})", types.join(", "))
+}
+
+fn list_names(names: &[String]) -> String {
+    if let [name] = names
+        && name.is_empty()
+    {
+        return "a single tensor".to_owned();
+    }
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    format!("({})", names.join(", "))
 }
 
 #[cfg(test)]

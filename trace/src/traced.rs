@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use backstitch_ir::{Array, Graph, IndexVec, Type, Value};
 use backstitch_passes::inline;
@@ -95,6 +96,7 @@ where
     F: for<'t> FnOnce(&'t Trace, P::With<Tensor<'t>>, D::With<Tensor<'t>>) -> Outputs<O>,
 {
     let place = Location::caller();
+    let begun = Moment::now();
     let trace = Trace::recording(name);
     let mut inputs = 0;
     let outputs = {
@@ -108,6 +110,17 @@ where
         let d = data.map_leaves(&mut next);
         f(&trace, p, d)
     };
+    if !outputs.are_of(&trace, begun) {
+        trace.state().mistakes.push(Mistake {
+            place: outputs.place,
+            operation: "outputs",
+            problem: Problem::Scope,
+            message: "these outputs were made by another trace; \
+                      hand them over with the trace that the program is given"
+                .to_owned(),
+            operands: Vec::new(),
+        });
+    }
     trace.check()?;
     let state = trace.into_state();
     let graph = finish(state, inputs, &outputs)?;
@@ -119,7 +132,33 @@ where
 pub struct Outputs<O> {
     values: Vec<Output>,
     specs: O,
+    /// The address of the trace that made them, which tells it apart from those
+    /// that live at the same time, and when, which tells it apart from those that
+    /// lived at that address before.
+    trace: usize,
+    made: Moment,
+    place: &'static Location<'static>,
     of: PhantomData<fn() -> O>,
+}
+
+impl<O> Outputs<O> {
+    /// Whether they were made by this trace, which has stayed where it is since it
+    /// was begun.
+    fn are_of(&self, trace: &Trace, begun: Moment) -> bool {
+        self.trace == std::ptr::from_ref(trace).addr() && self.made > begun
+    }
+}
+
+/// A point in the history of the process; each is later than those before.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Moment(u64);
+
+impl Moment {
+    fn now() -> Self {
+        static CLOCK: AtomicU64 = AtomicU64::new(0);
+        // One counter is counted in one order by all threads, however relaxed.
+        Self(CLOCK.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 #[derive(Debug)]
@@ -134,6 +173,18 @@ impl Trace {
     #[track_caller]
     pub fn outputs<'t, T: Tree<Tensor<'t>>>(&'t self, results: &T) -> Outputs<T::With<Spec>> {
         let place = Location::caller();
+        if self.is_nested() {
+            // The values of a body are no values of the program around it.
+            self.state().mistakes.push(Mistake {
+                place,
+                operation: "outputs",
+                problem: Problem::Scope,
+                message: "the outputs of a program are handed over outside of loops and \
+                          branches; return them from the body and hand over its results"
+                    .to_owned(),
+                operands: Vec::new(),
+            });
+        }
         let specs = results.map_leaves(&mut |x| Spec::from(x.ty()));
         let mut values = Vec::new();
         results.visit(&mut Path::root(), &mut |path, &x| {
@@ -149,7 +200,8 @@ impl Trace {
                 }
             }
         });
-        Outputs { values, specs, of: PhantomData }
+        let trace = std::ptr::from_ref(self).addr();
+        Outputs { values, specs, trace, made: Moment::now(), place, of: PhantomData }
     }
 }
 

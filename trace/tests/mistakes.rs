@@ -1,5 +1,7 @@
 //! Mistakes are told with the user's line, the operation, and both shapes.
 
+use std::collections::BTreeMap;
+
 use backstitch_trace::{DType, Problem, Spec, Tensor, Trace, TraceError, trace, trace_tree};
 use ndarray::{arr1, arr2};
 
@@ -89,6 +91,78 @@ fn branches_give_the_same_types() {
 }
 
 #[test]
+fn a_scan_gives_as_many_carries_as_it_takes() {
+    let t = Trace::eager();
+    let (x, zero) = (t.constant(arr1(&[1.0, 2.0, 3.0])), t.constant(0.0));
+    let one = || vec![zero];
+    let (carry, rows) = t.scan(one(), x, |c, r| (vec![c[0] + r, r], r));
+    assert!(carry[0].array().is_err() && rows.array().is_err());
+    let (carry, rows) = t.scan(vec![zero, zero], x, |c, r| (vec![c[0] + r], r));
+    assert!(carry[0].array().is_err() && rows.array().is_err());
+    let (carry, rows) = t.scan_back(one(), x, |_, _| (vec![], ()));
+    assert!(carry[0].array().is_err());
+    assert_eq!(rows, ());
+    let e = t.check().unwrap_err();
+    let counts =
+        ["1 carries go in, (`0`), and 2 come out, (`0`, `1`)", "2 carries go in", "0 come"];
+    assert_eq!(e.mistakes.len(), counts.len(), "{e}");
+    for (m, counts) in e.mistakes.iter().zip(counts) {
+        assert_eq!((m.operation, m.problem), ("scan", Problem::Control));
+        assert!(m.message.contains(counts), "{m}");
+    }
+}
+
+#[test]
+fn a_scan_over_what_has_no_rows_gives_nothing() {
+    let t = Trace::eager();
+    let (x, zero) = (t.constant(arr1(&[1.0, 2.0, 3.0])), t.constant(0.0));
+    let short = t.constant(arr1(&[1.0, 2.0]));
+    let wrong = [(zero, zero), (x, short), (x, zero), (t.zeros(DType::F64, [0]), x)];
+    for (i, rows) in wrong.into_iter().enumerate() {
+        // What the body gives does not matter, even if it uses no row.
+        let (sum, ones) = t.scan(zero, rows, |c, _| (c + 1.0, t.scalar(1.0)));
+        assert!(sum.array().is_err() && ones.array().is_err(), "case {i}");
+        let (sum, _) = t.scan_back(zero, rows, |c, (a, b)| (c + a * b.index(0, 0), a));
+        assert!(sum.array().is_err(), "case {i}");
+    }
+    let e = t.check().unwrap_err();
+    let rows: Vec<_> = e.mistakes.iter().filter(|m| m.message.contains("number of rows")).collect();
+    assert_eq!(rows.len(), 2 * wrong.len(), "{e}");
+    assert!(rows.iter().all(|m| m.problem == Problem::Control && m.place.file() == file!()));
+    let (sum, _) = t.scan(zero, (x, x), |c, (a, b)| (c + a * b, ()));
+    assert_eq!(sum.item::<f64>().unwrap(), 14.0);
+}
+
+#[test]
+fn carries_and_branches_agree_by_key() {
+    let t = Trace::eager();
+    let map =
+        |names: [&'static str; 2], x: f64| BTreeMap::from(names.map(|name| (name, t.constant(x))));
+    let (here, there) = (["a", "b"], ["b", "c"]);
+    let start = || map(here, 0.0);
+    let rows = t.constant(arr1(&[1.0, 2.0]));
+    let yes = t.scalar(1.0).gt(0.0);
+    let found = [
+        t.cond(yes, start, || map(there, 1.0)),
+        t.while_loop(start(), |c| c["a"].lt(1.0), |_| map(there, 1.0)),
+        t.for_loop(2, start(), |_, _| map(there, 1.0)),
+        t.scan(start(), rows, |_, r| (map(there, 1.0), r)).0,
+    ];
+    for (i, map) in found.iter().enumerate() {
+        assert!(map.values().all(|x| x.array().is_err()), "case {i}");
+    }
+    let e = t.check().unwrap_err();
+    let operations: Vec<_> = e.mistakes.iter().map(|m| m.operation).collect();
+    assert_eq!(operations, ["cond", "while_loop", "for_loop", "scan"], "{e}");
+    for m in &e.mistakes[..] {
+        assert_eq!((m.problem, m.place.file()), (Problem::Control, file!()));
+        assert!(m.message.contains("(`a`, `b`)") && m.message.contains("(`b`, `c`)"), "{m}");
+    }
+    let e = error(|t, x| t.cond(x.sum().gt(0.0), || (x,), || x).0);
+    assert!(e.to_string().contains("the branches give (`0`) and a single tensor"), "{e}");
+}
+
+#[test]
 fn tensors_do_not_leave_their_body() {
     let e = error(|t, x| {
         let mut kept = x;
@@ -119,6 +193,46 @@ fn two_traces_do_not_mix() {
     let x = a.constant(1.0) + b.constant(arr1(&[1.0, 2.0]));
     let e = x.array().unwrap_err();
     assert_eq!(e.first().problem, Problem::Scope);
+}
+
+#[test]
+fn outputs_are_made_by_the_trace_of_the_program() {
+    let other = Trace::eager();
+    let (x, y) = (other.constant(1.0), other.constant(2.0));
+    let line = line!() + 1;
+    let e = trace_tree(Spec::f64([]), (), |_, _, ()| other.outputs(&(x, x + y))).unwrap_err();
+    assert_eq!((e.first().problem, e.first().place.line()), (Problem::Scope, line));
+    let e = trace_tree(Spec::f64([]), (), |_, x, ()| other.outputs(&x)).unwrap_err();
+    assert_eq!(e.first().problem, Problem::Scope);
+
+    // Nor by one that was there before, at the same place in memory.
+    let mut kept = None;
+    let [first, second] = [(); 2].map(|()| {
+        let old = kept.take();
+        trace_tree(Spec::f64([]), (), |t, x, ()| {
+            kept = Some(t.outputs(&(x + 1.0)));
+            old.unwrap_or_else(|| t.outputs(&(x * x)))
+        })
+    });
+    assert!(first.is_ok());
+    assert_eq!(second.unwrap_err().first().problem, Problem::Scope);
+}
+
+#[test]
+fn outputs_are_not_handed_over_from_a_body() {
+    let line = line!() + 4;
+    let e = trace_tree(Spec::f64([]), (), |t, x, ()| {
+        let mut kept = None;
+        let then = || {
+            kept = Some(t.outputs(&(x + 1.0)));
+            x
+        };
+        t.cond(x.gt(0.0), then, || x);
+        kept.unwrap()
+    });
+    let e = e.unwrap_err();
+    assert_eq!((e.first().problem, e.first().place.line()), (Problem::Scope, line));
+    assert_eq!(e.mistakes.len(), 1, "{e}");
 }
 
 #[test]

@@ -73,13 +73,20 @@ impl Trace {
         let xs: Vec<Tensor<'t>> = rows.leaves().into_iter().copied().collect();
         let lengths: Vec<Option<usize>> =
             xs.iter().map(|x| x.shape().dims().first().copied()).collect();
-        let length = match lengths.split_first() {
-            Some((&Some(n), rest)) if n > 0 && rest.iter().all(|&m| m == Some(n)) => n,
+        let (length, cuts) = match lengths.split_first() {
+            Some((&Some(n), rest)) if n > 0 && rest.iter().all(|&m| m == Some(n)) => (n, true),
             _ => {
                 let message = "expected arrays with the same number of rows, at least one";
                 self.mistake("scan", Problem::Control, message, &xs, Type::scalar(DType::F64));
-                1
+                (1, false)
             }
+        };
+        // Only the body knows the structure of what it gives, so it is called even
+        // if there are no rows to cut; the poisoned ones keep it silent.
+        let no_row = |x: &Tensor<'t>| {
+            let ty = x.ty();
+            let dims = ty.dims().iter().skip(1).copied();
+            self.poison(&mut self.state(), ty.with_shape(dims.collect::<Shape>()), place)
         };
         // The rows given are added at their place to zeros: what a body gives is
         // known only after it was recorded, so it is recorded once for its types.
@@ -89,24 +96,26 @@ impl Trace {
         let (step, given) = self.body("body", &types, &[], place, |c| {
             let line = self.line_at(place);
             let i = if back { self.scalar(length as i64 - 1) - c[0] } else { c[0] };
-            let row = rows.map_leaves(&mut |x| {
-                if x.rank() > 0 { x.take(i, 0) } else { *x }
-            });
+            let row = rows.map_leaves(&mut |x| if cuts { x.take(i, 0) } else { no_row(x) });
             drop(line);
             let (next, y) = body(rebuild(&init, &c[1..]), row);
             let _line = self.line_at(place);
             (c[0] + 1, next, y, i)
         });
         let carries = 1 + carried.len();
-        let rows_given: Vec<Type> = step.types[carries..step.types.len() - 1].to_vec();
+        // A body that is mistaken may give more carries than it took, or fewer.
+        let (next, y) = (&given.1, &given.2);
+        let next_carries = 1 + next.leaves().len();
+        let rows_given: Vec<Type> = step.types[next_carries..step.types.len() - 1].to_vec();
         let all = |ty: &Type| {
             let dims = std::iter::once(length).chain(ty.dims().iter().copied());
             ty.with_shape(dims.collect::<Shape>())
         };
         let stacked: Vec<Type> = rows_given.iter().map(all).collect();
-        let y = &given.2;
-        let steady = !step.is_poisoned()
-            && self.steady("scan", &init, &types[1..], &step.types[1..carries], place);
+        let after = &step.types[1..next_carries];
+        let steady = cuts
+            && !step.is_poisoned()
+            && self.steady("scan", (&init, &types[1..]), (next, after), place);
         if !steady {
             let carry = self.guesses(&init, &types[1..], place);
             return (carry, self.guesses(y, &stacked, place));

@@ -54,6 +54,18 @@ fn left_side(rule: &str) -> Graph {
             let n = g.map(Scalar::Neg, &[x]);
             g.map(Scalar::Neg, &[n])
         }
+        "mul_neg" => {
+            let n = g.map(Scalar::Neg, &[y]);
+            g.map(Scalar::Mul, &[x, n])
+        }
+        "add_neg" => {
+            let n = g.map(Scalar::Neg, &[x]);
+            g.map(Scalar::Add, &[n, y])
+        }
+        "sub_neg" => {
+            let n = g.map(Scalar::Neg, &[y]);
+            g.map(Scalar::Sub, &[x, n])
+        }
         "select_same" => g.map(Scalar::Select, &[c, x, x]),
         "select_known" => {
             let no = g.constant(false);

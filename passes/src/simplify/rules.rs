@@ -37,6 +37,9 @@ pub const RULES: &[Rule] = &[
     exact("div_by_one", div_by_one),
     exact("sub_zero", sub_zero),
     exact("neg_neg", neg_neg),
+    exact("mul_neg", mul_neg),
+    exact("add_neg", add_neg),
+    exact("sub_neg", sub_neg),
     exact("select_same", select_same),
     exact("select_known", select_known),
     exact("cast_same", cast_same),
@@ -105,6 +108,45 @@ fn sub_zero(g: &mut Graph, v: Value, a: &[Value]) -> Option<Value> {
 /// `neg (neg x) = x`
 fn neg_neg(g: &mut Graph, v: Value, a: &[Value]) -> Option<Value> {
     (is(g, v, Scalar::Neg) && is(g, a[0], Scalar::Neg)).then(|| args_of(g, a[0])[0])
+}
+
+/// What a value is the negation of.
+fn negated(g: &Graph, v: Value) -> Option<Value> {
+    is(g, v, Scalar::Neg).then(|| args_of(g, v)[0])
+}
+
+/// `mul x, (neg y) = neg (mul x, y)`: negations go outwards, where they meet others.
+fn mul_neg(g: &mut Graph, v: Value, a: &[Value]) -> Option<Value> {
+    if !is(g, v, Scalar::Mul) {
+        return None;
+    }
+    let (x, y) = match (negated(g, a[0]), negated(g, a[1])) {
+        (Some(x), _) => (x, a[1]),
+        (None, Some(y)) => (a[0], y),
+        (None, None) => return None,
+    };
+    let product = g.map(Scalar::Mul, &[x, y]);
+    let product = super::normal(g, product);
+    Some(g.map(Scalar::Neg, &[product]))
+}
+
+/// `add x, (neg y) = sub x, y`
+fn add_neg(g: &mut Graph, v: Value, a: &[Value]) -> Option<Value> {
+    if !is(g, v, Scalar::Add) {
+        return None;
+    }
+    if let Some(y) = negated(g, a[1]) {
+        return Some(g.map(Scalar::Sub, &[a[0], y]));
+    }
+    negated(g, a[0]).map(|x| g.map(Scalar::Sub, &[a[1], x]))
+}
+
+/// `sub x, (neg y) = add x, y`
+fn sub_neg(g: &mut Graph, v: Value, a: &[Value]) -> Option<Value> {
+    if !is(g, v, Scalar::Sub) {
+        return None;
+    }
+    negated(g, a[1]).map(|y| g.map(Scalar::Add, &[a[0], y]))
 }
 
 /// `not (not x) = x`

@@ -134,7 +134,7 @@ pub(super) fn combine(e: &mut Emit<'_, '_>, chunks: &Chunks, reductions: &[Reduc
         let count = e.b.axis(chunks.count);
         if r.level != Level::Side {
             let mode = if chunks.count >= LEAST_VECTOR {
-                Mode::Vector { lanes: lanes(chunks.count, std::iter::once(r.dtype)) }
+                Mode::Vector { lanes: lanes(chunks.count, false, std::iter::once(r.dtype)) }
             } else {
                 Mode::Sequential
             };

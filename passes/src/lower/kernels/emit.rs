@@ -35,6 +35,9 @@ pub(super) struct Emit<'a, 'g> {
     pub stage: Stage,
     /// Whether rows are gone through by several loops.
     pub blocked: bool,
+    /// Whether an iteration takes so long that a few partial results hide the
+    /// latency of adding to them; more would only make more code.
+    pub heavy: bool,
 }
 
 /// A point in the sequence of loops of a group.
@@ -66,6 +69,7 @@ impl<'a, 'g> Emit<'a, 'g> {
             env: FxHashMap::default(),
             stage: Stage::Full(0),
             blocked: false,
+            heavy: false,
         }
     }
 

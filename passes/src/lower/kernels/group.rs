@@ -8,12 +8,15 @@ use rustc_hash::FxHashMap;
 use super::blocked;
 use super::chunks::{Chunks, combine};
 use super::emit::{Emit, Stage};
-use super::keep::keep_for_later_phases;
+use super::keep::{keep_for_later_phases, operation_cost};
 use super::reduction::{Reduction, loops, reduction};
 use crate::lower::Planner;
 use crate::lower::groups::{GroupId, Item, ItemOp, Level};
 use crate::lower::operand::Val;
 use crate::lower::scope::Scope;
+
+/// Operations per iteration from which a loop is heavy.
+const HEAVY: u32 = 40;
 
 /// Iterations from which a loop is worth vectors.
 pub(super) const LEAST_VECTOR: usize = 4;
@@ -45,6 +48,7 @@ pub(crate) fn group(
     }
 
     let mut e = Emit::new(scope, planner, loops, Some(id));
+    e.heavy = items.iter().map(|i| operation_cost(&i.op)).sum::<u32>() > HEAVY;
     let chunks = chunks.map(|c| c.allocate(&mut e, &reductions));
     for r in &reductions {
         if r.in_memory && !chunks.as_ref().is_some_and(|c| c.has_partial(r)) {
@@ -189,7 +193,7 @@ pub(super) fn open_loops(
         let vector = innermost && d + 1 == to && extent >= LEAST_VECTOR;
         let carried = accs.iter().filter(|r| r.depth <= d);
         let mode = if vector {
-            Mode::Vector { lanes: lanes(extent, carried.map(|r| r.dtype)) }
+            Mode::Vector { lanes: lanes(extent, e.heavy, carried.map(|r| r.dtype)) }
         } else {
             Mode::Sequential
         };
@@ -284,14 +288,14 @@ pub(super) fn fill(
 
 /// Partial results per accumulator: enough to hide the latency of an addition, few
 /// enough that all accumulators stay in registers of 128 bits.
-pub(super) fn lanes(extent: usize, accs: impl Iterator<Item = DType>) -> usize {
+pub(super) fn lanes(extent: usize, heavy: bool, accs: impl Iterator<Item = DType>) -> usize {
     let bytes: usize = accs.map(|d| d.size().max(4)).sum();
     let most = match bytes {
         0 => 8,
         _ => (128 / bytes).clamp(4, 16),
     };
     let worth = match extent {
-        64.. => 16,
+        64.. if !heavy => 16,
         32.. => 8,
         _ => 4,
     };

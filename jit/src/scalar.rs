@@ -39,7 +39,9 @@ pub(crate) fn apply(asm: &mut Asm, op: ScalarOp, from: DType, to: DType, args: &
         (ScalarOp::Abs, &[a]) if float => asm.ins().fabs(a),
         (ScalarOp::Abs, &[a]) => asm.ins().iabs(a),
         (ScalarOp::Sqrt, &[a]) => asm.ins().sqrt(a),
-        (ScalarOp::Fma, &[a, b, c]) if asm.features.fma => asm.ins().fma(a, b, c),
+        // The instruction overwrites its first factor. Factors come older first, and the
+        // younger is more often not needed again: the polynomial so far.
+        (ScalarOp::Fma, &[a, b, c]) if asm.features.fma => asm.ins().fma(b, a, c),
         (ScalarOp::Floor, &[a]) if asm.features.round => asm.ins().floor(a),
         (ScalarOp::Ceil, &[a]) if asm.features.round => asm.ins().ceil(a),
         (ScalarOp::Trunc, &[a]) if asm.features.round => asm.ins().trunc(a),

@@ -46,8 +46,8 @@ fn is_sum(g: &Graph, c: &Contract, args: &[Value]) -> bool {
 
 /// Both sides spread over one domain, multiplied, and summed. The axes of the
 /// domain are those of the larger side in its own order, so that it is read as it
-/// lies; the axes that only the other side has come first if it has the batch to
-/// itself, else after.
+/// lies; the axes that only the other side has stand before the summed axes at its
+/// end.
 fn as_sum(g: &mut Graph, c: &Contract, args: &[Value]) -> Value {
     let types = [g.ty(args[0]).clone(), g.ty(args[1]).clone()];
     let big = usize::from(types[1].len() > types[0].len());

@@ -1,13 +1,13 @@
 //! Rewriting to something equal and cheaper.
 //!
 //! Rules are small functions of an operation and its operands. Canonical order:
-//! views go outwards (a function of broadcasts is a broadcast of the function),
-//! constants are folded. A rule never makes a program worse, and each is one step,
+//! views go outwards (a function of broadcasts is a broadcast of the function), and
+//! so do negations; constants are folded. A rule never makes a program worse, and each is one step,
 //! so one walk does it.
 //!
 //! Each rule states its numerical class. All rules here are [`Class::Exact`] (the
 //! same bits, NaN payloads aside) or [`Class::Rounds`] (as good an approximation,
-//! a few last places apart). The tests instantiate both sides at random.
+//! a few last places apart). The tests evaluate both sides on awkward numbers.
 
 mod loops;
 mod rules;
@@ -30,7 +30,7 @@ pub fn simplify(g: &Graph) -> Graph {
 }
 
 /// The value with rules applied until none applies. Each rule removes an operation
-/// or moves a view outwards, so a value is rewritten a bounded number of times.
+/// or moves a view or a negation outwards, so a value is rewritten a bounded number of times.
 fn normal(g: &mut Graph, mut v: Value) -> Value {
     const MOST: usize = 16;
     for _ in 0..MOST {

@@ -1,4 +1,8 @@
 //! Sums of stacks: cotangents of what a loop pushed, when two later loops pop it.
+//!
+//! The number of entries is taken from the loop that made one of the two. Of stacks
+//! inside stacks, both of which come off another stack, it is not known: such sums
+//! are not supported.
 
 use std::sync::Arc;
 

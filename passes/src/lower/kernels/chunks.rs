@@ -38,6 +38,7 @@ pub(super) struct Chunks {
 
 impl Chunks {
     /// Whether the outermost loop is cut, and how.
+    ///
     /// With `blocked`, rows are gone through several times: then also without a
     /// reduction, so that a chunk is still in cache the second time.
     pub fn choose(

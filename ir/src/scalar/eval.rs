@@ -42,15 +42,19 @@ pub(super) fn select(args: &[&Array]) -> Array {
 macro_rules! float {
     ($x:ident => $e:expr) => {
         |a| match a[0] {
-            Array::F32(v) => map1(v, |$x: f32| -> f32 { $e }),
-            Array::F64(v) => map1(v, |$x: f64| -> f64 { $e }),
+            $crate::array::Array::F32(v) => $crate::scalar::eval::map1(v, |$x: f32| -> f32 { $e }),
+            $crate::array::Array::F64(v) => $crate::scalar::eval::map1(v, |$x: f64| -> f64 { $e }),
             _ => unreachable!("map: operands were type-checked"),
         }
     };
     ($x:ident, $y:ident => $e:expr) => {
         |a| match a[0] {
-            Array::F32(v) => map2(v, a[1], |$x: f32, $y: f32| -> f32 { $e }),
-            Array::F64(v) => map2(v, a[1], |$x: f64, $y: f64| -> f64 { $e }),
+            $crate::array::Array::F32(v) => {
+                $crate::scalar::eval::map2(v, a[1], |$x: f32, $y: f32| -> f32 { $e })
+            }
+            $crate::array::Array::F64(v) => {
+                $crate::scalar::eval::map2(v, a[1], |$x: f64, $y: f64| -> f64 { $e })
+            }
             _ => unreachable!("map: operands were type-checked"),
         }
     };
@@ -60,20 +64,28 @@ macro_rules! float {
 macro_rules! number {
     ($x:ident => $f:expr, $i:expr) => {
         |a| match a[0] {
-            Array::F32(v) => map1(v, |$x: f32| -> f32 { $f }),
-            Array::F64(v) => map1(v, |$x: f64| -> f64 { $f }),
-            Array::I32(v) => map1(v, |$x: i32| -> i32 { $i }),
-            Array::I64(v) => map1(v, |$x: i64| -> i64 { $i }),
-            Array::Bool(_) => unreachable!("map: operands were type-checked"),
+            $crate::array::Array::F32(v) => $crate::scalar::eval::map1(v, |$x: f32| -> f32 { $f }),
+            $crate::array::Array::F64(v) => $crate::scalar::eval::map1(v, |$x: f64| -> f64 { $f }),
+            $crate::array::Array::I32(v) => $crate::scalar::eval::map1(v, |$x: i32| -> i32 { $i }),
+            $crate::array::Array::I64(v) => $crate::scalar::eval::map1(v, |$x: i64| -> i64 { $i }),
+            $crate::array::Array::Bool(_) => unreachable!("map: operands were type-checked"),
         }
     };
     ($x:ident, $y:ident => $f:expr, $i:expr) => {
         |a| match a[0] {
-            Array::F32(v) => map2(v, a[1], |$x: f32, $y: f32| -> f32 { $f }),
-            Array::F64(v) => map2(v, a[1], |$x: f64, $y: f64| -> f64 { $f }),
-            Array::I32(v) => map2(v, a[1], |$x: i32, $y: i32| -> i32 { $i }),
-            Array::I64(v) => map2(v, a[1], |$x: i64, $y: i64| -> i64 { $i }),
-            Array::Bool(_) => unreachable!("map: operands were type-checked"),
+            $crate::array::Array::F32(v) => {
+                $crate::scalar::eval::map2(v, a[1], |$x: f32, $y: f32| -> f32 { $f })
+            }
+            $crate::array::Array::F64(v) => {
+                $crate::scalar::eval::map2(v, a[1], |$x: f64, $y: f64| -> f64 { $f })
+            }
+            $crate::array::Array::I32(v) => {
+                $crate::scalar::eval::map2(v, a[1], |$x: i32, $y: i32| -> i32 { $i })
+            }
+            $crate::array::Array::I64(v) => {
+                $crate::scalar::eval::map2(v, a[1], |$x: i64, $y: i64| -> i64 { $i })
+            }
+            $crate::array::Array::Bool(_) => unreachable!("map: operands were type-checked"),
         }
     };
 }
@@ -81,7 +93,7 @@ macro_rules! number {
 /// Comparisons of two operands of any type.
 macro_rules! compare {
     ($x:ident, $y:ident => $e:expr) => {
-        |a| crate::with_array!(a[0], v => map2(v, a[1], |$x, $y| -> bool { $e }))
+        |a| $crate::with_array!(a[0], v => $crate::scalar::eval::map2(v, a[1], |$x, $y| -> bool { $e }))
     };
 }
 
@@ -89,17 +101,25 @@ macro_rules! compare {
 macro_rules! bits {
     ($x:ident => $i:expr, $b:expr) => {
         |a| match a[0] {
-            Array::I32(v) => map1(v, |$x: i32| -> i32 { $i }),
-            Array::I64(v) => map1(v, |$x: i64| -> i64 { $i }),
-            Array::Bool(v) => map1(v, |$x: bool| -> bool { $b }),
+            $crate::array::Array::I32(v) => $crate::scalar::eval::map1(v, |$x: i32| -> i32 { $i }),
+            $crate::array::Array::I64(v) => $crate::scalar::eval::map1(v, |$x: i64| -> i64 { $i }),
+            $crate::array::Array::Bool(v) => {
+                $crate::scalar::eval::map1(v, |$x: bool| -> bool { $b })
+            }
             _ => unreachable!("map: operands were type-checked"),
         }
     };
     ($x:ident, $y:ident => $i:expr, $b:expr) => {
         |a| match a[0] {
-            Array::I32(v) => map2(v, a[1], |$x: i32, $y: i32| -> i32 { $i }),
-            Array::I64(v) => map2(v, a[1], |$x: i64, $y: i64| -> i64 { $i }),
-            Array::Bool(v) => map2(v, a[1], |$x: bool, $y: bool| -> bool { $b }),
+            $crate::array::Array::I32(v) => {
+                $crate::scalar::eval::map2(v, a[1], |$x: i32, $y: i32| -> i32 { $i })
+            }
+            $crate::array::Array::I64(v) => {
+                $crate::scalar::eval::map2(v, a[1], |$x: i64, $y: i64| -> i64 { $i })
+            }
+            $crate::array::Array::Bool(v) => {
+                $crate::scalar::eval::map2(v, a[1], |$x: bool, $y: bool| -> bool { $b })
+            }
             _ => unreachable!("map: operands were type-checked"),
         }
     };
@@ -109,11 +129,13 @@ macro_rules! bits {
 macro_rules! cast {
     ($to:ty) => {
         |a| match a[0] {
-            Array::F32(v) => map1(v, |x: f32| x as $to),
-            Array::F64(v) => map1(v, |x: f64| x as $to),
-            Array::I32(v) => map1(v, |x: i32| x as $to),
-            Array::I64(v) => map1(v, |x: i64| x as $to),
-            Array::Bool(v) => map1(v, |x: bool| u8::from(x) as $to),
+            $crate::array::Array::F32(v) => $crate::scalar::eval::map1(v, |x: f32| x as $to),
+            $crate::array::Array::F64(v) => $crate::scalar::eval::map1(v, |x: f64| x as $to),
+            $crate::array::Array::I32(v) => $crate::scalar::eval::map1(v, |x: i32| x as $to),
+            $crate::array::Array::I64(v) => $crate::scalar::eval::map1(v, |x: i64| x as $to),
+            $crate::array::Array::Bool(v) => {
+                $crate::scalar::eval::map1(v, |x: bool| u8::from(x) as $to)
+            }
         }
     };
 }

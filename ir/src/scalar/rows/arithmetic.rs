@@ -1,0 +1,162 @@
+//! Sums, products, powers of two and one half; the larger and the smaller.
+
+use super::{POSITIVE, SMOOTH_FLOAT, SMOOTH_NUMBER, TIE, ZERO, shared_at_tie};
+use crate::range::Range;
+use crate::scalar::Partial::{MinusOne, One, Times};
+use crate::scalar::eval::{float, number};
+use crate::scalar::{Def, Scalar};
+
+pub(super) static ADD: Def = Def {
+    name: "add",
+    eval: number!(x, y => x + y, x.wrapping_add(y)),
+    partial: |_, _, _, _| One,
+    range: |r| r[0].add(r[1]),
+    ..SMOOTH_NUMBER
+};
+
+pub(super) static SUB: Def = Def {
+    name: "sub",
+    eval: number!(x, y => x - y, x.wrapping_sub(y)),
+    partial: |_, _, _, i| if i == 0 { One } else { MinusOne },
+    range: |r| r[0].add(r[1].neg()),
+    ..SMOOTH_NUMBER
+};
+
+pub(super) static MUL: Def = Def {
+    name: "mul",
+    eval: number!(x, y => x * y, x.wrapping_mul(y)),
+    partial: |_, x, _, i| Times(x[1 - i]),
+    range: |r| r[0].mul(r[1]),
+    ..SMOOTH_NUMBER
+};
+
+pub(super) static MUL_Z: Def = Def {
+    name: "mulz",
+    arity: 2,
+    eval: float!(x, y => if x == 0.0 || y == 0.0 { 0.0 } else { x * y }),
+    partial: |_, x, _, i| Times(x[1 - i]),
+    range: |r| r[0].mul(r[1]),
+    ..SMOOTH_FLOAT
+};
+
+pub(super) static DIV: Def = Def {
+    name: "div",
+    arity: 2,
+    eval: float!(x, y => x / y),
+    // d(x/y)/dx = 1/y, d(x/y)/dy = -out/y
+    partial: |g, x, out, i| {
+        let r = g.map(Scalar::Reciprocal, &[x[1]]);
+        if i == 0 {
+            return Times(r);
+        }
+        let q = g.map(Scalar::Mul, &[out, r]);
+        Times(g.map(Scalar::Neg, &[q]))
+    },
+    range: |r| r[0].mul(r[1].recip()),
+    domain: POSITIVE,
+    ..SMOOTH_FLOAT
+};
+
+pub(super) static NEG: Def = Def {
+    name: "neg",
+    arity: 1,
+    eval: number!(x => -x, x.wrapping_neg()),
+    partial: |_, _, _, _| MinusOne,
+    range: |r| r[0].neg(),
+    ..SMOOTH_NUMBER
+};
+
+pub(super) static SQUARE: Def = Def {
+    name: "square",
+    arity: 1,
+    eval: number!(x => x * x, x.wrapping_mul(x)),
+    partial: |g, x, _, _| Times(g.map(Scalar::Add, &[x[0], x[0]])),
+    range: |r| r[0].square(),
+    ..SMOOTH_NUMBER
+};
+
+pub(super) static SQRT: Def = Def {
+    name: "sqrt",
+    eval: float!(x => x.sqrt()),
+    // ∞ at 0; a zero cotangent stays zero.
+    partial: |g, x, out, _| {
+        let half = g.like(x[0], 0.5);
+        Times(g.map(Scalar::Div, &[half, out]))
+    },
+    range: |r| Range {
+        lo: r[0].lo.max(0.0).sqrt(),
+        hi: r[0].hi.max(0.0).sqrt(),
+        finite: r[0].finite && r[0].lo >= 0.0,
+    },
+    domain: POSITIVE,
+    ..SMOOTH_FLOAT
+};
+
+pub(super) static RSQRT: Def = Def {
+    name: "rsqrt",
+    eval: float!(x => 1.0 / x.sqrt()),
+    // -1/2 · out / x
+    partial: |g, x, out, _| {
+        let q = g.map(Scalar::Div, &[out, x[0]]);
+        let c = g.like(x[0], -0.5);
+        Times(g.map(Scalar::Mul, &[c, q]))
+    },
+    range: |r| Range {
+        lo: 0.0,
+        hi: 1.0 / r[0].lo.max(0.0).sqrt(),
+        finite: r[0].finite && r[0].lo > 1e-30,
+    },
+    domain: POSITIVE,
+    ..SMOOTH_FLOAT
+};
+
+pub(super) static RECIPROCAL: Def = Def {
+    name: "reciprocal",
+    eval: float!(x => 1.0 / x),
+    partial: |g, _, out, _| {
+        let s = g.map(Scalar::Square, &[out]);
+        Times(g.map(Scalar::Neg, &[s]))
+    },
+    range: |r| r[0].recip(),
+    domain: POSITIVE,
+    ..SMOOTH_FLOAT
+};
+
+pub(super) static ABS: Def = Def {
+    name: "abs",
+    arity: 1,
+    eval: number!(x => x.abs(), x.wrapping_abs()),
+    // 0 at 0
+    partial: |g, x, _, _| Times(g.map(Scalar::Sign, &[x[0]])),
+    range: |r| r[0].abs(),
+    kink: ZERO,
+    ..SMOOTH_NUMBER
+};
+
+pub(super) static MAX: Def = Def {
+    name: "max",
+    eval: number!(x, y => if x > y || x.is_nan() { x } else { y }, x.max(y)),
+    // Half to each at a tie.
+    partial: |g, x, _, i| shared_at_tie(g, x[i], x[1 - i], Scalar::Gt),
+    range: |r| Range {
+        lo: r[0].lo.max(r[1].lo),
+        hi: r[0].hi.max(r[1].hi),
+        finite: r[0].finite && r[1].finite,
+    },
+    kink: TIE,
+    ..SMOOTH_NUMBER
+};
+
+pub(super) static MIN: Def = Def {
+    name: "min",
+    eval: number!(x, y => if x < y || x.is_nan() { x } else { y }, x.min(y)),
+    // Half to each at a tie.
+    partial: |g, x, _, i| shared_at_tie(g, x[i], x[1 - i], Scalar::Lt),
+    range: |r| Range {
+        lo: r[0].lo.min(r[1].lo),
+        hi: r[0].hi.min(r[1].hi),
+        finite: r[0].finite && r[1].finite,
+    },
+    kink: TIE,
+    ..SMOOTH_NUMBER
+};

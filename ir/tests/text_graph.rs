@@ -67,8 +67,9 @@ fn nested() -> Graph {
     let trip = Trip::While(Arc::new(cond));
     let outer = Loop { trip, body: Arc::new(body), carries: 2, consts: 0, pops: 0 };
     let results = g.add(outer, &[n, x]).unwrap();
-    let reverse = Loop { trip: Trip::Count, body: Arc::new(pop), carries: 1, consts: 0, pops: 1 };
-    let sum = g.add(reverse, &[results[0], results[1], results[3]]).unwrap()[0];
+    let reverse = |trip| Loop { trip, body: Arc::new(pop.clone()), carries: 1, consts: 0, pops: 1 };
+    let sum = g.add(reverse(Trip::Count), &[results[0], results[1], results[3]]).unwrap()[0];
+    let sum = g.add(reverse(Trip::Entries), &[sum, results[3]]).unwrap()[0];
     let pred = g.map(Scalar::Eq, &[x, sum]);
     let branch = Arc::new(zero);
     let cond = Cond { then: Arc::clone(&branch), els: branch };
@@ -113,6 +114,7 @@ fn graphs_inside_graphs_are_read_back() {
     let text = round_trip(&nested());
     assert!(text.contains("while graph @cond"), "{text}");
     assert!(text.contains("      %3, %4 = loop %2, x, x carries 1 consts 1 pops 0 {"), "{text}");
+    assert!(text.contains(" carries 1 consts 0 pops 1 entries {"), "{text}");
     assert!(text.contains("  } : i64[], f32[], stack stack f32[], stack f32[]\n"), "{text}");
 }
 

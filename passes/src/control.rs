@@ -8,7 +8,7 @@ mod stacks;
 pub(crate) use cond::{cond_jvp, cond_vjp};
 pub(crate) use loop_jvp::loop_jvp;
 pub(crate) use loop_vjp::loop_vjp;
-pub(crate) use stacks::add_stacks;
+pub(crate) use stacks::{add_stacks, zeros_like};
 
 use backstitch_ir::{Graph, Value};
 

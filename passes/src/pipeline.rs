@@ -143,7 +143,7 @@ fn inside(g: &Graph, pass: &Pass) -> Option<Graph> {
             Op::Cond(c) => Cond { then: body(&c.then), els: body(&c.els) }.into(),
             Op::Loop(l) => {
                 let trip = match &l.trip {
-                    Trip::Count => Trip::Count,
+                    Trip::Count | Trip::Entries => l.trip.clone(),
                     Trip::While(c) => Trip::While(body(c)),
                 };
                 Loop { trip, body: body(&l.body), ..l.clone() }.into()

@@ -154,7 +154,7 @@ fn batch_loop(g: &mut Graph, l: &Loop, lanes: &[Lane], n: usize) -> Vec<Lane> {
     let rest: Vec<Value> = lanes[lead + l.carries..].iter().map(|l| l.value).collect();
     if !ragged {
         let trip = match &l.trip {
-            Trip::Count => Trip::Count,
+            Trip::Count | Trip::Entries => l.trip.clone(),
             Trip::While(c) => {
                 Trip::While(Arc::new(batch_body(c, &flags[..steady], &[], n, |_, _, o| o).0))
             }
@@ -175,7 +175,8 @@ fn batch_loop(g: &mut Graph, l: &Loop, lanes: &[Lane], n: usize) -> Vec<Lane> {
 
 /// A loop whose lanes end at different times. A counted loop runs from the
 /// greatest count down, because the stacks it pops were pushed by a loop that ran
-/// as long: lane `i` joins when as many iterations are left as it has.
+/// as long: lane `i` joins when as many iterations are left as it has. One that
+/// runs through a stack is never ragged: all lanes share the stack's length.
 fn ragged_loop(
     g: &mut Graph,
     l: &Loop,
@@ -207,6 +208,7 @@ fn ragged_loop(
             let results = g.add(op, &operands).unwrap_or_else(|e| panic!("vmap: {e}\n{g}"));
             results.into_iter().zip(outs).map(|(value, batched)| Lane { value, batched }).collect()
         }
+        Trip::Entries => unreachable!("vmap: all lanes share the length of a stack"),
         Trip::Count => {
             let counts = materialise(g, lanes[0], n);
             let most = g.reduce(Monoid::Max, counts, &[0]);

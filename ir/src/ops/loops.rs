@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! c = c0
-//! while cond(c, k)  (or: count times) {
+//! while cond(c, k)  (or: count times; or: once per entry of the first stack) {
 //!     (c, push…) = body(c, k, pop…)
 //! }
 //! ```
@@ -28,6 +28,8 @@ pub enum Trip {
     While(Arc<Graph>),
     /// After as many iterations as the first operand says; negative is none.
     Count,
+    /// When the first of the stacks that it pops is used up.
+    Entries,
 }
 
 /// A loop.
@@ -70,6 +72,9 @@ impl Loop {
         let takes: Vec<&Type> = body.inputs().iter().map(|&v| body.ty(v)).collect();
         let gives: Vec<&Type> = body.outputs().iter().map(|&v| body.ty(v)).collect();
         let steady = self.carries + self.consts;
+        if self.trip == Trip::Entries && self.pops == 0 {
+            return wrong("a stack to pop from".into());
+        }
         if takes.len() != steady + self.pops || gives.len() < self.carries {
             return wrong("a body of as many carries, constants and stacks".into());
         }
@@ -84,6 +89,7 @@ impl Loop {
         let mut wanted: Vec<Type> = Vec::with_capacity(args.len());
         match &self.trip {
             Trip::Count => wanted.push(Type::scalar(DType::I64)),
+            Trip::Entries => {}
             Trip::While(cond) => {
                 let takes_too = cond.inputs().iter().map(|&v| cond.ty(v));
                 let [pred] = cond.outputs() else { return wrong("one predicate".into()) };
@@ -116,10 +122,11 @@ impl Loop {
         let mut left = match &self.trip {
             Trip::Count => args[0].array().item::<i64>().expect("loop: count was type-checked"),
             Trip::While(_) => i64::MAX,
+            Trip::Entries => stacks[0].len() as i64,
         };
         while left > 0
             && match &self.trip {
-                Trip::Count => true,
+                Trip::Count | Trip::Entries => true,
                 Trip::While(cond) => {
                     let pred = &eval::eval(cond, &steady(&carries))[0];
                     pred.array().item::<bool>().expect("loop: predicate was type-checked")

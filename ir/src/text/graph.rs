@@ -43,6 +43,9 @@ impl fmt::Display for Params<'_> {
             Family::Cond(_) => {}
             Family::Loop(l) => {
                 write!(params, "carries {} consts {} pops {}", l.carries, l.consts, l.pops)?;
+                if l.trip == Trip::Entries {
+                    write!(params, " entries")?;
+                }
             }
         }
         let space = if params.is_empty() { "" } else { " " };

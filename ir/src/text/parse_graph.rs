@@ -240,8 +240,9 @@ fn loop_of(s: &mut Source<'_>) -> Result<Loop, ParseError> {
     let consts = s.at.digits()?;
     s.at.expect("pops")?;
     let pops = s.at.digits()?;
+    let unconditional = if s.at.eat("entries") { Trip::Entries } else { Trip::Count };
     let mut graphs = named_graphs(s, &["while", "do"])?.into_iter();
-    let trip = graphs.next().flatten().map_or(Trip::Count, Trip::While);
+    let trip = graphs.next().flatten().map_or(unconditional, Trip::While);
     match graphs.next().flatten() {
         Some(body) => Ok(Loop { trip, body, carries, consts, pops }),
         None => s.at.error("`do` in the block before"),

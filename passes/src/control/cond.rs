@@ -9,7 +9,7 @@ use backstitch_ir::op::Cotangents;
 use backstitch_ir::ops::Cond;
 use backstitch_ir::{Graph, Value};
 
-use super::open;
+use super::{open, zeros_like};
 use crate::jvp::forward;
 use crate::rebuild::prune;
 use crate::vjp::reverse;
@@ -35,7 +35,7 @@ pub(crate) fn cond_vjp(
         let grads: Vec<Value> = grads
             .into_iter()
             .zip(&from)
-            .map(|(grad, &x)| grad.unwrap_or_else(|| to.like(x, 0.0)))
+            .map(|(grad, &x)| grad.unwrap_or_else(|| zeros_like(&mut to, x)))
             .collect();
         to.set_outputs(grads);
         prune(&to)
@@ -72,7 +72,7 @@ pub(crate) fn cond_jvp(
         let made: Vec<Value> = made
             .into_iter()
             .zip(&targets)
-            .map(|(t, &y)| t.unwrap_or_else(|| to.like(y, 0.0)))
+            .map(|(t, &y)| t.unwrap_or_else(|| zeros_like(&mut to, y)))
             .collect();
         to.set_outputs(made);
         prune(&to)

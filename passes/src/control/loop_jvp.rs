@@ -7,6 +7,7 @@ use backstitch_ir::graph::Values;
 use backstitch_ir::ops::{Loop, Trip};
 use backstitch_ir::{Graph, Value};
 
+use super::zeros_like;
 use crate::jvp::forward;
 use crate::rebuild::inline;
 use crate::vjp::active;
@@ -65,7 +66,7 @@ pub(crate) fn loop_jvp(
         (to, inputs, pairs)
     };
     let trip = match &l.trip {
-        Trip::Count => Trip::Count,
+        Trip::Count | Trip::Entries => l.trip.clone(),
         Trip::While(cond) => {
             let (mut to, inputs, _) = sided(cond, &cond.name, 2);
             let pred = inline(&mut to, cond, &inputs);
@@ -80,7 +81,7 @@ pub(crate) fn loop_jvp(
     let made: Vec<Value> = made
         .into_iter()
         .zip(&targets)
-        .map(|(t, &v)| t.unwrap_or_else(|| to.like(v, 0.0)))
+        .map(|(t, &v)| t.unwrap_or_else(|| zeros_like(&mut to, v)))
         .collect();
     let (made_carries, made_pushes) = made.split_at(with_carry.len());
     let (carries, pushes) = outputs.split_at(l.carries);
@@ -97,7 +98,7 @@ pub(crate) fn loop_jvp(
     for (range, with) in groups {
         operands.extend(&args[lead + range.start..lead + range.end]);
         for &i in with {
-            let zero = |g: &mut Graph| g.like(args[lead + i], 0.0);
+            let zero = |g: &mut Graph| zeros_like(g, args[lead + i]);
             operands.push(tangents[lead + i].unwrap_or_else(|| zero(g)));
         }
     }

@@ -24,7 +24,7 @@ use backstitch_ir::op::Cotangents;
 use backstitch_ir::ops::{Loop, Trip};
 use backstitch_ir::{DType, Graph, Idx, Node, Op, Scalar, Type, Value};
 
-use super::open;
+use super::{open, zeros_like};
 use crate::rebuild::{Map, live, rebuild_into, same};
 use crate::vjp::{active, reverse};
 
@@ -94,7 +94,7 @@ fn joint(l: &Loop, cts: &[Option<Value>], wanted: &[bool]) -> Joint {
     let grads = grads
         .into_iter()
         .zip(&sources)
-        .map(|(ct, &x)| ct.unwrap_or_else(|| graph.like(x, 0.0)))
+        .map(|(ct, &x)| ct.unwrap_or_else(|| zeros_like(&mut graph, x)))
         .collect();
     Joint { graph, primal, inputs, outputs, carries, pushes, consts, pops, grads }
 }
@@ -171,7 +171,7 @@ fn augmented(l: &Loop, j: &Joint, r: &Residuals) -> Loop {
         (to, made, counter)
     };
     let trip = match &l.trip {
-        Trip::Count => Trip::Count,
+        Trip::Count | Trip::Entries => l.trip.clone(),
         Trip::While(cond) => {
             let (mut to, made, _) = with_counter(cond, cond.outputs(), &cond.name);
             to.set_outputs(made);
@@ -252,10 +252,10 @@ pub(crate) fn loop_vjp(
 
     let mut operands = vec![count];
     for &(i, _) in &j.carries {
-        operands.push(cts[i].unwrap_or_else(|| g.like(inits[i], 0.0)));
+        operands.push(cts[i].unwrap_or_else(|| zeros_like(g, inits[i])));
     }
     for &i in &j.consts {
-        operands.push(g.like(rest[i], 0.0));
+        operands.push(zeros_like(g, rest[i]));
     }
     operands.extend(&rest[..l.consts]);
     operands.extend(kept);

@@ -1,45 +1,43 @@
-//! Sums of stacks: cotangents of what a loop pushed, when two later loops pop it.
-//!
-//! The number of entries is taken from the loop that made one of the two. Of stacks
-//! inside stacks, both of which come off another stack, it is not known: such sums
-//! are not supported.
+//! Arithmetic of stacks. A cotangent of what a loop pushed is a stack with as many
+//! entries; when two later loops pop it there are two, and they are added.
 
 use std::sync::Arc;
 
-use backstitch_ir::op::Family;
 use backstitch_ir::ops::{Loop, Trip};
 use backstitch_ir::{Graph, Scalar, Value};
 
-/// Entry by entry, `a + b`. Both have as many entries as the loops that made them
-/// had iterations.
+/// Entry by entry, `a + b`; both have as many entries.
 pub(crate) fn add_stacks(g: &mut Graph, a: Value, b: Value) -> Value {
-    let count = trip_count(g, a).or_else(|| trip_count(g, b));
-    let count = count.unwrap_or_else(|| panic!("add_stacks: {a} and {b} of unknown length\n{g}"));
-    // Popping reverses the order; doing it twice restores it.
-    let entry = g.ty(a).unstacked();
-    let mut body = Graph::new("add");
-    let (x, y) = (body.input(entry.clone(), None), body.input(entry.clone(), None));
-    let sum =
-        if entry.stack > 0 { add_stacks(&mut body, x, y) } else { body.map(Scalar::Add, &[x, y]) };
-    body.set_outputs([sum]);
+    each(g, &[a, b], &|body, entries| match body.ty(entries[0]).stack {
+        0 => body.map(Scalar::Add, entries),
+        _ => add_stacks(body, entries[0], entries[1]),
+    })
+}
+
+/// Zeros like an array, or a stack of as many zeros.
+pub(crate) fn zeros_like(g: &mut Graph, v: Value) -> Value {
+    if g.ty(v).stack == 0 {
+        return g.like(v, 0.0);
+    }
+    each(g, &[v], &|body, entries| zeros_like(body, entries[0]))
+}
+
+/// The stack of what `f` makes of the entries of stacks of one type.
+fn each(g: &mut Graph, stacks: &[Value], f: &dyn Fn(&mut Graph, &[Value]) -> Value) -> Value {
+    let entry = g.ty(stacks[0]).unstacked();
+    let mut body = Graph::new("each");
+    let entries: Vec<Value> = stacks.iter().map(|_| body.input(entry.clone(), None)).collect();
+    let made = f(&mut body, &entries);
+    body.set_outputs([made]);
     let mut back = Graph::new("reverse");
     let x = back.input(entry, None);
     back.set_outputs([x]);
     let mut run = |body: Graph, stacks: &[Value]| {
         let pops = stacks.len();
-        let op = Loop { trip: Trip::Count, body: Arc::new(body), carries: 0, consts: 0, pops };
-        let args: Vec<Value> = std::iter::once(count).chain(stacks.iter().copied()).collect();
-        g.push(op, &args)
+        let op = Loop { trip: Trip::Entries, body: Arc::new(body), carries: 0, consts: 0, pops };
+        g.push(op, stacks)
     };
-    let reversed = run(body, &[a, b]);
+    // Popping reverses the order; doing it twice restores it.
+    let reversed = run(body, stacks);
     run(back, &[reversed])
-}
-
-/// The number of entries of a stack made by a counted loop, as adjoint loops are.
-fn trip_count(g: &Graph, stack: Value) -> Option<Value> {
-    let n = g.source(stack).0;
-    match g.op(n).family() {
-        Family::Loop(l) if l.trip == Trip::Count => Some(g.args(n)[0]),
-        _ => None,
-    }
 }

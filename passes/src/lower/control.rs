@@ -5,8 +5,10 @@
 //! its end.
 
 use backstitch_ir::Graph;
+use backstitch_ir::build::NestBuilder;
+use backstitch_ir::nest::{Access, At};
 use backstitch_ir::ops::{Loop, Trip};
-use backstitch_ir::plan::{Buffer, BufferDecl, HANDLE_LEN, Place, Step};
+use backstitch_ir::plan::{Buffer, BufferDecl, BufferRef, HANDLE_LEN, Place, Step};
 use backstitch_ir::ty::{DType, Type};
 
 use super::operand::Val;
@@ -81,6 +83,10 @@ impl Scope<'_> {
         assign(planner, &mut inner, &results[..l.carries], carries);
         match &l.trip {
             Trip::Count => steps.push(Step::Repeat { count: args[0], body: inner }),
+            Trip::Entries => {
+                let count = entries(planner, steps, stacks[0]);
+                steps.push(Step::Repeat { count, body: inner });
+            }
             Trip::While(cond) => {
                 let inputs = [carries, consts].concat();
                 let (head, pred) = body(planner, cond, &inputs, None);
@@ -88,6 +94,23 @@ impl Scope<'_> {
             }
         }
     }
+}
+
+/// A buffer with the number of entries of a stack, the last word of its handle.
+fn entries(planner: &mut Planner, steps: &mut Vec<Step>, stack: Buffer) -> Buffer {
+    let count = planner.scratch(DType::I64, 1);
+    let mut b = NestBuilder::new("entries");
+    let from = b.param(DType::I64, 1, Access::In);
+    let to = b.param(DType::I64, 1, Access::Out);
+    let n = b.load(from, At::default());
+    b.store(to, At::default(), n);
+    let kernel = planner.kernels.push(b.finish());
+    let args = vec![
+        BufferRef { buffer: stack, offset: HANDLE_LEN - 1 },
+        BufferRef { buffer: count, offset: 0 },
+    ];
+    steps.push(Step::Run { kernel, args });
+    count
 }
 
 /// Bytes of an entry of a stack.

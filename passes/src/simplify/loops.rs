@@ -49,7 +49,7 @@ pub fn merge_loops(g: &Graph) -> Graph {
 
 fn canonical(l: &Loop) -> Loop {
     let trip = match &l.trip {
-        Trip::Count => Trip::Count,
+        Trip::Count | Trip::Entries => l.trip.clone(),
         Trip::While(c) => Trip::While(Arc::new(prune(c))),
     };
     Loop { trip, body: Arc::new(prune(&l.body)), ..l.clone() }
@@ -86,7 +86,7 @@ fn stripped(g: &Graph, l: &Loop, args: &Values, counter: bool) -> Option<(Loop, 
         Some(Arc::new(to))
     };
     let trip = match &l.trip {
-        Trip::Count => Trip::Count,
+        Trip::Count | Trip::Entries => l.trip.clone(),
         Trip::While(c) => Trip::While(without(c, c.outputs())?),
     };
     let body = without(&l.body, &l.body.outputs()[..carries])?;

@@ -17,7 +17,7 @@ use crate::array::{Array, Element};
 use crate::eval_nest::{self, Mem, cells, pack, read, unpack, write};
 use crate::index::{Idx, IndexVec};
 use crate::nest::Const;
-use crate::plan::{Buffer, BufferRef, Gemm, HANDLE_LEN, Matrix, Place, Plan, Step, Store};
+use crate::plan::{Buffer, BufferRef, Call, Gemm, HANDLE_LEN, Matrix, Place, Plan, Step, Store};
 use crate::ty::{DType, Type};
 use crate::{with_array, with_dtype};
 
@@ -90,6 +90,7 @@ impl Machine<'_> {
                     DType::F64 => self.gemm(g, 0f64, |sum, a, b| sum + a * b),
                     other => panic!("{}: a product of {other}", self.plan.name),
                 },
+                Step::Call(c) => self.call(c),
                 Step::Copy { from, to } => copy(self.buffers[*from], self.buffers[*to]),
                 Step::If { pred, then, els } => {
                     self.run(if self.truth(*pred) { then } else { els });
@@ -143,6 +144,25 @@ impl Machine<'_> {
                 }
             }
         });
+    }
+
+    fn call(&self, c: &Call) {
+        let signature = c.routine.signature();
+        let part = |at: BufferRef, dtype: DType, len: usize| &self.from(at)[..len * dtype.size()];
+        let args: Vec<Array> = (c.args.iter().zip(&signature.args))
+            .map(|(&at, &(dtype, len))| {
+                let bytes: Vec<u8> = part(at, dtype, len).iter().map(Cell::get).collect();
+                array_of(&Type::new(dtype, [len]), &bytes)
+            })
+            .collect();
+        let (dtype, len) = signature.result;
+        let result = c.routine.eval(&args.iter().collect::<Vec<_>>(), &[len].into());
+        // Whatever was in the memory it may work in is gone.
+        if let Some(work) = c.work {
+            part(work, DType::I64, c.work_len()).iter().for_each(|byte| byte.set(POISON));
+        }
+        let bytes = bytes_of(&result);
+        part(c.result, dtype, len).iter().zip(bytes).for_each(|(to, byte)| to.set(byte));
     }
 
     fn handle(&self, stack: Buffer) -> Handle {

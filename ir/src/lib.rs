@@ -13,6 +13,7 @@ pub mod op;
 pub mod ops;
 pub mod plan;
 pub mod range;
+pub mod routine;
 pub mod scalar;
 pub mod text;
 pub mod ty;

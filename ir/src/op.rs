@@ -18,6 +18,7 @@ use crate::graph::{Graph, Node, Value, Values};
 use crate::nest::{Const, Monoid};
 use crate::ops;
 use crate::range::Range;
+use crate::routine::Routine;
 use crate::scalar::Scalar;
 use crate::text::{Attrs, ParseError};
 use crate::ty::Type;
@@ -118,6 +119,9 @@ pub enum Structure {
         /// The axis of `x` that is indexed.
         axis: usize,
     },
+    /// No loops of ours: a routine takes the operands and gives the result, all
+    /// contiguous and row-major.
+    Call(Routine),
 }
 
 /// Element `i` of an operand goes to element `offset + steps·i` of the result.
@@ -259,7 +263,7 @@ macro_rules! primitives {
 
 primitives! {
     Input, Literal, Iota, Map, Reshape, Permute, Broadcast, Slice, Pad, Concat, Reduce, Contract,
-    Gather, ScatterAdd, StopGradient,
+    Gather, ScatterAdd, Argsort, StopGradient,
 }
 
 impl From<ops::Cond> for Op {

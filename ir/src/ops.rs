@@ -1,5 +1,6 @@
 //! The primitives, a file each.
 
+mod argsort;
 mod broadcast;
 mod concat;
 mod cond;
@@ -18,6 +19,7 @@ mod scatter_add;
 mod slice;
 mod stop_gradient;
 
+pub use argsort::Argsort;
 pub use broadcast::Broadcast;
 pub use concat::Concat;
 pub use cond::Cond;

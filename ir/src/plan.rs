@@ -22,6 +22,7 @@ use crate::array::Array;
 use crate::define_index;
 use crate::index::IndexVec;
 use crate::nest::Nest;
+use crate::routine::Routine;
 use crate::ty::{DType, Type};
 
 define_index! {
@@ -106,6 +107,8 @@ pub enum Step {
     },
     /// A batched matrix product.
     Gemm(Gemm),
+    /// A library routine.
+    Call(Call),
     /// Copy all elements of one buffer to another of the same type and length.
     Copy {
         /// Source.
@@ -181,6 +184,32 @@ pub struct Gemm {
     pub b: Matrix,
     /// Product.
     pub c: Matrix,
+}
+
+/// A library routine on contiguous arrays.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Call {
+    /// Which, with element type and extents.
+    pub routine: Routine,
+    /// Operands, in order.
+    pub args: Vec<BufferRef>,
+    /// Where the result goes.
+    pub result: BufferRef,
+    /// Memory that it works in, in any state: as many bytes as the signature's
+    /// words have, as `i64`. None if it needs none.
+    pub work: Option<BufferRef>,
+}
+
+impl Call {
+    /// Everything it is given: operands, result, memory to work in.
+    pub fn refs(&self) -> impl Iterator<Item = BufferRef> + '_ {
+        self.args.iter().copied().chain([self.result]).chain(self.work)
+    }
+
+    /// How many `i64` it works in.
+    pub fn work_len(&self) -> usize {
+        self.routine.signature().words * (size_of::<crate::routine::Word>() / size_of::<i64>())
+    }
 }
 
 /// A batch axis of a matrix product: extent, and stride in each matrix.

@@ -61,6 +61,7 @@
 //!   }
 //!   run k0(b0, b2+16)
 //!   gemm f32 b3[8, 1] = b1[4, 1] * b2+16[8, 1] over m 32 n 8 k 4 batch (10: 256, 0, 256)
+//!   call b4 = argsort f32 rows 4 len 9 take 2 (b2) work b7
 //!   repeat b5 {
 //!     push b6 b2
 //!   }
@@ -68,7 +69,8 @@
 //! ```
 //!
 //! `b2+16` is `b2` from element 16 on; `[8, 1]` are the strides between rows and
-//! between columns of a matrix; a batch axis has an extent and three strides.
+//! between columns of a matrix; a batch axis has an extent and three strides. The
+//! parameters of a routine stand before its operands.
 
 mod attrs;
 mod dot;

@@ -34,7 +34,8 @@
 //! 6. A kernel gets one argument per parameter, of its element type and with at
 //!    least as many elements from the offset on.
 //! 7. Matrices of a product are of its element type, and in bounds for all
-//!    indices; no two indices of the product are one element.
+//!    indices; no two indices of the product are one element. Operands, result
+//!    and memory of a routine are as its signature says.
 //! 8. A copy is between buffers of one type and length.
 //! 9. Predicates are one `bool`, counts one `i64`, handles three `i64`. What is
 //!    pushed or popped has as many bytes as an entry of the store: the one that

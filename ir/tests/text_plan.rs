@@ -127,6 +127,24 @@ fn products_follow_their_strides() {
     assert_eq!(outputs[0].to_f64_vec(), rows.concat());
 }
 
+/// The positions of the two largest of each row of the second half.
+const SORTED: &str = "\
+plan @sorted arena 64 {
+  inputs f64[4,3]
+  outputs i64[2,2]
+  buffer b0 : f64[12] input 0
+  buffer b1 : i64[4] output 0
+  buffer b2 : i64[6] at 0
+  call b1 = argsort f64 rows 2 len 3 take 2 descending (b0+6) work b2
+}";
+
+#[test]
+fn routines_take_contiguous_parts() {
+    let x = ndarray::arr2(&[[9.0; 3], [8.0; 3], [1.0, 3.0, 2.0], [f64::NAN, 5.0, 5.0]]);
+    let outputs = eval_plan(&plan(SORTED), &[x.into()]);
+    assert_eq!(outputs[0].to_f64_vec(), [1.0, 2.0, 1.0, 2.0]);
+}
+
 #[test]
 fn memory_that_nobody_wrote_is_nan() {
     let text = "\

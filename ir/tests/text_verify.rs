@@ -6,7 +6,7 @@ use backstitch_ir::verify::verify_plan;
 /// Two inputs, two outputs, a kernel that copies four elements and one that
 /// adds them to what is there.
 const DECLARATIONS: &str = "
-plan @p arena 256 {
+plan @p arena 320 {
   inputs f32[4], f32[2,2]
   outputs f32[4], i32[0]
   buffer b0 : f32[4] input 0
@@ -20,6 +20,8 @@ plan @p arena 256 {
   buffer b8 : i64[3] at 192
   buffer b9 : f32[8] at 0
   buffer b10 : f32[1] const f32[] [2.0]
+  buffer b11 : i64[4] at 256
+  buffer b12 : i64[8] at 256
   store s0 : 16
   store s1 : 4
   kernel k0 @copy(p0: in f32[4], p1: out f32[4]) {
@@ -89,11 +91,11 @@ fn declarations_fit_each_other() {
 fn the_arena_holds_its_buffers() {
     wrong_declaration("f32[4] at 64", "f32[4] at 72", "b5: it should be aligned to 64 bytes");
     wrong_declaration("bool[1] at 128", "bool[1] at 129", "b6: it should be aligned to 8 bytes");
-    wrong_declaration("i64[3] at 192", "i64[9] at 192", "b8: it ends outside the arena of 256");
+    wrong_declaration("i64[3] at 192", "i64[17] at 192", "b8: it ends outside the arena of 320");
     wrong_declaration(
         "f32[4] at 64",
         "f32[4611686018427387904] at 64",
-        "b5: it ends outside the arena of 256",
+        "b5: it ends outside the arena of 320",
     );
 }
 
@@ -105,7 +107,7 @@ fn kernels_are_well_formed() {
 #[test]
 fn steps_name_what_exists() {
     wrong("copy b0 to b2\nrun k3(b0)", "step 1: there is no kernel k3\n    run k3(b0)");
-    wrong("copy b0 to b2\ncopy b0 to b11", "step 1: there is no buffer b11\n    copy b0 to b11");
+    wrong("copy b0 to b2\ncopy b0 to b13", "step 1: there is no buffer b13\n    copy b0 to b13");
     wrong("copy b0 to b2\nopen b8 in s2", "step 1: there is no store s2");
 }
 
@@ -136,6 +138,23 @@ fn products_are_in_bounds() {
         &gemm("b2[2, 1]", &two.replace("b1", "b8+0")).replace("b8+0[2, 1]", "b7[0, 0]"),
         "b is i64, not f32",
     );
+}
+
+#[test]
+fn routines_are_given_what_their_signature_says() {
+    let call = |text: &str| format!("copy b0 to b2\ncall {text}");
+    let sort = "argsort f32 rows 1 len 4 take 3";
+    right(&call(&format!("b8 = {sort} (b0) work b11")));
+    right(&call("b12 = argsort f32 rows 0 len 4 take 0 (b0)"));
+    wrong(&call(&format!("b8 = {sort} (b0, b1) work b11")), "step 1: it takes 1 operands, not 2");
+    wrong(&call(&format!("b8 = {sort} (b0+1) work b11")), "operand 0 b0+1 should be f32[4]");
+    wrong(&call(&format!("b2 = {sort} (b0) work b11")), "the result b2 should be i64[3]");
+    wrong(&call(&format!("b8 = {sort} (b0) work b7")), "it works in b7 should be i64[4]");
+    wrong(&call(&format!("b8 = {sort} (b0)")), "step 1: it works in i64[4]");
+    wrong(&call(&format!("b8 = {sort} (b0) work b12+1")), "at the start of a buffer, not at b12+1");
+    wrong(&call(&format!("b8 = {sort} (b99) work b11")), "there is no buffer b99");
+    wrong(&call(&format!("b11 = {sort} (b0) work b11")), "it writes elements of b11 and uses");
+    wrong(&call(&format!("b8 = {sort} (b2) work b2")), "it works in b2 should be i64[4]");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 
 use backstitch_ir::Array;
-use backstitch_ir::plan::Gemm;
+use backstitch_ir::plan::{Call, Gemm};
 use cranelift_jit::JITModule;
 
 /// The signature of a compiled plan.
@@ -48,13 +48,15 @@ pub struct Code {
     pub(crate) _pinned: Pinned,
 }
 
-/// Data whose addresses are in the instructions. Both stay where they are when
+/// Data whose addresses are in the instructions. All stay where they are when
 /// this moves: an array's elements are behind a shared pointer.
 #[derive(Default)]
 pub(crate) struct Pinned {
     pub constants: Vec<Array>,
     #[expect(clippy::vec_box, reason = "the list grows while addresses are taken")]
     pub gemms: Vec<Box<Gemm>>,
+    #[expect(clippy::vec_box, reason = "the list grows while addresses are taken")]
+    pub calls: Vec<Box<Call>>,
 }
 
 // SAFETY: after it is made, a `Code` is only read: its instructions, constants

@@ -2,7 +2,7 @@
 //!
 //! [`compile()`] turns a [`Plan`] into a [`Code`]: one native function for the
 //! whole plan, in memory that the `Code` owns. It knows nothing of tensors; what
-//! it needs from the outside (matrix products, stacks) it is given as
+//! it needs from the outside (matrix products, routines, stacks) it is given as
 //! [`Externs`].
 //!
 //! From the outside in:
@@ -36,7 +36,7 @@ mod vector_loop;
 
 use std::ffi::c_void;
 
-use backstitch_ir::plan::{Gemm, Plan};
+use backstitch_ir::plan::{Call, Gemm, Plan};
 
 pub use crate::code::Code;
 pub use crate::error::JitError;
@@ -47,6 +47,8 @@ pub use crate::isa::Cpu;
 pub struct Externs {
     /// A matrix product. Pointers are those of the elements (0, 0).
     pub gemm: unsafe extern "C" fn(desc: *const Gemm, a: *const u8, b: *const u8, c: *mut u8),
+    /// A routine. The table has the addresses of what [`Call::refs`] lists.
+    pub call: unsafe extern "C" fn(desc: *const Call, table: *const *mut u8),
     /// Makes `handle` an empty stack at the end of a store.
     pub open: unsafe extern "C" fn(ctx: *mut c_void, store: u32, handle: *mut i64),
     /// Appends an entry to a stack: 0, or anything else if there is no memory.

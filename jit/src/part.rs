@@ -2,7 +2,7 @@
 
 use backstitch_ir::index::Idx;
 use backstitch_ir::nest::{Access, Nest, Stmt};
-use backstitch_ir::plan::{Buffer, BufferRef, Gemm, Kernel, Place, Step};
+use backstitch_ir::plan::{Buffer, BufferRef, Call, Gemm, Kernel, Place, Step};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     Block, FuncRef, InstBuilder, Signature, StackSlot, Type, Value, types,
@@ -81,6 +81,7 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
         match node {
             Node::Step(Step::Run { kernel, args }) => self.run(*kernel, args),
             Node::Step(Step::Gemm(gemm)) => self.gemm(gemm),
+            Node::Step(Step::Call(call)) => self.call(call),
             Node::Step(Step::Copy { from, to }) => self.copy(*from, *to),
             Node::Step(Step::Open { stack, store }) => {
                 let store = self.asm.ins().iconst(types::I32, store.index() as i64);
@@ -283,6 +284,18 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
         self.steps.pinned.gemms.push(descriptor);
         self.asm.call_host(self.steps.externs.gemm as *const (), &[address, a, b, c], None);
         self.forward.forget(gemm.c.at.buffer);
+    }
+
+    fn call(&mut self, call: &Call) {
+        let refs: SmallVec<[BufferRef; 8]> = call.refs().collect();
+        let table = self.table(&refs);
+        let descriptor = Box::new(call.clone());
+        let address = self.asm.int(&raw const *descriptor as i64);
+        self.steps.pinned.calls.push(descriptor);
+        self.asm.call_host(self.steps.externs.call as *const (), &[address, table], None);
+        for written in call.work.into_iter().chain([call.result]) {
+            self.forward.forget(written.buffer);
+        }
     }
 
     fn copy(&mut self, from: Buffer, to: Buffer) {

@@ -36,6 +36,7 @@ impl Lives {
         match step {
             Step::Run { args, .. } => args.iter().for_each(|a| self.touch(a.buffer)),
             Step::Gemm(g) => [&g.a, &g.b, &g.c].into_iter().for_each(|m| self.touch(m.at.buffer)),
+            Step::Call(c) => c.refs().for_each(|at| self.touch(at.buffer)),
             Step::Copy { from, to } | Step::Push { stack: to, from } => {
                 self.touch(*from);
                 self.touch(*to);

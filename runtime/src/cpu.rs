@@ -8,9 +8,9 @@ use backstitch_jit::{Code, Externs, Options};
 
 use crate::device::{Device, Program};
 use crate::error::Error;
-use crate::matmul;
 use crate::stores::{self, Failure};
 use crate::workspace::{Memory, Needs};
+use crate::{guard, matmul, routines};
 
 /// This processor.
 #[derive(Clone, Debug, Default)]
@@ -20,20 +20,27 @@ pub struct Cpu {
 }
 
 /// The functions that machine code calls.
-const EXTERNS: Externs =
-    Externs { gemm: matmul::gemm, open: stores::open, push: stores::push, pop: stores::pop };
+const EXTERNS: Externs = Externs {
+    gemm: matmul::gemm,
+    call: routines::call,
+    open: stores::open,
+    push: stores::push,
+    pop: stores::pop,
+};
 
 struct Compiled {
     plan: Arc<Plan>,
     code: Code,
-    /// Whether stacks or matrix products are in it: something may then go wrong.
+    /// Whether stacks, matrix products or routines are in it: something may then
+    /// go wrong.
     calls: bool,
 }
 
 impl Device for Cpu {
     fn load(&self, plan: &Arc<Plan>) -> Result<Box<dyn Program>, Error> {
         let code = backstitch_jit::compile(plan, &EXTERNS, &self.options)?;
-        let calls = !plan.stores.is_empty() || any(&plan.steps, &|s| matches!(s, Step::Gemm(_)));
+        let calls = !plan.stores.is_empty()
+            || any(&plan.steps, &|s| matches!(s, Step::Gemm(_) | Step::Call(_)));
         Ok(Box::new(Compiled { plan: plan.clone(), code, calls }))
     }
 }
@@ -76,7 +83,7 @@ impl Program for Compiled {
     ) -> Result<(), Error> {
         if self.calls {
             memory.stores.begin();
-            matmul::begin();
+            guard::begin();
         }
         let ctx = ptr::from_mut(&mut memory.stores).cast();
         let (inputs, outputs, arena) = (inputs.as_ptr(), outputs.as_ptr(), memory.arena.start());
@@ -97,7 +104,7 @@ impl Compiled {
         match memory.stores.failure() {
             Some(Failure::Memory(bytes)) => Err(Error::Memory { what: "a stack", bytes }),
             Some(Failure::Plan(reason)) => internal(reason),
-            None if matmul::panicked() => internal("the library of matrix products panicked"),
+            None if guard::panicked() => internal("a library routine panicked"),
             None if status != 0 => internal("the machine code gave up without a reason"),
             None => Ok(()),
         }

@@ -1,25 +1,9 @@
 //! Matrix products, by crate `gemm`.
 
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use backstitch_ir::DType;
 use backstitch_ir::plan::{BatchAxis, Gemm};
 
-thread_local! {
-    /// Whether a product on this thread panicked since [`begin`].
-    static PANICKED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Forgets earlier panics on this thread.
-pub(crate) fn begin() {
-    PANICKED.set(false);
-}
-
-/// Whether there was a panic since.
-pub(crate) fn panicked() -> bool {
-    PANICKED.get()
-}
+use crate::guard;
 
 /// `c = a · b` as described. The library takes and returns scratch memory for
 /// shapes beyond a few dozen; nothing is kept.
@@ -32,16 +16,13 @@ pub(crate) unsafe extern "C" fn gemm(desc: *const Gemm, a: *const u8, b: *const 
     // SAFETY: as required.
     let desc = unsafe { &*desc };
     // SAFETY: as required.
-    let run = || unsafe {
+    guard::catch(|| unsafe {
         match desc.dtype {
             DType::F32 => batched::<f32>(desc, &desc.batch, a.cast(), b.cast(), c.cast()),
             DType::F64 => batched::<f64>(desc, &desc.batch, a.cast(), b.cast(), c.cast()),
             other => panic!("matrix product of {other}"),
         }
-    };
-    if catch_unwind(AssertUnwindSafe(run)).is_err() {
-        PANICKED.set(true);
-    }
+    });
 }
 
 /// The scalars that products are made of.

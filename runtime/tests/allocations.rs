@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use backstitch_runtime::{Backend, Executable};
-use common::{MEAN, SCALAR, SQUARING, plan};
+use common::{MEAN, SCALAR, SORTED, SQUARING, plan};
 use ndarray::Array2;
 
 struct Counting;
@@ -79,4 +79,15 @@ fn calls_allocate_nothing() {
     });
     assert_eq!(n, 0);
     assert!(steps > 10);
+
+    let exe = load(SORTED);
+    let mut ws = exe.workspace().unwrap();
+    let x = ndarray::Array1::from_iter((0..1000).map(|i| f64::from(i * 7 % 1000)));
+    let mut first = ndarray::Array1::<i64>::zeros(10);
+    let n = allocations(|| {
+        let outputs = &mut [(&mut first).try_into().unwrap()];
+        exe.call_into(&mut ws, &[(&x).try_into().unwrap()], outputs).unwrap();
+    });
+    assert_eq!(n, 0);
+    assert!(first.iter().enumerate().all(|(i, &at)| at * 7 % 1000 == i as i64), "{first}");
 }

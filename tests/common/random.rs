@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use backstitch_ir::ops::{
-    Axes, Broadcast, Concat, Cond, Contract, Gather, Iota, Loop, Pad, PadAxis, Permute, Reduce,
-    ScatterAdd, Slice, SliceAxis, StopGradient, Trip,
+    Argsort, Axes, Broadcast, Concat, Cond, Contract, Gather, Iota, Loop, Pad, PadAxis, Permute,
+    Reduce, ScatterAdd, Slice, SliceAxis, StopGradient, Trip,
 };
 use backstitch_ir::{Array, Const, DType, Graph, Monoid, Op, Scalar, Shape, Type, Value};
 
@@ -231,7 +231,11 @@ impl Gen<'_> {
                 let d = shape.dims()[axis];
                 let n = self.rng.below(4) + 1;
                 let index: Vec<i64> = (0..n).map(|_| self.rng.below(d) as i64).collect();
-                let index = self.g.constant(ndarray::Array1::from(index));
+                let mut index = self.g.constant(ndarray::Array1::from(index));
+                if self.rng.once_in(2) {
+                    let (take, descending) = (self.rng.below(n) + 1, self.rng.once_in(2));
+                    index = self.g.push(Argsort { descending, take }, &[index]);
+                }
                 let taken = self.g.push(Gather { axis }, &[x, index]);
                 if self.rng.once_in(2) {
                     return Some(self.g.push(ScatterAdd { axis }, &[x, index, taken]));

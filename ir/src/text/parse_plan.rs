@@ -6,7 +6,10 @@ use super::{Attrs, ParseError};
 use crate::index::{Idx, IndexVec};
 use crate::op::Definition;
 use crate::ops::Literal;
-use crate::plan::{BatchAxis, Buffer, BufferDecl, BufferRef, Gemm, Matrix, Place, Plan, Step};
+use crate::plan::{
+    BatchAxis, Buffer, BufferDecl, BufferRef, Call, Gemm, Matrix, Place, Plan, Step,
+};
+use crate::routine::Routine;
 
 /// Reads a plan. It need not be well-formed: see
 /// [`verify_plan`](crate::verify::verify_plan).
@@ -111,6 +114,8 @@ fn step(s: &mut Source<'_>) -> Result<Step, ParseError> {
         Ok(Step::Run { kernel, args })
     } else if at.eat("gemm") {
         Ok(Step::Gemm(gemm(at)?))
+    } else if at.eat("call") {
+        Ok(Step::Call(call(at)?))
     } else if at.eat("copy") {
         let from = at.index('b')?;
         at.expect("to")?;
@@ -179,6 +184,15 @@ fn gemm(at: &mut Attrs<'_>) -> Result<Gemm, ParseError> {
         }
     }
     Ok(Gemm { dtype, m, n, k, batch, a, b, c })
+}
+
+fn call(at: &mut Attrs<'_>) -> Result<Call, ParseError> {
+    let result = buffer_ref(at)?;
+    at.expect("=")?;
+    let routine = Routine::parse(at)?;
+    let args = at.list("(", ")", buffer_ref)?;
+    let work = if at.eat("work") { Some(buffer_ref(at)?) } else { None };
+    Ok(Call { routine, args, result, work })
 }
 
 /// Reads a number behind a comma.

@@ -8,7 +8,7 @@ use super::names::sanitized;
 use super::nest::write_nest;
 use crate::op::Op;
 use crate::ops::Literal;
-use crate::plan::{Buffer, BufferRef, Gemm, Matrix, Place, Plan, Step};
+use crate::plan::{Buffer, BufferRef, Call, Gemm, Matrix, Place, Plan, Step};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,6 +54,7 @@ pub(crate) fn step_line(step: &Step) -> String {
     match step {
         Step::Run { kernel, args } => format!("run {kernel}({})", Commas(args)),
         Step::Gemm(g) => g.to_string(),
+        Step::Call(c) => c.to_string(),
         Step::Copy { from, to } => format!("copy {from} to {to}"),
         Step::If { pred, .. } => format!("if {pred}"),
         Step::While { .. } => "while".into(),
@@ -120,5 +121,16 @@ impl fmt::Display for Gemm {
             write!(f, "{space}({}: {})", axis.extent, Commas(&axis.strides))?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { routine, args, result, work } = self;
+        write!(f, "call {result} = {routine} ({})", Commas(args))?;
+        match work {
+            Some(work) => write!(f, " work {work}"),
+            None => Ok(()),
+        }
     }
 }

@@ -9,8 +9,8 @@ use super::{VerifyError, VerifyErrors, memory, result};
 use crate::index::Idx;
 use crate::nest::Access;
 use crate::plan::{
-    ALIGN, Buffer, BufferRef, Gemm, HANDLE_LEN, Kernel, Matrix, Place, Plan, SCALAR_ALIGN, Step,
-    Store,
+    ALIGN, Buffer, BufferRef, Call, Gemm, HANDLE_LEN, Kernel, Matrix, Place, Plan, SCALAR_ALIGN,
+    Step, Store,
 };
 use crate::text::{buffer_line, step_line};
 use crate::ty::{DType, Type};
@@ -68,6 +68,18 @@ pub(super) fn uses(plan: &Plan, step: &Step) -> SmallVec<[Use; 4]> {
                 writes: i == 2,
             });
             uses.collect()
+        }
+        Step::Call(c) => {
+            let signature = c.routine.signature();
+            let part = |at: BufferRef, len, reads| Use {
+                buffer: at.buffer,
+                elements: at.offset..at.offset + len,
+                reads,
+                writes: !reads,
+            };
+            let args = c.args.iter().zip(signature.args).map(|(&at, (_, len))| part(at, len, true));
+            let work = c.work.map(|at| part(at, c.work_len(), false));
+            args.chain([part(c.result, signature.result.1, false)]).chain(work).collect()
         }
         Step::Copy { from, to } => {
             [whole(*from, true, false), whole(*to, false, true)].into_iter().collect()
@@ -273,6 +285,7 @@ impl Verifier<'_> {
                 args.iter().map(|arg| arg.buffer).collect()
             }
             Step::Gemm(g) => [&g.a, &g.b, &g.c].iter().map(|m| m.at.buffer).collect(),
+            Step::Call(c) => c.refs().map(|at| at.buffer).collect(),
             Step::Copy { from, to } => [*from, *to].into_iter().collect(),
             Step::If { pred: only, .. }
             | Step::While { pred: only, .. }
@@ -299,6 +312,7 @@ impl Verifier<'_> {
         match step {
             Step::Run { kernel, args } => self.run(*kernel, args),
             Step::Gemm(g) => self.gemm(g),
+            Step::Call(c) => self.call(c),
             Step::Copy { from, to } => {
                 let [from, to] = [from, to].map(|&b| &self.plan.buffers[b]);
                 let same = from.dtype == to.dtype && from.len == to.len;
@@ -355,6 +369,32 @@ impl Verifier<'_> {
             let told = name != "c" || operand.is_injective();
             self.require(told, || "two indices of c may be one element".into());
         }
+    }
+
+    fn call(&mut self, c: &Call) {
+        let signature = c.routine.signature();
+        let (wanted, got) = (signature.args.len(), c.args.len());
+        self.require(wanted == got, || format!("it takes {wanted} operands, not {got}"));
+        for (i, (&at, &of)) in c.args.iter().zip(&signature.args).enumerate() {
+            self.part(&format!("operand {i}"), at, of);
+        }
+        self.part("the result", c.result, signature.result);
+        match (c.work, c.work_len()) {
+            (Some(at), len) => {
+                self.part("the memory it works in", at, (DType::I64, len));
+                let whole = at.offset == 0;
+                self.require(whole, || format!("it works at the start of a buffer, not at {at}"));
+            }
+            (None, len) => self.require(len == 0, || format!("it works in i64[{len}]")),
+        }
+    }
+
+    /// A buffer has so many elements of that type from there on.
+    fn part(&mut self, what: &str, at: BufferRef, (dtype, len): (DType, usize)) {
+        let decl = &self.plan.buffers[at.buffer];
+        let inside = at.offset.checked_add(len).is_some_and(|end| end <= decl.len);
+        let fits = decl.dtype == dtype && inside;
+        self.require(fits, || format!("{what} {at} should be {dtype}[{len}]"));
     }
 
     fn entry(&mut self, stack: Buffer, entry: Buffer) {

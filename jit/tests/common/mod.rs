@@ -11,7 +11,9 @@ use backstitch_ir::array::Array;
 use backstitch_ir::eval_nest::{self, cells};
 use backstitch_ir::index::{Idx, IndexVec};
 use backstitch_ir::nest::{Access, Nest, Param};
-use backstitch_ir::plan::{ALIGN, Buffer, BufferDecl, BufferRef, Gemm, Kernel, Place, Plan, Step};
+use backstitch_ir::plan::{
+    ALIGN, Buffer, BufferDecl, BufferRef, Call, Gemm, Kernel, Place, Plan, Step,
+};
 use backstitch_jit::{Code, Cpu, Externs, Options};
 
 /// A small generator of random numbers (xorshift64*).
@@ -88,6 +90,10 @@ unsafe extern "C" fn no_gemm(_: *const Gemm, _: *const u8, _: *const u8, _: *mut
     unreachable!("no matrix products here")
 }
 
+unsafe extern "C" fn no_call(_: *const Call, _: *const *mut u8) {
+    unreachable!("no routines here")
+}
+
 unsafe extern "C" fn open(ctx: *mut c_void, store: u32, handle: *mut i64) {
     // SAFETY: tests pass `Stores` as context, and handles have three elements.
     let (stores, handle) = unsafe { (&mut *ctx.cast::<Stores>(), &mut *handle.cast::<[i64; 3]>()) };
@@ -136,7 +142,7 @@ impl Stores {
     }
 }
 
-pub const EXTERNS: Externs = Externs { gemm: no_gemm, open, push, pop };
+pub const EXTERNS: Externs = Externs { gemm: no_gemm, call: no_call, open, push, pop };
 
 /// Options for tests: everything checked.
 pub fn options(cpu: Cpu) -> Options {

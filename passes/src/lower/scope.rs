@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use backstitch_ir::index::IndexVec;
 use backstitch_ir::op::Structure;
-use backstitch_ir::plan::{Buffer, BufferDecl, Place, Step};
+use backstitch_ir::plan::{self, Buffer, BufferDecl, BufferRef, Place, Step};
+use backstitch_ir::routine::Routine;
 use backstitch_ir::ty::{DType, Shape, Type};
 use backstitch_ir::{Array, Graph, Node, Op, Value};
 use rustc_hash::FxHashMap;
@@ -22,6 +23,12 @@ pub(crate) enum Library {
     Assemble(kernels::Assemble),
     /// `out = x; out[index] += u`.
     Scatter(kernels::Scatter),
+    /// A routine on contiguous arrays.
+    Call {
+        routine: Routine,
+        args: Vec<Val>,
+        out: Val,
+    },
     Cond {
         pred: Val,
         then: Body,
@@ -172,6 +179,12 @@ impl<'g> Scope<'g> {
                 Operand::whole(out, &ty.shape)
             }
             Structure::ScatterAdd { axis } => self.scatter(&ty, &args, axis),
+            Structure::Call(routine) => {
+                let args: Vec<Val> = args.iter().map(|&a| self.whole(n, a)).collect();
+                let out = self.val(&ty, Home::Open);
+                self.call(Library::Call { routine, args: args.clone(), out }, &args, &[out]);
+                Operand::whole(out, &ty.shape)
+            }
         };
         self.operands[result] = Some(operand);
     }
@@ -384,6 +397,10 @@ impl<'g> Scope<'g> {
                 Some(Library::Product(p)) => p.emit(self, planner, &mut steps),
                 Some(Library::Assemble(a)) => a.emit(self, planner, &mut steps),
                 Some(Library::Scatter(s)) => s.emit(self, planner, &mut steps),
+                Some(Library::Call { routine, args, out }) => {
+                    let call = self.routine(planner, routine, &args, out);
+                    steps.push(Step::Call(call));
+                }
                 Some(Library::Cond { pred, then, els, args, outs }) => {
                     self.emit_cond(planner, &mut steps, pred, [&then, &els], &args, &outs);
                 }
@@ -393,6 +410,24 @@ impl<'g> Scope<'g> {
             }
         }
         steps
+    }
+
+    fn routine(
+        &mut self,
+        planner: &mut Planner,
+        routine: Routine,
+        args: &[Val],
+        out: Val,
+    ) -> plan::Call {
+        let mut whole = |val| BufferRef { buffer: self.buffer(planner, val), offset: 0 };
+        let args = args.iter().map(|&val| whole(val)).collect();
+        let result = whole(out);
+        let mut call = plan::Call { routine, args, result, work: None };
+        let len = call.work_len();
+        if len > 0 {
+            call.work = Some(BufferRef { buffer: planner.scratch(DType::I64, len), offset: 0 });
+        }
+        call
     }
 
     /// Element type of a val.

@@ -235,3 +235,14 @@ pub fn plan(text: &str) -> Plan {
     }
     plan
 }
+
+/// The positions of the ten least.
+pub const SORTED: &str = "
+plan @sorted arena 16000 {
+  inputs f64[1000]
+  outputs i64[10]
+  buffer b0 : f64[1000] input 0
+  buffer b1 : i64[10] output 0
+  buffer b2 : i64[2000] at 0
+  call b1 = argsort f64 rows 1 len 1000 take 10 (b0) work b2
+}";

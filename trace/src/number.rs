@@ -90,6 +90,12 @@ impl<'t> From<Tensor<'t>> for Operand<'t> {
     }
 }
 
+impl From<Number> for Operand<'_> {
+    fn from(x: Number) -> Self {
+        Self::Number(x)
+    }
+}
+
 macro_rules! numbers {
     ($($t:ty, $variant:ident;)*) => {$(
         impl From<$t> for Number {

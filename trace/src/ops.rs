@@ -3,11 +3,15 @@
 mod arithmetic;
 mod compare;
 mod create;
+mod diagonal;
+mod einsum;
 mod elementwise;
 mod index;
 mod loss;
 mod matmul;
+mod nan;
 mod nn;
+mod norm;
 mod reduce;
 mod scan;
 mod shape;

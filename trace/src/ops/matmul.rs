@@ -112,15 +112,90 @@ impl<'t> Tensor<'t> {
     }
 
     /// The sum of products of the elements of two vectors.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[1.0, 2.0]));
+    /// assert_eq!(x.dot(x).item::<f64>()?, 5.0);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
+    #[doc(alias = "inner")]
+    #[doc(alias = "vdot")]
     pub fn dot(self, other: Tensor<'t>) -> Self {
         self.contract("dot", other, &[0], &[0], [1, 1])
     }
 
-    /// All products of an element of one vector and one of another.
+    /// All products of an element of one vector and one of another: `[n]` and `[m]`
+    /// give `[n, m]`.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.range(1, 3, 1);
+    /// assert_eq!(x.outer(x).array()?.to_f64_vec(), [1.0, 2.0, 2.0, 4.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn outer(self, other: Tensor<'t>) -> Self {
         self.contract("outer", other, &[], &[], [1, 1])
+    }
+
+    /// The Kronecker product: along each axis, each element of this array replaced by
+    /// the whole other array times it. Missing leading axes have extent 1.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let (x, y) = (t.range(1, 3, 1), t.range(0, 3, 1));
+    /// assert_eq!(x.kron(y).array()?.to_f64_vec(), [0.0, 1.0, 2.0, 0.0, 2.0, 4.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    pub fn kron(self, other: Tensor<'t>) -> Self {
+        let _line = self.trace.line();
+        let (xt, yt) = (self.ty(), other.ty());
+        let rank = xt.rank().max(yt.rank());
+        let extent =
+            |dims: &[usize], i: usize| (i + dims.len()).checked_sub(rank).map_or(1, |a| dims[a]);
+        let both = |i| (extent(xt.dims(), i), extent(yt.dims(), i));
+        let x = self.reshape((0..rank).flat_map(|i| [both(i).0, 1]).collect::<Shape>());
+        let y = other.reshape((0..rank).flat_map(|i| [1, both(i).1]).collect::<Shape>());
+        let flat: Option<Vec<usize>> =
+            (0..rank).map(|i| both(i).0.checked_mul(both(i).1)).collect();
+        match flat.map(Shape::from_iter).filter(|s| s.checked_len().is_some()) {
+            Some(flat) => (x * y).reshape(flat),
+            None => {
+                let message =
+                    format!("the product of {} and {} does not fit in memory", xt.shape, yt.shape);
+                self.trace.mistake("kron", Problem::Shape, message, &[self, other], xt)
+            }
+        }
+    }
+
+    /// The cross product of vectors of three numbers along the last axis.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[1.0, 0.0, 0.0]));
+    /// let y = t.constant(ndarray::arr1(&[0.0, 1.0, 0.0]));
+    /// assert_eq!(x.cross(y).array()?.to_f64_vec(), [0.0, 0.0, 1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    pub fn cross(self, other: Tensor<'t>) -> Self {
+        let _line = self.trace.line();
+        let types = [self.ty(), other.ty()];
+        if types.iter().any(|ty| ty.dims().last() != Some(&3)) {
+            let message = format!("expected a last axis of 3, got {} and {}", types[0], types[1]);
+            let [guess, _] = types;
+            return self.trace.mistake("cross", Problem::Shape, message, &[self, other], guess);
+        }
+        // Component i is x[i+1]·y[i+2] - x[i+2]·y[i+1].
+        let (x, y) = (|by| self.roll(by, -1), |by| other.roll(by, -1));
+        x(-1) * y(-2) - x(-2) * y(-1)
     }
 
     /// Summed over pairs of axes, one of each; the axes that are left are those of
@@ -185,6 +260,17 @@ impl<'t> Tensor<'t> {
             let message =
                 format!("element types {} and {} differ; `cast` one of them", xt.dtype, yt.dtype);
             return wrong(Problem::DType, message);
+        }
+        if of_x.is_empty() {
+            // Nothing to sum over: element by element, so that it fuses.
+            let shape: Shape = xt.dims().iter().chain(yt.dims()).copied().collect();
+            if shape.checked_len().is_none() {
+                let message = format!("a result {shape} does not fit in memory");
+                return wrong(Problem::Shape, message);
+            }
+            let (left, right): (List, List) =
+                ((0..xt.rank()).collect(), (xt.rank()..shape.rank()).collect());
+            return self.spread(&shape, &left) * other.spread(&shape, &right);
         }
         let batch = Default::default();
         self.trace.apply(ops::Contract { batch, over }, &[self, other])

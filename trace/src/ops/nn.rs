@@ -98,18 +98,9 @@ impl<'t> Tensor<'t> {
     }
 
     #[track_caller]
-    fn float_axis(self, operation: &'static str, axis: i32) -> Result<usize, Self> {
+    pub(super) fn float_axis(self, operation: &'static str, axis: i32) -> Result<usize, Self> {
         self.floats(operation)?;
         self.axis(operation, axis)
-    }
-
-    /// Divided by its 2-norm along an axis, or by `eps` if that is larger.
-    #[track_caller]
-    pub fn normalize(self, axis: i32, eps: f64) -> Self {
-        let norm = self.norm_keep(axis);
-        let least = norm.le(eps);
-        // At the zero vector the derivative is taken as 0.
-        norm.eq(0).select(self.zeros_like(), self / least.select(eps, norm))
     }
 
     /// The last axis shifted and scaled to mean 0 and variance 1, then `· scale +
@@ -143,18 +134,6 @@ impl<'t> Tensor<'t> {
     #[track_caller]
     pub fn rms_norm(self, scale: Tensor<'t>, eps: f64) -> Self {
         self * (self.square().mean_keep(-1) + eps).rsqrt() * scale
-    }
-
-    /// Cosine of the angle between two arrays along an axis, which goes away.
-    #[track_caller]
-    pub fn cosine_similarity(self, other: Tensor<'t>, axis: i32, eps: f64) -> Self {
-        let _line = self.trace.line();
-        let product = (self * other).sum_over(axis);
-        let norm = |x: Self| {
-            let n = x.norm_over(axis);
-            n.le(eps).select(eps, n)
-        };
-        product / (norm(self) * norm(other))
     }
 
     /// Correlation of `[N, C, spatial…]` with kernels `[O, C, kernel…]`, without

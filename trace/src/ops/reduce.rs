@@ -1,7 +1,14 @@
 //! Reductions.
 //!
 //! `x.sum()` reduces over all axes, `x.sum_over(axes)` over some, which go away,
-//! and `x.sum_keep(axes)` leaves them with extent 1.
+//! and `x.sum_keep(axes)` leaves them with extent 1. Over no axes at all
+//! (`x.sum_over([])`) each element is taken alone.
+//!
+//! The variance is that of the deviations from a rounded mean, corrected for what
+//! is left of their own mean: `Σd² - (Σd)²/n`. That reads the data twice, is exact
+//! for equal values, and the mean itself may be constant to derivatives, since any
+//! shift gives the same variance (Chan, Golub, LeVeque: Algorithms for computing the
+//! sample variance, 1983).
 
 use backstitch_ir::{DType, Monoid, Shape, Type, ops};
 use smallvec::SmallVec;
@@ -26,7 +33,7 @@ macro_rules! reductions {
 
             #[doc = concat!("[`", stringify!($all), "`](Self::", stringify!($all), ") over some axes, which go away.")]
             #[track_caller]
-            pub fn $over(self, axes: impl Into<Axes>) -> Self {
+            pub fn $over(self, axes: impl Into<$crate::axes::Axes>) -> Self {
                 match self.axes(stringify!($all), axes.into()) {
                     Ok($axes) => {
                         let $x = self;
@@ -38,7 +45,7 @@ macro_rules! reductions {
 
             #[doc = concat!("[`", stringify!($all), "`](Self::", stringify!($all), ") over some axes, which stay with extent 1.")]
             #[track_caller]
-            pub fn $keep(self, axes: impl Into<Axes>) -> Self {
+            pub fn $keep(self, axes: impl Into<$crate::axes::Axes>) -> Self {
                 match self.axes(stringify!($all), axes.into()) {
                     Ok($axes) => {
                         let $x = self;
@@ -52,6 +59,7 @@ macro_rules! reductions {
         }
     };
 }
+pub(super) use reductions;
 
 reductions! {
     /// The sum of all elements; 0 if there are none.
@@ -66,41 +74,84 @@ reductions! {
     /// # Ok::<(), backstitch_trace::TraceError>(())
     /// ```
     sum, sum_over, sum_keep => |x, axes| x.reduce(Monoid::Sum, &axes);
-    /// The product of all elements; 1 if there are none.
+    /// The product of all elements; 1 if there are none. Derivatives of every order
+    /// are right where elements are 0.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// assert_eq!(t.range(1, 5, 1).prod().item::<i32>()?, 24);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     prod, prod_over, prod_keep => |x, axes| x.reduce(Monoid::Prod, &axes);
-    /// The largest element. Equal ones share the derivative.
+    /// The largest element; NaN if one is NaN. Equal ones share the derivative. That
+    /// there is no element is a mistake.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[1.0, 5.0], [4.0, 3.0]]));
+    /// assert_eq!(x.max_over(1).array()?.to_f64_vec(), [5.0, 4.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[doc(alias = "reduce_max")]
+    #[doc(alias = "amax")]
     max, max_over, max_keep => |x, axes| x.extreme(Monoid::Max, &axes);
-    /// The smallest element. Equal ones share the derivative.
+    /// The smallest element; NaN if one is NaN. Equal ones share the derivative. That
+    /// there is no element is a mistake.
+    #[doc(alias = "reduce_min")]
+    #[doc(alias = "amin")]
     min, min_over, min_keep => |x, axes| x.extreme(Monoid::Min, &axes);
-    /// Whether any truth value holds.
+    /// Whether any truth value holds; of none, no.
     any, any_over, any_keep => |x, axes| x.reduce(Monoid::Any, &axes);
-    /// Whether all truth values hold.
+    /// Whether all truth values hold; of none, yes.
     all, all_over, all_keep => |x, axes| x.reduce(Monoid::All, &axes);
     /// The mean of all elements, which are floats.
     mean, mean_over, mean_keep => |x, axes| match x.floats("mean") {
         Ok(()) => x.reduce(Monoid::Sum, &axes) / x.count(&axes),
         Err(poisoned) => poisoned.reduce(Monoid::Sum, &axes),
     };
-    /// The mean square deviation from the mean.
-    var, var_over, var_keep => |x, axes| x.variance(&axes, 0);
-    /// The root of the [variance](Self::var); its derivative is 0 where that is 0.
-    std, std_over, std_keep => |x, axes| x.variance(&axes, 0).root_or_zero();
-    /// The root of the sum of squares; its derivative at 0 is 0.
+    /// The mean square deviation from the mean, of floats. With another divisor:
+    /// [`var_with`](Self::var_with).
     ///
     /// ```
     /// # use backstitch_trace::Trace;
     /// let t = Trace::eager();
-    /// assert_eq!(t.constant(ndarray::arr1(&[3.0, 4.0])).norm().item::<f64>()?, 5.0);
+    /// let x = t.constant(ndarray::arr1(&[1.0, 2.0, 3.0, 4.0]));
+    /// assert_eq!(x.var().item::<f64>()?, 1.25);
     /// # Ok::<(), backstitch_trace::TraceError>(())
     /// ```
-    norm, norm_over, norm_keep => |x, axes| match x.floats("norm") {
-        Ok(()) => x.square().reduce(Monoid::Sum, &axes).root_or_zero(),
-        Err(poisoned) => poisoned.reduce(Monoid::Sum, &axes),
+    var, var_over, var_keep => |x, axes| x.variance(&axes, 0);
+    /// The root of the [variance](Self::var); its derivative is 0 where that is 0,
+    /// which it is for equal values.
+    std, std_over, std_keep => |x, axes| x.variance(&axes, 0).root_or_zero();
+    /// The largest element less the smallest.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// assert_eq!(t.constant(ndarray::arr1(&[3.0, -1.0, 2.0])).ptp().item::<f64>()?, 4.0);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[doc(alias = "peak_to_peak")]
+    ptp, ptp_over, ptp_keep => |x, axes| {
+        // The first of the two complains where there is no element.
+        x.extreme(Monoid::Max, &axes) - x.reduce(Monoid::Min, &axes)
     };
-    /// The sum of the absolute values.
-    norm1, norm1_over, norm1_keep => |x, axes| x.abs().reduce(Monoid::Sum, &axes);
-    /// The largest absolute value. Equal ones share the derivative.
-    norm_inf, norm_inf_over, norm_inf_keep => |x, axes| x.abs().extreme(Monoid::Max, &axes);
+    /// How many elements are not 0 (or hold, of truth values), as `i64`. NaN is not 0.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[0.0, 3.0, f64::NAN]));
+    /// assert_eq!(x.count_nonzero().item::<i64>()?, 2);
+    /// assert_eq!(x.gt(1.0).count_nonzero().item::<i64>()?, 1);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    count_nonzero, count_nonzero_over, count_nonzero_keep => |x, axes| {
+        let counted = if x.dtype() == DType::Bool { x } else { x.ne(0) };
+        counted.cast(DType::I64).reduce(Monoid::Sum, &axes)
+    };
     /// `log Σ eˣ`, without overflow. Where all elements are -∞ it is -∞, and its
     /// derivative 0.
     logsumexp, logsumexp_over, logsumexp_keep => |x, axes| match x.floats("logsumexp") {
@@ -113,7 +164,16 @@ reductions! {
 }
 
 impl<'t> Tensor<'t> {
-    /// Variance over some axes with `n - ddof` as the divisor.
+    /// The [variance](Self::var) over some axes with `n - ddof` as the divisor. NaN
+    /// where `ddof` is `n`.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[1.0, 3.0]));
+    /// assert_eq!(x.var_with((), 1).item::<f64>()?, 2.0);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn var_with(self, axes: impl Into<Axes>, ddof: usize) -> Self {
         match self.axes("var", axes.into()) {
@@ -128,39 +188,82 @@ impl<'t> Tensor<'t> {
         self.var_with(axes, ddof).root_or_zero()
     }
 
-    /// The index of the largest element along an axis, as `i64`; of equal ones,
-    /// the first.
+    /// The index of the largest element along an axis, as `i64`; of equal ones, the
+    /// first. The first NaN, if there is one.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[1.0, 5.0, 5.0], [4.0, 3.0, 2.0]]));
+    /// assert_eq!(x.argmax(1).array()?.to_f64_vec(), [1.0, 0.0]);
+    /// assert_eq!(x.argmax_flat().item::<i64>()?, 1);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn argmax(self, axis: i32) -> Self {
-        self.first_extreme("argmax", Monoid::Max, axis)
+        self.first_extreme("argmax", Monoid::Max, axis, false)
     }
 
-    /// The index of the smallest element along an axis, as `i64`; of equal ones,
-    /// the first.
+    /// The index of the smallest element along an axis, as `i64`; of equal ones, the
+    /// first. The first NaN, if there is one.
     #[track_caller]
     pub fn argmin(self, axis: i32) -> Self {
-        self.first_extreme("argmin", Monoid::Min, axis)
+        self.first_extreme("argmin", Monoid::Min, axis, false)
     }
 
+    /// [`argmax`](Self::argmax) of the elements row by row: one index.
     #[track_caller]
-    fn first_extreme(self, operation: &'static str, monoid: Monoid, axis: i32) -> Self {
+    pub fn argmax_flat(self) -> Self {
+        self.flatten().first_extreme("argmax_flat", Monoid::Max, 0, false)
+    }
+
+    /// [`argmin`](Self::argmin) of the elements row by row: one index.
+    #[track_caller]
+    pub fn argmin_flat(self) -> Self {
+        self.flatten().first_extreme("argmin_flat", Monoid::Min, 0, false)
+    }
+
+    /// Where along an axis the extreme is; with or without NaN.
+    #[track_caller]
+    pub(super) fn first_extreme(
+        self,
+        operation: &'static str,
+        monoid: Monoid,
+        axis: i32,
+        leave_out_nan: bool,
+    ) -> Self {
         let ty = self.ty();
-        let a = match self.axis(operation, axis) {
+        let guess = |shape: Shape| Type::new(DType::I64, shape);
+        let a = match crate::axes::axis(axis, ty.rank()) {
             Ok(a) => a,
-            Err(poisoned) => return poisoned.cast(DType::I64),
+            Err(message) => {
+                return self.mistake(operation, Problem::Axis, message, guess(ty.shape));
+            }
         };
+        let guess = guess(ty.shape.without(&[a]));
         let extent = ty.dims()[a];
         if extent == 0 {
-            let guess = Type::new(DType::I64, ty.shape.without(&[a]));
-            let message = format!("axis {a} has no element");
-            return self.mistake(operation, Problem::Shape, message, guess);
+            return self.mistake(
+                operation,
+                Problem::Shape,
+                format!("axis {a} has no element"),
+                guess,
+            );
+        }
+        if !monoid.takes(ty.dtype) {
+            let message = format!("expected numbers, got {}", ty.dtype);
+            return self.mistake(operation, Problem::DType, message, guess);
         }
         let x = self.stop_gradient();
-        let best = x.reduce(monoid, &[a]).keep(&ty.shape, &[a]);
+        let from = if leave_out_nan { x.nan_as(monoid) } else { x };
+        let best = from.reduce(monoid, &[a]).unreduce(&ty.shape, &[a]);
         let index = self.trace.iota(DType::I64, ty.shape.clone(), a);
-        // NaN equals nothing: then the last index stands for all of them.
-        let hits = x.eq(best).select(index, extent as i64 - 1);
-        hits.reduce(Monoid::Min, &[a])
+        let hit = match (ty.is_float(), leave_out_nan) {
+            (false, _) | (true, true) => x.eq(best),
+            // NaN equals nothing, and is what is looked for if it is there.
+            (true, false) => x.eq(best).or(x.is_nan()),
+        };
+        hit.select(index, extent as i64 - 1).reduce(Monoid::Min, &[a])
     }
 
     /// The axes meant. `Err` is the poisoned result.
@@ -194,7 +297,7 @@ impl<'t> Tensor<'t> {
 
     /// A reduction that has no result over no element.
     #[track_caller]
-    fn extreme(self, monoid: Monoid, axes: &[usize]) -> Self {
+    pub(super) fn extreme(self, monoid: Monoid, axes: &[usize]) -> Self {
         let ty = self.ty();
         let rest = ty.shape.without(axes);
         if axes.iter().any(|&a| ty.dims()[a] == 0) && !rest.is_empty() {
@@ -232,9 +335,12 @@ impl<'t> Tensor<'t> {
             return poisoned.reduce(Monoid::Sum, axes);
         }
         let n = self.count(axes);
-        let mean = self.reduce(Monoid::Sum, axes) / n;
+        let mean = self.stop_gradient().reduce(Monoid::Sum, axes) / n;
         let away = self - mean.unreduce(&self.shape(), axes);
-        away.square().reduce(Monoid::Sum, axes) / (n - ddof as f64)
+        let squares = away.square().reduce(Monoid::Sum, axes);
+        let squares = squares - away.reduce(Monoid::Sum, axes).square() / n;
+        // Rounding may leave less than nothing.
+        squares.lt(0).select(0, squares) / (n - ddof as f64)
     }
 
     /// The elements less the largest over some axes, and that largest. It is kept

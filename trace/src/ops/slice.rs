@@ -1,6 +1,6 @@
 //! Parts of arrays, and arrays with a margin.
 
-use backstitch_ir::{DType, Shape, Type, ops};
+use backstitch_ir::ops;
 use smallvec::SmallVec;
 
 use crate::axes::Bounds;
@@ -119,69 +119,5 @@ impl<'t> Tensor<'t> {
             return self;
         }
         self.trace.apply(ops::Pad { axes, value }, &[self])
-    }
-
-    /// The matrix that is 0 below diagonal `k`, in the last two axes.
-    #[track_caller]
-    pub fn triu(self, k: i64) -> Self {
-        self.triangle("triu", |i, j| (j - i).ge(k))
-    }
-
-    /// The matrix that is 0 above diagonal `k`, in the last two axes.
-    #[track_caller]
-    pub fn tril(self, k: i64) -> Self {
-        self.triangle("tril", |i, j| (j - i).le(k))
-    }
-
-    #[track_caller]
-    fn triangle(self, operation: &'static str, keep: impl Fn(Self, Self) -> Self) -> Self {
-        let _line = self.trace.line();
-        let ty = self.ty();
-        if ty.rank() < 2 {
-            return self.mistake(operation, Problem::Shape, format!("{ty} is no matrix"), ty);
-        }
-        let matrix: Shape = ty.dims()[ty.rank() - 2..].into();
-        let i = self.trace.iota(DType::I64, matrix.clone(), 0);
-        let j = self.trace.iota(DType::I64, matrix, 1);
-        keep(i, j).select(self, self.zeros_like())
-    }
-
-    /// Diagonal `k` of a matrix; or, of one axis, the matrix that has it as its
-    /// diagonal `k`.
-    #[track_caller]
-    pub fn diag(self, k: i64) -> Self {
-        let ty = self.ty();
-        let away = k.unsigned_abs() as usize;
-        match *ty.dims() {
-            [n] => {
-                let rows = if k < 0 { (away, 0) } else { (0, away) };
-                let columns = if k < 0 { (0, away) } else { (away, 0) };
-                let eye = self.trace.eye(DType::Bool, n, n);
-                let square: Shape = [n, n].into();
-                let zeros = self.trace.zeros(ty.dtype, square.clone());
-                let matrix = eye.select(self.spread(&square, &[0]), zeros);
-                let zero = match ty.dtype {
-                    DType::Bool => Number::Bool(false),
-                    _ => Number::I32(0),
-                };
-                matrix.pad([rows, columns], zero)
-            }
-            [rows, columns] => {
-                // Down the diagonal, one step is a whole row and one element.
-                let (row, column) = if k < 0 { (away, 0) } else { (0, away) };
-                let len = rows.saturating_sub(row).min(columns.saturating_sub(column));
-                if len == 0 {
-                    return self.reshape([rows * columns]).slice(0, 0..0, 1);
-                }
-                let start = (row * columns + column) as i64;
-                let stop = start + ((len - 1) * (columns + 1)) as i64 + 1;
-                self.flatten().slice(0, start..stop, columns as i64 + 1)
-            }
-            _ => {
-                let guess = Type::new(ty.dtype, [1]);
-                let message = format!("{ty} is neither a vector nor a matrix");
-                self.mistake("diag", Problem::Shape, message, guess)
-            }
-        }
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use backstitch::prelude::*;
-use backstitch::{Array, Backend, Error, Options};
+use backstitch::{Array, Backend, DType, Error, Options};
 use ndarray::{Array1, Array2, ShapeBuilder, arr1, arr2};
 
 type Outcome = Result<(), Error>;
@@ -193,5 +193,26 @@ fn text_and_pictures_show_forward_and_backward() -> Outcome {
     assert!(plan.contains("kernel k0") && plan.contains("run k0"), "{plan}");
     let dot = f.to_dot();
     assert!(dot.starts_with("digraph") && dot.contains("cluster"), "{dot}");
+    Ok(())
+}
+
+#[test]
+fn outputs_that_depend_on_no_input_are_constants() -> Outcome {
+    let sum = trace(Spec::f64([3]), (), |_, x, ()| x.sum())?;
+    let x = arr1(&[1.0, 2.0, 3.0]);
+    assert_eq!(sum.grad()?.compile()?.call(&x, &())?.to_f64_vec(), [1.0; 3]);
+    assert_eq!(sum.hessian()?.compile()?.call(&x, &())?.to_f64_vec(), [0.0; 9]);
+
+    let slope = trace_tree(Spec::f64([3]), (), |t, x, ()| {
+        let tape = t.tape();
+        tape.watch(&x);
+        let dx = tape.gradient(&x.sum(), &x).expect_connected();
+        t.outputs(&(dx, t.eye(DType::F64, 2, 2)))
+    })?;
+    for optimise in [true, false] {
+        let f = slope.compile_with(&Options::default().optimise(optimise))?;
+        let (dx, eye) = f.call(&x, &())?;
+        assert_eq!((dx.to_f64_vec(), eye.to_f64_vec()), (vec![1.0; 3], vec![1.0, 0.0, 0.0, 1.0]));
+    }
     Ok(())
 }

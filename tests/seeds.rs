@@ -10,7 +10,7 @@ const SEEDS: &str = include_str!("goldens/seeds.jsonl");
 
 #[test]
 fn every_program_agrees_in_every_mode() {
-    let seeds = suite::golden::read(SEEDS).expect("the file is well-formed");
+    let seeds = suite::read(SEEDS).expect("the file is well-formed");
     assert_eq!(seeds.len(), 51);
     let report = suite::run(&seeds);
     let wrong: Vec<String> = report.wrong().map(ToString::to_string).collect();

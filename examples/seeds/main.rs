@@ -12,7 +12,7 @@ mod suite;
 use std::process::ExitCode;
 
 fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let seeds = suite::golden::read(include_str!("../data/seeds.jsonl"))?;
+    let seeds = suite::read(include_str!("../data/seeds.jsonl"))?;
     let report = suite::run(&seeds);
     report.rows.iter().for_each(|row| println!("{row}"));
     let wrong = report.wrong().count();

@@ -95,8 +95,6 @@ pub enum Problem {
     Read,
     /// A derivative that does not exist.
     Gradient,
-    /// An output that depends on no input.
-    ConstantOutput,
     /// Arguments of a call that are not those the program takes.
     Arguments,
 }

@@ -6,7 +6,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use backstitch_ir::{Array, Graph, IndexVec, Type, Value};
+use backstitch_ir::{Array, Graph, Type, Value};
 use backstitch_passes::inline;
 
 use crate::args::{Args, to_arrays};
@@ -15,7 +15,7 @@ use crate::mistake::{Mistake, Problem, TraceError};
 use crate::spec::Spec;
 use crate::tensor::Tensor;
 use crate::trace::{State, Trace, origin};
-use crate::tree::{Path, Tree};
+use crate::tree::Tree;
 
 mod transform;
 
@@ -47,7 +47,7 @@ pub struct Traced<P, D, O> {
 /// ```
 ///
 /// # Errors
-/// If the program makes mistakes, or if its result does not depend on its inputs.
+/// If the program makes mistakes.
 #[track_caller]
 pub fn trace<P, D, F>(params: P, data: D, f: F) -> Result<Traced<P, D, Spec>, TraceError>
 where
@@ -75,7 +75,7 @@ where
 /// ```
 ///
 /// # Errors
-/// If the program makes mistakes, or if a result does not depend on its inputs.
+/// If the program makes mistakes.
 #[track_caller]
 pub fn trace_tree<P, D, O, F>(params: P, data: D, f: F) -> Result<Traced<P, D, O>, TraceError>
 where
@@ -123,14 +123,14 @@ where
     }
     trace.check()?;
     let state = trace.into_state();
-    let graph = finish(state, inputs, &outputs)?;
+    let graph = finish(state, inputs, &outputs.values);
     Ok(Traced { graph: Arc::new(graph), params, data, outputs: outputs.specs })
 }
 
 /// The results of a program: see [`Trace::outputs`].
 #[derive(Debug)]
 pub struct Outputs<O> {
-    values: Vec<Output>,
+    values: Vec<Value>,
     specs: O,
     /// The address of the trace that made them, which tells it apart from those
     /// that live at the same time, and when, which tells it apart from those that
@@ -161,13 +161,6 @@ impl Moment {
     }
 }
 
-#[derive(Debug)]
-struct Output {
-    name: String,
-    value: Value,
-    place: &'static Location<'static>,
-}
-
 impl Trace {
     /// Hands over the results of a program that is traced with [`trace_tree`].
     #[track_caller]
@@ -187,19 +180,16 @@ impl Trace {
         }
         let specs = results.map_leaves(&mut |x| Spec::from(x.ty()));
         let mut values = Vec::new();
-        results.visit(&mut Path::root(), &mut |path, &x| {
+        for &x in results.leaves() {
             let mut state = self.state();
             match self.resolve(&mut state, x) {
-                Ok(value) => {
-                    let place = state.place_of(x.id);
-                    values.push(Output { name: path.as_str().to_owned(), value, place });
-                }
+                Ok(value) => values.push(value),
                 Err(absent) => {
                     let operands = self.describe(&state, &[x]);
                     state.refuse("output", absent, operands, place);
                 }
             }
-        });
+        }
         let trace = std::ptr::from_ref(self).addr();
         Outputs { values, specs, trace, made: Moment::now(), place, of: PhantomData }
     }
@@ -207,27 +197,10 @@ impl Trace {
 
 /// The graph of a program: inputs and outputs as they were traced, and constants
 /// where the trace had held them as inputs.
-fn finish<O>(state: State, inputs: usize, outputs: &Outputs<O>) -> Result<Graph, TraceError> {
+fn finish(state: State, inputs: usize, outputs: &[Value]) -> Graph {
     let State { mut scopes, held, .. } = state;
     let mut recorded = scopes.pop().expect("one scope is always open").graph;
-    let dependent = dependent(&recorded, &recorded.inputs()[..inputs]);
-    for output in &outputs.values {
-        if !dependent[output.value] {
-            let name = match output.name.as_str() {
-                "" => "the output".to_owned(),
-                name => format!("output `{name}`"),
-            };
-            return Err(Mistake {
-                place: output.place,
-                operation: "trace",
-                problem: Problem::ConstantOutput,
-                message: format!("{name} depends on no input of the program"),
-                operands: Vec::new(),
-            }
-            .into());
-        }
-    }
-    recorded.set_outputs(outputs.values.iter().map(|o| o.value));
+    recorded.set_outputs(outputs.iter().copied());
     let mut graph = Graph::new(recorded.name.clone());
     let mut args: Vec<Value> = Vec::with_capacity(recorded.inputs().len());
     for &v in &recorded.inputs()[..inputs] {
@@ -239,19 +212,7 @@ fn finish<O>(state: State, inputs: usize, outputs: &Outputs<O>) -> Result<Graph,
     }
     let results = inline(&mut graph, &recorded, &args);
     graph.set_outputs(results);
-    Ok(graph)
-}
-
-/// The values that depend on one of these.
-fn dependent(g: &Graph, on: &[Value]) -> IndexVec<Value, bool> {
-    let mut dependent = IndexVec::filled(false, g.value_count());
-    on.iter().for_each(|&v| dependent[v] = true);
-    for n in g.nodes() {
-        if g.args(n).iter().any(|&a| dependent[a]) {
-            g.results(n).iter().for_each(|&r| dependent[r] = true);
-        }
-    }
-    dependent
+    graph
 }
 
 /// A name for each input: its path, below `params` or `data` where that is

@@ -236,15 +236,6 @@ fn outputs_are_not_handed_over_from_a_body() {
 }
 
 #[test]
-fn an_output_depends_on_an_input() {
-    let line = line!() + 1;
-    let e = error(|t, _| t.scalar(1.0) + 2.0);
-    assert_eq!((e.first().problem, e.first().place.line()), (Problem::ConstantOutput, line));
-    let e = trace_tree(Spec::f64([]), (), |t, x, ()| t.outputs(&(x, t.scalar(1.0)))).unwrap_err();
-    assert!(e.to_string().contains("output `1`"), "{e}");
-}
-
-#[test]
 fn gradients_are_of_float_scalars_with_respect_to_floats() {
     let vector = trace(Spec::f64([2]), (), |_, x, ()| x * 2.0).unwrap();
     let e = vector.grad().unwrap_err();

@@ -12,8 +12,9 @@ use std::error::Error;
 use backstitch::prelude::*;
 use backstitch::{Array, Status};
 
-use super::golden::Seed;
-use super::report::{Report, What};
+use super::goldens::modes::arrays;
+use super::goldens::program::Program;
+use super::goldens::report::{Report, What};
 
 const EAGER: &str = "eager, by hand";
 const COMPILED: &str = "compiled, by hand";
@@ -22,7 +23,7 @@ type Outcome = Result<(), Box<dyn Error>>;
 type Tutorial = fn(&mut Check<'_>) -> Outcome;
 
 /// Runs all of them.
-pub fn run(report: &mut Report, seeds: &[Seed]) {
+pub fn run(report: &mut Report, seeds: &[Program]) {
     let tutorials: [(&str, Tutorial); 5] = [
         ("seed/0", matrices::run),
         ("seed/1", chain::run),
@@ -40,21 +41,19 @@ pub fn run(report: &mut Report, seeds: &[Seed]) {
 /// Compares results of programs with numbers of the file.
 struct Check<'a> {
     report: &'a mut Report,
-    seeds: &'a [Seed],
+    seeds: &'a [Program],
 }
 
 impl<'a> Check<'a> {
-    fn seed(&self, name: &str) -> Result<&'a Seed, String> {
+    fn seed(&self, name: &str) -> Result<&'a Program, String> {
         let seed = self.seeds.iter().find(|seed| seed.name == name);
         seed.ok_or_else(|| format!("there is no `{name}` in the file"))
     }
 
     /// The inputs of a program of the file.
     fn inputs<const N: usize>(&self, name: &str) -> Result<[Array; N], String> {
-        let inputs: Option<Vec<Array>> =
-            self.seed(name)?.inputs.iter().map(|literal| literal.array()).collect();
-        let inputs = inputs.and_then(|inputs| inputs.try_into().ok());
-        inputs.ok_or_else(|| format!("`{name}` has other inputs"))
+        let inputs = arrays(&self.seed(name)?.inputs);
+        inputs.try_into().map_err(|_| format!("`{name}` has other inputs"))
     }
 
     fn that(&mut self, mode: &'static str, name: &str, what: What, got: &Array) -> Outcome {

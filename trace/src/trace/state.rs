@@ -142,11 +142,6 @@ impl State {
         self.scopes.iter().rev().find(|s| s.id == slot.scope)
     }
 
-    /// The line that made a tensor of this trace.
-    pub(crate) fn place_of(&self, id: u32) -> &'static Location<'static> {
-        self.slots[id as usize].place
-    }
-
     /// The type of a tensor of this trace; that it was guessed to have, if it is
     /// poisoned.
     pub(crate) fn type_of(&self, id: u32) -> Type {

@@ -74,11 +74,11 @@ pub fn check(program: &Program) -> Result<Option<Outcome>, Error> {
     let got = flat(&products, &inputs, &sources);
     let scale = fine.iter().fold(1.0, |m: f64, x| m.max(x.abs()));
     let doubt = |i: usize| (coarse[i] - fine[i]).abs();
-    if (0..fine.len()).any(|i| !(doubt(i) <= TRUSTED * scale)) {
+    if !(0..fine.len()).all(|i| doubt(i) <= TRUSTED * scale) {
         return Ok(Some(Outcome::Unclear));
     }
-    let wrong = (0..fine.len())
-        .find(|&i| !((got[i] - fine[i]).abs() <= TOLERANCE * scale + 10.0 * doubt(i)));
+    let agrees = |&i: &usize| (got[i] - fine[i]).abs() <= TOLERANCE * scale + 10.0 * doubt(i);
+    let wrong = (0..fine.len()).find(|i| !agrees(i));
     Ok(Some(match wrong {
         None => Outcome::Agrees,
         Some(i) => Outcome::Differs(format!(

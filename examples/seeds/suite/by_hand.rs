@@ -33,7 +33,7 @@ pub fn run(report: &mut Report, seeds: &[Program]) {
     ];
     for (name, tutorial) in tutorials {
         if let Err(error) = tutorial(&mut Check { report, seeds }) {
-            report.failed(name, "by hand", &error);
+            report.failed(name, "by hand", &error, "");
         }
     }
 }

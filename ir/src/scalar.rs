@@ -55,14 +55,24 @@ scalars! {
     Sqrt,
     /// `1 / √a`
     Rsqrt,
+    /// `∛a`
+    Cbrt,
+    /// `√(a² + b²)`
+    Hypot,
     /// `1 / a`
     Reciprocal,
     /// `eᵃ`
     Exp,
     /// `eᵃ - 1`
     Expm1,
+    /// `2ᵃ`
+    Exp2,
     /// natural logarithm
     Log,
+    /// logarithm to base 2
+    Log2,
+    /// logarithm to base 10
+    Log10,
     /// `log(1 + a)`
     Log1p,
     /// sine
@@ -71,8 +81,26 @@ scalars! {
     Cos,
     /// tangent
     Tan,
+    /// inverse sine, in [-π/2, π/2]
+    Asin,
+    /// inverse cosine, in [0, π]
+    Acos,
+    /// inverse tangent, in [-π/2, π/2]
+    Atan,
+    /// the angle of the point `(b, a)`, in [-π, π]
+    Atan2,
+    /// hyperbolic sine
+    Sinh,
+    /// hyperbolic cosine
+    Cosh,
     /// hyperbolic tangent
     Tanh,
+    /// inverse hyperbolic sine
+    Asinh,
+    /// inverse hyperbolic cosine, at least 0
+    Acosh,
+    /// inverse hyperbolic tangent
+    Atanh,
     /// `1 / (1 + e⁻ᵃ)`
     Sigmoid,
     /// `|a|`
@@ -85,6 +113,8 @@ scalars! {
     Ceil,
     /// to the nearest, ties to even
     Round,
+    /// towards 0
+    Trunc,
     /// the larger; NaN if either is
     Max,
     /// the smaller; NaN if either is
@@ -113,6 +143,10 @@ scalars! {
     Shl,
     /// `a >> b` filling with zeros, `b` modulo the width
     Shr,
+    /// `a / b` towards 0; the least number by -1 is itself, and anything by 0 is 0
+    Quot,
+    /// `a - b · quot(a, b)`, which has the sign of `a`; 0 where `b` is 0
+    Rem,
     /// `if a { b } else { c }`
     Select,
     /// to `f32`
@@ -229,7 +263,7 @@ impl Scalar {
 
     /// Whether it changes its value while its derivative is 0 almost everywhere.
     pub const fn is_flat(self) -> bool {
-        matches!(self, Self::Sign | Self::Floor | Self::Ceil | Self::Round)
+        matches!(self, Self::Sign | Self::Floor | Self::Ceil | Self::Round | Self::Trunc)
     }
 
     /// Element type of the result, or what was expected.

@@ -25,10 +25,17 @@
 //! The bound holds for |x| up to [`trig_limit`]. Beyond, the reduction loses
 //! digits; results stay in [-1, 1] (`sin`, `cos`) but mean less and less.
 
+mod asin;
+mod asinh;
+mod atan;
 mod exp;
 mod float;
+mod integer;
 mod log;
+mod pair;
 mod pow;
+mod roots;
+mod sinh;
 mod tanh;
 mod trig;
 
@@ -51,6 +58,20 @@ pub const BOUNDS: &[(Scalar, f64, f64)] = &[
     (Scalar::Sigmoid, 2.5, 2.5),
     (Scalar::Pow, 1.0, 1.0),
     (Scalar::Rsqrt, 1.5, 1.5),
+    (Scalar::Exp2, 1.0, 1.0),
+    (Scalar::Log2, 1.0, 1.0),
+    (Scalar::Log10, 1.0, 1.0),
+    (Scalar::Cbrt, 1.0, 1.0),
+    (Scalar::Hypot, 1.0, 1.0),
+    (Scalar::Asin, 1.0, 1.0),
+    (Scalar::Acos, 1.0, 1.0),
+    (Scalar::Atan, 1.0, 1.0),
+    (Scalar::Atan2, 1.0, 1.0),
+    (Scalar::Sinh, 1.0, 1.0),
+    (Scalar::Cosh, 1.0, 1.0),
+    (Scalar::Asinh, 1.0, 1.0),
+    (Scalar::Acosh, 1.0, 1.0),
+    (Scalar::Atanh, 1.0, 1.0),
 ];
 
 /// Up to which |x| the bounds of `sin`, `cos` and `tan` hold.
@@ -80,14 +101,28 @@ pub fn legalise(b: &mut NestBuilder, f: Scalar, dtype: DType, args: &[Var]) -> V
             let root = b.sqrt(x);
             reciprocal(b, root)
         }
+        Scalar::Cbrt => roots::cbrt(b, x),
+        Scalar::Hypot => roots::hypot(b, x, args[1]),
         Scalar::Reciprocal => reciprocal(b, x),
         Scalar::Exp => exp::exp(b, x),
+        Scalar::Exp2 => exp::exp2(b, x),
         Scalar::Expm1 => exp::expm1(b, x),
         Scalar::Log => log::log(b, x),
+        Scalar::Log2 => log::log2(b, x),
+        Scalar::Log10 => log::log10(b, x),
         Scalar::Log1p => log::log1p(b, x),
         Scalar::Sin => trig::sin(b, x),
         Scalar::Cos => trig::cos(b, x),
         Scalar::Tan => trig::tan(b, x),
+        Scalar::Asin => asin::asin(b, x),
+        Scalar::Acos => asin::acos(b, x),
+        Scalar::Atan => atan::atan(b, x),
+        Scalar::Atan2 => atan::atan2(b, x, args[1]),
+        Scalar::Sinh => sinh::sinh(b, x),
+        Scalar::Cosh => sinh::cosh(b, x),
+        Scalar::Asinh => asinh::asinh(b, x),
+        Scalar::Acosh => asinh::acosh(b, x),
+        Scalar::Atanh => asinh::atanh(b, x),
         Scalar::Tanh => tanh::tanh(b, x),
         Scalar::Sigmoid => exp::sigmoid(b, x),
         Scalar::Abs => b.abs(x),
@@ -95,6 +130,7 @@ pub fn legalise(b: &mut NestBuilder, f: Scalar, dtype: DType, args: &[Var]) -> V
         Scalar::Floor => b.floor(x),
         Scalar::Ceil => b.ceil(x),
         Scalar::Round => b.nearest(x),
+        Scalar::Trunc => b.trunc(x),
         Scalar::Max => b.combine(Monoid::Max, x, args[1]),
         Scalar::Min => b.combine(Monoid::Min, x, args[1]),
         Scalar::Lt => compare(b, Cmp::Lt, x, args[1]),
@@ -109,6 +145,8 @@ pub fn legalise(b: &mut NestBuilder, f: Scalar, dtype: DType, args: &[Var]) -> V
         Scalar::Not => b.not(x),
         Scalar::Shl => b.op(ScalarOp::Shl, dtype, &[x, args[1]]),
         Scalar::Shr => b.op(ScalarOp::ShrU, dtype, &[x, args[1]]),
+        Scalar::Quot => integer::divide(b, x, args[1]).0,
+        Scalar::Rem => integer::divide(b, x, args[1]).1,
         Scalar::Select => b.select(x, args[1], args[2]),
         Scalar::ToBool if of == DType::Bool => x,
         Scalar::ToBool => {

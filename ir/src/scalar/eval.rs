@@ -125,6 +125,21 @@ macro_rules! bits {
     };
 }
 
+/// Integers: one expression for both widths.
+macro_rules! ints {
+    ($x:ident, $y:ident => $e:expr) => {
+        |a| match a[0] {
+            $crate::array::Array::I32(v) => {
+                $crate::scalar::eval::map2(v, a[1], |$x: i32, $y: i32| -> i32 { $e })
+            }
+            $crate::array::Array::I64(v) => {
+                $crate::scalar::eval::map2(v, a[1], |$x: i64, $y: i64| -> i64 { $e })
+            }
+            _ => unreachable!("map: operands were type-checked"),
+        }
+    };
+}
+
 /// A cast to a number type.
 macro_rules! cast {
     ($to:ty) => {
@@ -140,4 +155,4 @@ macro_rules! cast {
     };
 }
 
-pub(super) use {bits, cast, compare, float, number};
+pub(super) use {bits, cast, compare, float, ints, number};

@@ -15,6 +15,8 @@ use crate::ty::DType;
 
 const ANY: &[Domain] = &[Domain { lo: -3.0, hi: 3.0 }; 3];
 const POSITIVE: &[Domain] = &[Domain { lo: 0.2, hi: 4.0 }; 2];
+/// Inside (-1, 1), away from its ends.
+const INSIDE_1: &[Domain] = &[Domain { lo: -0.9, hi: 0.9 }];
 const SMOOTH: fn(&[f64]) -> bool = |_| false;
 /// Two operands close to a tie.
 const TIE: fn(&[f64]) -> bool = |x| (x[0] - x[1]).abs() < 1e-3;
@@ -76,13 +78,37 @@ const SMOOTH_FLOAT: Def = Def {
 const SMOOTH_NUMBER: Def = Def { arity: 2, signature: Signature::Number, ..SMOOTH_FLOAT };
 
 /// Half of the derivative at a tie, all or nothing elsewhere. `x` wins where
-/// `cmp` holds of `(x, y)`.
+/// `cmp` holds of `(x, y)`, and where it is NaN, as then the result is.
 fn shared_at_tie(g: &mut Graph, x: Value, y: Value, cmp: Scalar) -> Partial {
     let wins = g.map(cmp, &[x, y]);
+    let nan = g.map(Scalar::Ne, &[x, x]);
+    let wins = g.map(Scalar::Or, &[wins, nan]);
     let ties = g.map(Scalar::Eq, &[x, y]);
     let (one, half, zero) = (g.like(x, 1.0), g.like(x, 0.5), g.like(x, 0.0));
     let rest = g.map(Scalar::Select, &[ties, half, zero]);
     Partial::Times(g.map(Scalar::Select, &[wins, one, rest]))
+}
+
+/// The product of `1 - x` and `1 + x`, which keeps its digits near ±1.
+fn one_less_square(g: &mut Graph, x: Value) -> Value {
+    let one = g.like(x, 1.0);
+    let (less, more) = (g.map(Scalar::Sub, &[one, x]), g.map(Scalar::Add, &[one, x]));
+    g.map(Scalar::Mul, &[less, more])
+}
+
+/// For functions of the plane that have no derivative at the origin: there 0, and
+/// what `part` makes of the distance elsewhere. It is given 1 instead of 0, so that
+/// its own derivatives are finite.
+fn flat_at_origin(
+    g: &mut Graph,
+    distance: Value,
+    part: impl FnOnce(&mut Graph, Value) -> Value,
+) -> Partial {
+    let (zero, one) = (g.like(distance, 0.0), g.like(distance, 1.0));
+    let origin = g.map(Scalar::Eq, &[distance, zero]);
+    let guarded = g.map(Scalar::Select, &[origin, one, distance]);
+    let slope = part(g, guarded);
+    Partial::Times(g.map(Scalar::Select, &[origin, zero, slope]))
 }
 
 /// `exp` leaves the finite numbers above about 88 (`f32`) and 709 (`f64`).
@@ -102,21 +128,36 @@ pub(super) fn row(f: Scalar) -> &'static Def {
         Scalar::Square => &arithmetic::SQUARE,
         Scalar::Sqrt => &arithmetic::SQRT,
         Scalar::Rsqrt => &arithmetic::RSQRT,
+        Scalar::Cbrt => &arithmetic::CBRT,
+        Scalar::Hypot => &arithmetic::HYPOT,
         Scalar::Reciprocal => &arithmetic::RECIPROCAL,
         Scalar::Exp => &exponential::EXP,
         Scalar::Expm1 => &exponential::EXPM1,
+        Scalar::Exp2 => &exponential::EXP2,
         Scalar::Log => &exponential::LOG,
+        Scalar::Log2 => &exponential::LOG2,
+        Scalar::Log10 => &exponential::LOG10,
         Scalar::Log1p => &exponential::LOG1P,
         Scalar::Sin => &trig::SIN,
         Scalar::Cos => &trig::COS,
         Scalar::Tan => &trig::TAN,
+        Scalar::Asin => &trig::ASIN,
+        Scalar::Acos => &trig::ACOS,
+        Scalar::Atan => &trig::ATAN,
+        Scalar::Atan2 => &trig::ATAN2,
+        Scalar::Sinh => &hyperbolic::SINH,
+        Scalar::Cosh => &hyperbolic::COSH,
         Scalar::Tanh => &hyperbolic::TANH,
+        Scalar::Asinh => &hyperbolic::ASINH,
+        Scalar::Acosh => &hyperbolic::ACOSH,
+        Scalar::Atanh => &hyperbolic::ATANH,
         Scalar::Sigmoid => &exponential::SIGMOID,
         Scalar::Abs => &arithmetic::ABS,
         Scalar::Sign => &rounding::SIGN,
         Scalar::Floor => &rounding::FLOOR,
         Scalar::Ceil => &rounding::CEIL,
         Scalar::Round => &rounding::ROUND,
+        Scalar::Trunc => &rounding::TRUNC,
         Scalar::Max => &arithmetic::MAX,
         Scalar::Min => &arithmetic::MIN,
         Scalar::Lt => &logic::LT,
@@ -131,6 +172,8 @@ pub(super) fn row(f: Scalar) -> &'static Def {
         Scalar::Not => &logic::NOT,
         Scalar::Shl => &logic::SHL,
         Scalar::Shr => &logic::SHR,
+        Scalar::Quot => &logic::QUOT,
+        Scalar::Rem => &logic::REM,
         Scalar::Select => &logic::SELECT,
         Scalar::ToF32 => &casts::TO_F32,
         Scalar::ToF64 => &casts::TO_F64,

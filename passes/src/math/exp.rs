@@ -1,4 +1,4 @@
-//! `exp`, `expm1`, `sigmoid`.
+//! `exp`, `exp2`, `expm1`, `sigmoid`.
 //!
 //! `x = n·ln 2 + r` with an integer `n` and |r| ≤ ln 2 / 2, so that
 //! `exp x = 2^n·e^r`, and `e^r` is a polynomial. As `2^n` may lie outside
@@ -88,6 +88,29 @@ const EXPM1_F64: [f64; 11] = [
     2.0875330493817882e-09,
 ];
 
+/// `(2^r - 1)/r` for |r| ≤ ½.
+const EXP2_F32: [f64; 6] = [
+    0.6931471824645996,
+    0.24022647738456726,
+    0.05550359562039375,
+    0.009618502110242844,
+    0.0013390998356044292,
+    0.0001532827300252393,
+];
+const EXP2_F64: [f64; 11] = [
+    0.6931471805599453,
+    0.2402265069591011,
+    0.05550410866482172,
+    0.00961812910760058,
+    0.0013333558146544355,
+    0.00015403530450261332,
+    1.5252733637727966e-05,
+    1.3215438246025268e-06,
+    1.0178157797429219e-07,
+    7.073332046355173e-09,
+    4.439291552063268e-10,
+];
+
 /// `x = n·ln 2 + r`.
 struct Reduced {
     float: Float,
@@ -123,19 +146,24 @@ impl Reduced {
 
     /// `2^n·e^r`
     fn scaled(&self, b: &mut NestBuilder) -> Var {
-        let Float { dtype, int, mantissa, .. } = self.float;
         let y = exp_of_small(b, self.r, self.float.pick(&EXP_F32[..], &EXP_F64[..]));
-        // Twice the bias was added to `n`, so half of it is biased once, and so
-        // is the other half. The magic number does not reach the exponent.
-        let n = b.bitcast(self.n_magic, int);
-        let half = b.shru(n, 1);
-        let rest = b.sub(n, half);
-        [half, rest].into_iter().fold(y, |y, n| {
-            let power = b.shl(n, mantissa);
-            let power = b.bitcast(power, dtype);
-            b.mul(y, power)
-        })
+        times_power(b, y, self.n_magic)
     }
+}
+
+/// `2^n·y`, where `n` plus twice the bias is in the low bits of a large float. Half
+/// of `n` is biased once, and so is the other half, so that only a result that is not
+/// normal is rounded. The magic number does not reach the exponent.
+fn times_power(b: &mut NestBuilder, y: Var, n_magic: Var) -> Var {
+    let Float { dtype, int, mantissa, .. } = Float::of(b, y);
+    let n = b.bitcast(n_magic, int);
+    let half = b.shru(n, 1);
+    let rest = b.sub(n, half);
+    [half, rest].into_iter().fold(y, |y, n| {
+        let power = b.shl(n, mantissa);
+        let power = b.bitcast(power, dtype);
+        b.mul(y, power)
+    })
 }
 
 /// `e^r`, with one of the polynomials above.
@@ -161,6 +189,20 @@ pub(super) fn exp(b: &mut NestBuilder, x: Var) -> Var {
     let power = float.power_of_two(b, n_magic);
     let y = b.mul(y, power);
     b.mul(y, power)
+}
+
+/// `2^x`: `x` less a whole number is exact.
+pub(super) fn exp2(b: &mut NestBuilder, x: Var) -> Var {
+    let float = Float::of(b, x);
+    // Past these the result is 0 or ∞ anyhow; `n` stays small.
+    let x = at_least(b, x, float.pick(-152.0, -1080.0));
+    let x = at_most(b, x, float.pick(129.0, 1025.0));
+    let (n_magic, n) = float.integer(b, x, 1.0, 2 * float.bias);
+    let r = b.sub(x, n);
+    let one = b.float(float.dtype, 1.0);
+    let y = polynomial(b, r, float.pick(&EXP2_F32[..], &EXP2_F64[..]));
+    let y = b.fma(r, y, one);
+    times_power(b, y, n_magic)
 }
 
 /// `e^(x + low)`, where `low` is too small to matter but in the last places.

@@ -1,4 +1,4 @@
-//! `log`, `log1p`.
+//! `log`, `log1p`, `log2`, `log10`.
 //!
 //! `x = 2^k·(1 + f)` with `√½ ≤ 1 + f < √2`. With `s = f/(2 + f)`,
 //! `log(1 + f) = 2·artanh s = f - (f²/2 - s·(f²/2 + R))`, where `R = s²·T(s²)`: the
@@ -11,6 +11,7 @@ use backstitch_ir::build::NestBuilder;
 use backstitch_ir::nest::{Cmp, Var};
 
 use super::float::{Float, itself_below, polynomial};
+use super::pair::{Pair, pieces};
 
 /// `(2·artanh s - 2·s)/s³` in powers of `s²`, for |s| ≤ 3 - 2·√2.
 const ARTANH_F32: [f64; 3] = [0.6666678190231323, 0.39976733922958374, 0.2989601790904999];
@@ -69,11 +70,9 @@ impl Split {
     }
 }
 
-/// `k·ln 2 + log(1 + f) + extra`
-fn assemble(b: &mut NestBuilder, Split { k, f }: &Split, extra: Option<Var>) -> Var {
-    let (k, f) = (*k, *f);
+/// `f²/2`, `s` and `f²/2 + R`.
+fn tail(b: &mut NestBuilder, f: Var) -> [Var; 3] {
     let float = Float::of(b, f);
-    let [ln2, ln2_low] = float.ln_2().map(|c| b.float(float.dtype, c));
     let (half, two) = (b.float(float.dtype, 0.5), b.float(float.dtype, 2.0));
     let sum = b.add(two, f);
     let s = b.div(f, sum);
@@ -82,6 +81,14 @@ fn assemble(b: &mut NestBuilder, Split { k, f }: &Split, extra: Option<Var>) -> 
     let half_f = b.mul(half, f);
     let f2 = b.mul(half_f, f);
     let r = b.fma(s2, t, f2);
+    [f2, s, r]
+}
+
+/// `k·ln 2 + log(1 + f) + extra`
+pub(super) fn assemble(b: &mut NestBuilder, &Split { k, f }: &Split, extra: Option<Var>) -> Var {
+    let float = Float::of(b, f);
+    let [ln2, ln2_low] = float.ln_2().map(|c| b.float(float.dtype, c));
+    let [f2, s, r] = tail(b, f);
     let low = match extra {
         None => b.mul(k, ln2_low),
         Some(extra) => b.fma(k, ln2_low, extra),
@@ -94,7 +101,7 @@ fn assemble(b: &mut NestBuilder, Split { k, f }: &Split, extra: Option<Var>) -> 
 
 /// The logarithm `y` of `x`, put right where `x` is not a positive number: -∞ at
 /// 0, NaN below, `x` at ∞ and NaN.
-fn special(b: &mut NestBuilder, x: Var, y: Var) -> Var {
+pub(super) fn special(b: &mut NestBuilder, x: Var, y: Var) -> Var {
     let dtype = b.dtype(x);
     let (zero, infinity) = (b.float(dtype, 0.0), b.float(dtype, f64::INFINITY));
     let (least, nan) = (b.float(dtype, f64::NEG_INFINITY), b.float(dtype, f64::NAN));
@@ -126,4 +133,42 @@ pub(super) fn log1p(b: &mut NestBuilder, x: Var) -> Var {
     let y = assemble(b, &split, Some(lost));
     let y = special(b, u, y);
     itself_below(b, x, float.pick(2f64.powi(-25), 2f64.powi(-54)), y)
+}
+
+/// The logarithm to a base: `k·log 2 + factor·log(1 + f)`, in pieces of more digits.
+/// The first piece of `log 2` is so short that its product with `k` is exact.
+fn to_base(b: &mut NestBuilder, x: Var, log_2: [f64; 2], factor: [f64; 2]) -> Var {
+    let float = Float::of(b, x);
+    let Split { k, f } = Split::of(b, x, true);
+    let [f2, s, r] = tail(b, f);
+    let product = b.mul(s, r);
+    let low = b.sub(f2, product);
+    // log(1 + f) as a pair, then its product with the factor.
+    let high = b.sub(f, low);
+    let lost = b.sub(f, high);
+    let low = b.sub(lost, low);
+    let [factor, factor_low] = pieces(float, factor).map(|c| b.float(float.dtype, c));
+    let product = Pair::product(b, high, factor);
+    let rest = b.fma(high, factor_low, product.low);
+    let rest = b.fma(low, factor, rest);
+    let [log_2, log_2_low] = log_2.map(|c| b.float(float.dtype, c));
+    let whole = b.mul(k, log_2);
+    let rest = b.fma(k, log_2_low, rest);
+    let sum = Pair::sum(b, whole, product.high);
+    let low = b.add(sum.low, rest);
+    let y = b.add(sum.high, low);
+    special(b, x, y)
+}
+
+/// The logarithm to base 2.
+pub(super) fn log2(b: &mut NestBuilder, x: Var) -> Var {
+    to_base(b, x, [1.0, 0.0], [std::f64::consts::LOG2_E, 2.0355273740931033e-17])
+}
+
+/// The logarithm to base 10.
+pub(super) fn log10(b: &mut NestBuilder, x: Var) -> Var {
+    let single = [0.301025390625, 4.605038981195214e-06];
+    let double = [0.30102999566361177, 3.694239077158931e-13];
+    let log_2 = Float::of(b, x).pick(single, double);
+    to_base(b, x, log_2, [std::f64::consts::LOG10_E, 1.098319650216765e-17])
 }

@@ -17,6 +17,7 @@ use backstitch_ir::nest::{Cmp, Var};
 use super::exp::exp_of_sum;
 use super::float::{Float, at_least, at_most, flip, polynomial, sign_of};
 use super::log::Split;
+use super::pair::Pair;
 
 /// `(2·artanh s - 2·s - 2/3·s³)/s⁵` in powers of `s²`.
 const ARTANH_F32: [f64; 3] = [0.4000016152858734, 0.2854613959789276, 0.23443157970905304];
@@ -36,32 +37,6 @@ const LN2_F64: [f64; 2] = [0.6931471805598903, 5.497923018708371e-14];
 
 const TWO_THIRDS_F32: [f64; 2] = [0.6666666865348816, -1.9868215517249155e-08];
 const TWO_THIRDS_F64: [f64; 2] = [0.6666666666666666, 3.700743415417188e-17];
-
-/// A number as the sum of two floats, the second far below the first.
-#[derive(Clone, Copy)]
-struct Pair {
-    high: Var,
-    low: Var,
-}
-
-impl Pair {
-    /// The product, but for the product of the low parts.
-    fn times(self, b: &mut NestBuilder, other: Self) -> Self {
-        let high = b.mul(self.high, other.high);
-        let lost = b.neg(high);
-        let lost = b.fma(self.high, other.high, lost);
-        let low = b.fma(self.high, other.low, lost);
-        let low = b.fma(self.low, other.high, low);
-        Self { high, low }
-    }
-
-    /// `large + small`, where `large` is 0 or the larger one.
-    fn sum(b: &mut NestBuilder, large: Var, small: Var) -> Self {
-        let high = b.add(large, small);
-        let kept = b.sub(high, large);
-        Self { high, low: b.sub(small, kept) }
-    }
-}
 
 /// `log x` of a positive, finite `x`.
 fn log_pair(b: &mut NestBuilder, x: Var) -> Pair {

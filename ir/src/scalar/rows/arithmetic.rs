@@ -1,6 +1,6 @@
 //! Sums, products, powers of two and one half; the larger and the smaller.
 
-use super::{POSITIVE, SMOOTH_FLOAT, SMOOTH_NUMBER, TIE, ZERO, shared_at_tie};
+use super::{POSITIVE, SMOOTH_FLOAT, SMOOTH_NUMBER, TIE, ZERO, flat_at_origin, shared_at_tie};
 use crate::range::Range;
 use crate::scalar::Partial::{MinusOne, One, Times};
 use crate::scalar::eval::{float, number};
@@ -159,4 +159,36 @@ pub(super) static MIN: Def = Def {
     },
     kink: TIE,
     ..SMOOTH_NUMBER
+};
+
+pub(super) static CBRT: Def = Def {
+    name: "cbrt",
+    eval: float!(x => x.cbrt()),
+    // 1/(3·out²): ∞ at 0.
+    partial: |g, x, out, _| {
+        let three = g.like(x[0], 3.0);
+        let s = g.map(Scalar::Square, &[out]);
+        let s = g.map(Scalar::Mul, &[three, s]);
+        Times(g.map(Scalar::Reciprocal, &[s]))
+    },
+    range: |r| r[0].monotone(f64::cbrt),
+    domain: POSITIVE,
+    ..SMOOTH_FLOAT
+};
+
+pub(super) static HYPOT: Def = Def {
+    name: "hypot",
+    arity: 2,
+    eval: float!(x, y => x.hypot(y)),
+    // x/out, 0 at the origin.
+    partial: |g, x, out, i| {
+        flat_at_origin(g, out, |g, distance| g.map(Scalar::Div, &[x[i], distance]))
+    },
+    range: |r| {
+        let (x, y) = (r[0].abs(), r[1].abs());
+        let finite = x.finite && y.finite;
+        Range { lo: x.lo.max(y.lo), hi: x.hi + y.hi, finite }
+    },
+    kink: |x| x[0].abs() < 1e-2 && x[1].abs() < 1e-2,
+    ..SMOOTH_FLOAT
 };

@@ -1,10 +1,18 @@
 //! Exponentials, logarithms, powers.
 
+use std::f64::consts::{LN_2, LOG2_E, LOG10_E};
+
 use super::{POSITIVE, SMOOTH_FLOAT, exp_range};
 use crate::range::Range;
 use crate::scalar::Partial::Times;
 use crate::scalar::eval::float;
 use crate::scalar::{Def, Domain, Scalar};
+
+/// Of a logarithm to any base.
+fn log_range(r: Range, log: fn(f64) -> f64) -> Range {
+    let finite = r.finite && r.lo > 0.0;
+    Range { lo: log(r.lo.max(0.0)), hi: log(r.hi.max(0.0)), finite }
+}
 
 pub(super) static POW: Def = Def {
     name: "pow",
@@ -52,15 +60,50 @@ pub(super) static EXPM1: Def = Def {
     ..SMOOTH_FLOAT
 };
 
+pub(super) static EXP2: Def = Def {
+    name: "exp2",
+    eval: float!(x => x.exp2()),
+    partial: |g, x, out, _| {
+        let rate = g.like(x[0], LN_2);
+        Times(g.map(Scalar::Mul, &[rate, out]))
+    },
+    range: |r| Range {
+        lo: r[0].lo.exp2(),
+        hi: r[0].hi.exp2(),
+        finite: r[0].finite && r[0].hi < 115.0,
+    },
+    ..SMOOTH_FLOAT
+};
+
 pub(super) static LOG: Def = Def {
     name: "log",
     eval: float!(x => x.ln()),
     partial: |g, x, _, _| Times(g.map(Scalar::Reciprocal, &[x[0]])),
-    range: |r| Range {
-        lo: r[0].lo.max(0.0).ln(),
-        hi: r[0].hi.max(0.0).ln(),
-        finite: r[0].finite && r[0].lo > 0.0,
+    range: |r| log_range(r[0], f64::ln),
+    domain: POSITIVE,
+    ..SMOOTH_FLOAT
+};
+
+pub(super) static LOG2: Def = Def {
+    name: "log2",
+    eval: float!(x => x.log2()),
+    partial: |g, x, _, _| {
+        let rate = g.like(x[0], LOG2_E);
+        Times(g.map(Scalar::Div, &[rate, x[0]]))
     },
+    range: |r| log_range(r[0], f64::log2),
+    domain: POSITIVE,
+    ..SMOOTH_FLOAT
+};
+
+pub(super) static LOG10: Def = Def {
+    name: "log10",
+    eval: float!(x => x.log10()),
+    partial: |g, x, _, _| {
+        let rate = g.like(x[0], LOG10_E);
+        Times(g.map(Scalar::Div, &[rate, x[0]]))
+    },
+    range: |r| log_range(r[0], f64::log10),
     domain: POSITIVE,
     ..SMOOTH_FLOAT
 };

@@ -1,4 +1,4 @@
-//! Comparisons, bits, choices.
+//! Comparisons, bits, whole division, choices.
 
 #![expect(clippy::bool_comparison, reason = "one expression serves all types, booleans too")]
 
@@ -6,7 +6,7 @@ use super::{SMOOTH_FLOAT, bitwise, comparison, discrete};
 use crate::array::Array;
 use crate::range::Range;
 use crate::scalar::Partial::{Where, WhereNot};
-use crate::scalar::eval::{bits, compare, map2, select};
+use crate::scalar::eval::{bits, compare, ints, map2, select};
 use crate::scalar::{Def, Eval, Partial, Signature};
 
 pub(super) static LT: Def = comparison("lt", compare!(x, y => x < y));
@@ -45,6 +45,16 @@ pub(super) static SHR: Def = {
         _ => unreachable!("map: operands were type-checked"),
     };
     discrete("shr", 2, Signature::Int, eval, |_| Range::FINITE)
+};
+
+pub(super) static QUOT: Def = {
+    let eval: Eval = ints!(x, y => if y == 0 { 0 } else { x.wrapping_div(y) });
+    discrete("quot", 2, Signature::Int, eval, |_| Range::FINITE)
+};
+
+pub(super) static REM: Def = {
+    let eval: Eval = ints!(x, y => if y == 0 { 0 } else { x.wrapping_rem(y) });
+    discrete("rem", 2, Signature::Int, eval, |_| Range::FINITE)
 };
 
 pub(super) static SELECT: Def = Def {

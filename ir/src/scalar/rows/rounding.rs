@@ -27,3 +27,6 @@ pub(super) static ROUND: Def = {
     let eval: Eval = float!(x => x.round_ties_even());
     rounding("round", eval, |r| r[0].monotone(f64::round_ties_even), HALF)
 };
+
+pub(super) static TRUNC: Def =
+    rounding("trunc", float!(x => x.trunc()), |r| r[0].monotone(f64::trunc), INTEGER);

@@ -57,9 +57,28 @@ pub(super) fn operation_cost(op: &ItemOp) -> u32 {
             | Scalar::Cos
             | Scalar::Tan
             | Scalar::Tanh
+            | Scalar::Exp2
+            | Scalar::Log2
+            | Scalar::Log10
+            | Scalar::Asin
+            | Scalar::Acos
+            | Scalar::Atan
+            | Scalar::Atan2
+            | Scalar::Sinh
+            | Scalar::Cosh
+            | Scalar::Asinh
+            | Scalar::Acosh
+            | Scalar::Atanh
+            | Scalar::Cbrt
             | Scalar::Sigmoid
             | Scalar::Pow => 20,
-            Scalar::Div | Scalar::Sqrt | Scalar::Rsqrt | Scalar::Reciprocal => 6,
+            Scalar::Div
+            | Scalar::Sqrt
+            | Scalar::Rsqrt
+            | Scalar::Reciprocal
+            | Scalar::Hypot
+            | Scalar::Quot
+            | Scalar::Rem => 6,
             _ => 1,
         },
         ItemOp::Gather { .. } => 6,

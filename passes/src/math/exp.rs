@@ -12,7 +12,7 @@
 //! large its error cancels. Quotient and sum are of `2^k·e` and `2^k`: from where
 //! it is 1 down to where it is 0, that takes one power, not two.
 
-use std::f64::consts::LOG2_E;
+use std::f64::consts::{LN_2, LOG2_E};
 
 use backstitch_ir::build::NestBuilder;
 use backstitch_ir::nest::Var;
@@ -98,7 +98,7 @@ const EXP2_F32: [f64; 6] = [
     0.0001532827300252393,
 ];
 const EXP2_F64: [f64; 11] = [
-    0.6931471805599453,
+    LN_2,
     0.2402265069591011,
     0.05550410866482172,
     0.00961812910760058,

@@ -33,8 +33,8 @@ use self::fold::canonical;
 use crate::apply;
 use crate::index::IndexVec;
 use crate::nest::{
-    Acc, Access, At, Axis, Const, For, Mode, Monoid, Nest, Param, ParamDecl, Range, ScalarOp, Stmt,
-    Var,
+    Acc, Access, At, Axis, Carry, Const, For, Mode, Monoid, Nest, Param, ParamDecl, Range,
+    ScalarOp, Stmt, Var,
 };
 use crate::ty::DType;
 
@@ -96,6 +96,9 @@ struct Block {
     pinned: usize,
     stmts: Vec<Stmt>,
     known: FxHashMap<Pure, Var>,
+    /// What the loop hands from one iteration to the next. Until
+    /// [`NestBuilder::hand_on`] says otherwise, that is the variable as it is.
+    carries: Vec<Carry>,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -108,7 +111,13 @@ enum Pure {
 impl NestBuilder {
     /// An empty nest.
     pub fn new(name: impl Into<String>) -> Self {
-        let top = Block { of: None, pinned: 0, stmts: vec![], known: FxHashMap::default() };
+        let top = Block {
+            of: None,
+            pinned: 0,
+            stmts: vec![],
+            known: FxHashMap::default(),
+            carries: vec![],
+        };
         Self {
             name: name.into(),
             params: IndexVec::new(),
@@ -172,7 +181,29 @@ impl NestBuilder {
             pinned,
             stmts: vec![],
             known: FxHashMap::default(),
+            carries: vec![],
         });
+    }
+
+    /// A variable that the innermost open loop, a sequential one, carries: it is
+    /// `init` in the first iteration and what is [handed on](Self::hand_on) after.
+    pub fn carry(&mut self, init: Var) -> Var {
+        let block = self.blocks.len() - 1;
+        debug_assert!(self.block_of(init) < block, "{}: {init} is of the loop itself", self.name);
+        let in_order = matches!(self.innermost().of, Some((_, _, Mode::Sequential)));
+        debug_assert!(in_order, "{}: only a sequential loop carries variables", self.name);
+        let var = self.define(self.dtype(init), block, Def::Other);
+        self.blocks[block].carries.push(Carry { var, init, next: var });
+        var
+    }
+
+    /// Says what a carried variable of the innermost loop is in the next iteration.
+    pub fn hand_on(&mut self, var: Var, next: Var) {
+        self.assert_visible(next);
+        debug_assert!(self.dtype(var) == self.dtype(next), "{}: {var} changes type", self.name);
+        let carries = &mut self.blocks.last_mut().expect("a block").carries;
+        let carry = carries.iter_mut().find(|c| c.var == var).expect("a variable that is carried");
+        carry.next = next;
     }
 
     /// Ends the innermost open loop, which carries these reductions: of each, the
@@ -194,6 +225,9 @@ impl NestBuilder {
         for stmt in &block.stmts {
             for_each_result(stmt, |var| self.vars[var].block = None);
         }
+        for c in &block.carries {
+            self.vars[c.var].block = None;
+        }
         let outer = self.blocks.len() - 1;
         let accs: Vec<_> = accs
             .iter()
@@ -203,8 +237,8 @@ impl NestBuilder {
             })
             .collect();
         let results = accs.iter().map(|a| a.result).collect();
-        let body = block.stmts;
-        self.emit(Stmt::For(Box::new(For { axis, range, mode, accs, body })));
+        let (carries, body) = (block.carries, block.stmts);
+        self.emit(Stmt::For(Box::new(For { axis, range, mode, carries, accs, body })));
         results
     }
 

@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 use crate::apply::{self, Function};
 use crate::array::Element;
 use crate::index::{Idx, IndexVec};
-use crate::nest::{At, Axis, Const, Mode, Monoid, Nest, Param, Range, ScalarOp, Stmt, Var};
+use crate::nest::{At, Axis, Carry, Const, Mode, Monoid, Nest, Param, Range, ScalarOp, Stmt, Var};
 use crate::ty::DType;
 
 /// The memory of a parameter: its elements in native byte order, and possibly
@@ -88,6 +88,7 @@ struct Loop {
     range: Range,
     /// Partial results per accumulator.
     lanes: usize,
+    carries: Vec<Carry>,
     accs: Vec<Reduction>,
     body: Vec<Code>,
 }
@@ -130,6 +131,7 @@ fn compile(nest: &Nest, stmts: &[Stmt]) -> Vec<Code> {
                 Mode::Vector { lanes } => lanes,
                 Mode::Sequential | Mode::Parallel => 1,
             },
+            carries: l.carries.clone(),
             accs: l
                 .accs
                 .iter()
@@ -197,9 +199,16 @@ impl Machine<'_> {
         };
         let start = |acc: &Reduction| SmallVec::<[u64; 8]>::from_elem(acc.identity, l.lanes);
         let mut partials: SmallVec<[_; 4]> = l.accs.iter().map(start).collect();
+        let mut carried: SmallVec<[u64; 2]> = l.carries.iter().map(|c| self.vars[c.init]).collect();
         for (t, i) in range.enumerate() {
             self.axes[l.axis] = i;
+            for (c, &bits) in l.carries.iter().zip(&carried) {
+                self.vars[c.var] = bits;
+            }
             self.run(&l.body);
+            for (c, bits) in l.carries.iter().zip(&mut carried) {
+                *bits = self.vars[c.next];
+            }
             for (acc, partial) in l.accs.iter().zip(&mut partials) {
                 let p = &mut partial[t % l.lanes];
                 *p = (acc.f)(*p, self.vars[acc.value], 0);
@@ -296,6 +305,24 @@ mod tests {
         let (mut p, mut q) = (pack(&[1i64, 2, 3, 4, 5]), pack(&[10i64, 20, 30]));
         eval(&b.finish(), &[cells(&mut p), cells(&mut q)]);
         assert_eq!(unpack::<i64>(&q), [13, 27, 35]);
+    }
+
+    #[test]
+    fn carried_variables_change_at_once() {
+        let mut b = NestBuilder::new("fibonacci");
+        let y = b.param(DType::I64, 6, Access::Out);
+        let i = b.axis(6);
+        let (zero, one) = (b.int(DType::I64, 0), b.int(DType::I64, 1));
+        b.open(i, Range::Whole, Mode::Sequential);
+        let (p, q) = (b.carry(zero), b.carry(one));
+        b.store(y, at(&[(i, 1)]), p);
+        let next = b.add(p, q);
+        b.hand_on(p, q);
+        b.hand_on(q, next);
+        b.close(&[]);
+        let mut bytes = pack(&[0i64; 6]);
+        eval(&b.finish(), &[cells(&mut bytes)]);
+        assert_eq!(unpack::<i64>(&bytes), [0, 1, 1, 2, 3, 5]);
     }
 
     #[test]

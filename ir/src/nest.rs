@@ -24,6 +24,9 @@
 //!   1`, partial `j` is combined with partial `j + s` for all `j < s`; partial
 //!   0 is the result.
 //!
+//! A sequential loop may also carry variables from one iteration to the next: for
+//! recurrences whose every step is wanted, such as running sums.
+//!
 //! # What an operation means
 //!
 //! Each [`ScalarOp`] is one IEEE 754 or two's-complement operation, rounded to
@@ -166,6 +169,8 @@ pub struct For {
     pub range: Range,
     /// In which manner.
     pub mode: Mode,
+    /// Variables handed from one iteration to the next; sequential loops only.
+    pub carries: Vec<Carry>,
     /// Reductions over the iterations.
     pub accs: Vec<Acc>,
     /// What each iteration does.
@@ -192,13 +197,25 @@ pub enum Range {
 pub enum Mode {
     /// In order.
     Sequential,
-    /// In any order, on any thread. No accumulators.
+    /// In any order, on any thread. Nothing is carried.
     Parallel,
     /// Independent iterations, no loop inside.
     Vector {
         /// Partial results per accumulator, a power of two.
         lanes: usize,
     },
+}
+
+/// A variable that each iteration of a loop hands on to the next.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Carry {
+    /// What it is called in the loop's body; not visible after the loop.
+    pub var: Var,
+    /// Its value in the first iteration: a variable visible before the loop.
+    pub init: Var,
+    /// Its value in the next iteration: a variable visible in the loop's body. All
+    /// carried variables change at once.
+    pub next: Var,
 }
 
 /// A reduction carried by a loop.

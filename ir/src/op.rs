@@ -114,6 +114,15 @@ pub enum Structure {
         /// The axis of `x` that is indexed.
         axis: usize,
     },
+    /// A recurrence along an axis.
+    Cumulate {
+        /// What an element and the running value before it make.
+        by: ops::Recurrence,
+        /// The axis.
+        axis: usize,
+        /// Whether it runs from the last element to the first.
+        reverse: bool,
+    },
     /// Result is `x` with `[a, clamp(index[i]), b] += u[a, i, b]`.
     ScatterAdd {
         /// The axis of `x` that is indexed.
@@ -263,7 +272,7 @@ macro_rules! primitives {
 
 primitives! {
     Input, Literal, Iota, Map, Reshape, Permute, Broadcast, Slice, Pad, Concat, Reduce, Contract,
-    Gather, ScatterAdd, Argsort, StopGradient,
+    Gather, ScatterAdd, Cumulate, Argsort, StopGradient,
 }
 
 impl From<ops::Cond> for Op {

@@ -9,7 +9,9 @@
 //! 3. The axis of a loop is not that of a loop around it. Chunks are of a
 //!    positive size and counted by the axis of a loop around.
 //! 4. A vector loop has a power of two of lanes and no loop inside. A parallel
-//!    loop carries no accumulators.
+//!    loop carries no accumulators. Only a sequential loop carries variables;
+//!    their first values are visible before the loop, the next ones in its body,
+//!    and all three have one type.
 //! 5. The affine part of an access names axes of enclosing loops, none twice,
 //!    none with stride 0.
 //! 6. An access without a computed index is inside its parameter for all
@@ -120,11 +122,20 @@ impl<'a> Verifier<'a> {
         }
         let carries = l.mode != Mode::Parallel || l.accs.is_empty();
         self.require(carries, || format!("the parallel loop over {axis} has accumulators"));
+        let in_order = l.mode == Mode::Sequential || l.carries.is_empty();
+        self.require(in_order, || format!("the loop over {axis} carries variables out of order"));
 
         if !known {
             return;
         }
+        let inits: Vec<_> = l.carries.iter().map(|c| self.used(c.init)).collect();
         self.loops.push(l);
+        for (c, init) in l.carries.iter().zip(inits) {
+            let dtype = self.define(c.var);
+            if let Some(init) = init {
+                self.expect(c.var, dtype, init);
+            }
+        }
         for stmt in &l.body {
             self.stmt(stmt);
         }
@@ -133,7 +144,18 @@ impl<'a> Verifier<'a> {
             self.takes(acc.op, acc.value);
             results.push(self.used(acc.value));
         }
+        for c in &l.carries {
+            let next = self.used(c.next);
+            if let Some(&dtype) = self.nest.vars.get(c.var) {
+                self.expect(c.next, next, dtype);
+            }
+        }
         self.hide(&l.body);
+        for c in &l.carries {
+            if self.nest.vars.get(c.var).is_some() {
+                self.depth[c.var] = None;
+            }
+        }
         self.loops.pop();
         for (acc, value) in l.accs.iter().zip(results) {
             let dtype = self.define(acc.result);
@@ -423,6 +445,23 @@ mod tests {
         let mut nest = fill(12, [4, 3], [3, 1]);
         nest.params[Param::new(0)].access = Access::In;
         assert!(says(&nest, "only read"));
+    }
+
+    #[test]
+    fn carried_variables_are_of_loops_in_order() {
+        let running = |mode: &str, init: &str, next: &str| {
+            let text = format!(
+                "kernel @t(p0: out f32[4]) {{\n  v0 = const 1.0 : f32\n  v1 = const 2 : i64\n  \
+                 for i0:4{mode} carry (v2 = {init} then {next} : f32) {{\n    v3 = add v2, v0 : f32\n    \
+                 p0[i0] = v3\n  }}\n}}"
+            );
+            crate::text::parse_nest(&text).expect("a nest")
+        };
+        assert_eq!(verify(&running("", "v0", "v3")), Ok(()));
+        assert!(says(&running(" parallel", "v0", "v3"), "carries variables out of order"));
+        assert!(says(&running(" vector 4", "v0", "v3"), "carries variables out of order"));
+        assert!(says(&running("", "v3", "v3"), "v3 is not visible"));
+        assert!(says(&running("", "v0", "v1"), "v1 should be f32"));
     }
 
     #[test]

@@ -64,6 +64,22 @@ fn what_the_builder_makes_is_read_back() {
 }
 
 #[test]
+fn carried_variables_are_named_in_the_head_of_their_loop() {
+    let text = "\
+kernel @running(p0: in f32[8], p1: out f32[8]) {
+  v0 = load p0[0] : f32
+  p1[0] = v0
+  for i0:7 carry (v1 = v0 then v3 : f32) (v4 = sum v1 : f32) {
+    v2 = load p0[i0 + 1] : f32
+    v3 = add v1, v2 : f32
+    p1[i0 + 1] = v3
+  }
+  p1[0] = v4
+}";
+    round_trip(&canonical(text));
+}
+
+#[test]
 fn what_has_no_definition_is_declared() {
     canonical(
         "kernel @(p0: out bool[0]) {

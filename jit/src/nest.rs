@@ -317,23 +317,32 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
         }
     }
 
-    /// One iteration at `at`, from these accumulators to the next.
+    /// One iteration at `at`, from these accumulators and carried variables to the
+    /// next.
     fn iteration(&mut self, l: &For, at: Int, accs: &[Value]) -> SmallVec<[Value; 8]> {
+        let (accs, carried) = accs.split_at(l.accs.len());
+        for (c, &value) in l.carries.iter().zip(carried) {
+            self.bind(c.var, value);
+        }
         self.at.enter(l.axis, at);
         self.block(&l.body);
         self.at.leave(l.axis);
-        l.accs
+        let mut next: SmallVec<[Value; 8]> = l
+            .accs
             .iter()
             .zip(accs)
             .map(|(acc, &old)| {
                 let value = self.scalar(acc.value);
                 scalar::combine(self.asm, acc.op, self.nest.vars[acc.result], old, value)
             })
-            .collect()
+            .collect();
+        next.extend(l.carries.iter().map(|c| self.scalar(c.next)));
+        next
     }
 
     fn sequential(&mut self, l: &For, span: Span) {
-        let start = self.identities(l);
+        let mut start = self.identities(l);
+        start.extend(l.carries.iter().map(|c| self.scalar(c.init)));
         match span.count {
             Some(0) => self.bind_results(l, &start),
             Some(1) => {
@@ -342,7 +351,8 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
             }
             count => {
                 self.at.prepare(self.asm, &l.body);
-                let types = self.acc_types(l);
+                let mut types = self.acc_types(l);
+                types.extend(l.carries.iter().map(|c| clif_type(self.nest.vars[c.var])));
                 let exit = self.asm.block(&types);
                 self.counted(span, 1, count.is_some(), &start, exit, |this, i, accs| {
                     this.iteration(l, i, accs)

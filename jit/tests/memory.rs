@@ -38,6 +38,7 @@ fn sum_of_constants(n: usize) -> Plan {
             axis,
             range: Range::Whole,
             mode: Mode::Vector { lanes: 8 },
+            carries: Vec::new(),
             accs: vec![Acc { result, op: Monoid::Sum, value }],
             body: vec![Stmt::Load { var: value, param: from, at }],
         })),

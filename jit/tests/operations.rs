@@ -40,6 +40,7 @@ fn elementwise(op: ScalarOp, from: DType, to: DType, n: usize, mode: Mode) -> Ne
         axis,
         range: Range::Whole,
         mode,
+        carries: Vec::new(),
         accs: Vec::new(),
         body,
     })));
@@ -180,6 +181,7 @@ fn reduction(op: Monoid, dtype: DType, n: usize, mode: Mode) -> Nest {
             axis,
             range: Range::Whole,
             mode,
+            carries: Vec::new(),
             accs: vec![Acc { result, op, value }],
             body: vec![Stmt::Load { var: value, param, at }],
         })),

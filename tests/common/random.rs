@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use backstitch_ir::ops::{
-    Argsort, Axes, Broadcast, Concat, Cond, Contract, Gather, Iota, Loop, Pad, PadAxis, Permute,
-    Reduce, ScatterAdd, Slice, SliceAxis, StopGradient, Trip,
+    Argsort, Axes, Broadcast, Concat, Cond, Contract, Cumulate, Gather, Iota, Loop, Pad, PadAxis,
+    Permute, Recurrence, Reduce, ScatterAdd, Slice, SliceAxis, StopGradient, Trip,
 };
 use backstitch_ir::{Array, Const, DType, Graph, Monoid, Op, Scalar, Shape, Type, Value};
 
@@ -124,7 +124,7 @@ impl Gen<'_> {
         let shape = self.shape(x);
         let rank = shape.rank();
         let axis = |rng: &mut Rng| rng.below(rank.max(1));
-        match self.rng.below(if control { 20 } else { 18 }) {
+        match self.rng.below(if control { 21 } else { 19 }) {
             0..=2 => {
                 let f = self.rng.pick(UNARY);
                 let x = if matches!(f, Scalar::Exp | Scalar::Expm1 | Scalar::Square) {
@@ -249,8 +249,18 @@ impl Gen<'_> {
                 let r = self.g.map(Scalar::Add, &[x, i]);
                 Some(if self.rng.once_in(3) { self.g.push(StopGradient, &[r]) } else { r })
             }
-            18 => self.cond(x),
-            19 => self.repeat(x),
+            18 if rank > 0 => {
+                let by = self.rng.pick(&Recurrence::ALL);
+                let op = Cumulate { by, axis: axis(self.rng), reverse: self.rng.once_in(2) };
+                let tame = self.tame(x);
+                Some(match by {
+                    Recurrence::Linear | Recurrence::LinearZ => self.g.push(op, &[tame, x]),
+                    Recurrence::Prod => self.g.push(op, &[tame]),
+                    _ => self.g.push(op, &[x]),
+                })
+            }
+            19 => self.cond(x),
+            20 => self.repeat(x),
             _ => None,
         }
     }

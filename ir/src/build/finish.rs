@@ -14,6 +14,7 @@ pub(super) fn sweep(stmts: &mut Vec<Stmt>, live: &mut IndexVec<Var, bool>) {
             Stmt::For(l) => {
                 l.accs.retain(|a| live[a.result]);
                 l.accs.iter().for_each(|a| live[a.value] = true);
+                l.carries.iter().for_each(|c| live[c.next] = true);
                 sweep(&mut l.body, live);
                 !l.accs.is_empty() || !l.body.is_empty()
             }
@@ -21,7 +22,8 @@ pub(super) fn sweep(stmts: &mut Vec<Stmt>, live: &mut IndexVec<Var, bool>) {
         if keep {
             match stmt {
                 Stmt::Let { args, .. } => args.iter().for_each(|&a| live[a] = true),
-                Stmt::Index { .. } | Stmt::For(_) => {}
+                Stmt::Index { .. } => {}
+                Stmt::For(l) => l.carries.iter().for_each(|c| live[c.init] = true),
                 Stmt::Load { at, .. } => at.index.iter().for_each(|&v| live[v] = true),
                 Stmt::Store { at, value, .. } | Stmt::Accumulate { at, value, .. } => {
                     at.index.iter().for_each(|&v| live[v] = true);
@@ -53,7 +55,10 @@ pub(super) fn rename(stmts: &mut [Stmt], name: &mut impl FnMut(Var, bool) -> Var
                 *value = name(*value, false);
             }
             Stmt::For(l) => {
+                l.carries.iter_mut().for_each(|c| c.init = name(c.init, false));
+                l.carries.iter_mut().for_each(|c| c.var = name(c.var, true));
                 rename(&mut l.body, name);
+                l.carries.iter_mut().for_each(|c| c.next = name(c.next, false));
                 l.accs.iter_mut().for_each(|a| a.value = name(a.value, false));
                 l.accs.iter_mut().for_each(|a| a.result = name(a.result, true));
             }

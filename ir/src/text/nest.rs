@@ -66,6 +66,11 @@ impl Defined {
             }
         });
         if let Stmt::For(l) = stmt {
+            for c in &l.carries {
+                if self.vars.get(c.var).is_some() {
+                    self.vars[c.var] = true;
+                }
+            }
             if self.axes.get(l.axis).is_some() {
                 self.axes[l.axis] = true;
             }
@@ -122,6 +127,13 @@ impl<F: Write> Printer<'_, F> {
             Mode::Sequential => {}
             Mode::Parallel => self.f.write_str(" parallel")?,
             Mode::Vector { lanes } => write!(self.f, " vector {lanes}")?,
+        }
+        if !l.carries.is_empty() {
+            let carry = |c: &crate::nest::Carry| {
+                format!("{} = {} then {} : {}", c.var, c.init, c.next, self.ty(c.var))
+            };
+            let carries: Vec<String> = l.carries.iter().map(carry).collect();
+            write!(self.f, " carry ({})", Commas(&carries))?;
         }
         if !l.accs.is_empty() {
             let acc = |a: &crate::nest::Acc| {

@@ -7,7 +7,8 @@ use super::source::Source;
 use super::{Attrs, ParseError};
 use crate::index::{Idx, IndexVec};
 use crate::nest::{
-    Acc, Access, At, Axis, For, Mode, Monoid, Nest, Param, ParamDecl, Range, ScalarOp, Stmt, Var,
+    Acc, Access, At, Axis, Carry, For, Mode, Monoid, Nest, Param, ParamDecl, Range, ScalarOp, Stmt,
+    Var,
 };
 use crate::ty::DType;
 
@@ -159,6 +160,19 @@ impl Reader {
         } else {
             Mode::Sequential
         };
+        let carries = if at.eat("carry") {
+            at.list("(", ")", |at| {
+                let var = at.index('v')?;
+                at.expect("=")?;
+                let init = at.index('v')?;
+                at.expect("then")?;
+                let next = at.index('v')?;
+                self.typed(at, var)?;
+                Ok(Carry { var, init, next })
+            })?
+        } else {
+            vec![]
+        };
         let accs = if at.rest().starts_with('(') {
             at.list("(", ")", |at| {
                 let result = at.index('v')?;
@@ -172,7 +186,7 @@ impl Reader {
             vec![]
         };
         let body = self.block(s)?;
-        Ok(For { axis, range, mode, accs, body })
+        Ok(For { axis, range, mode, carries, accs, body })
     }
 
     /// Reads `i0:1000`.

@@ -6,8 +6,8 @@ use backstitch_ir::DType;
 use backstitch_ir::apply;
 use backstitch_ir::index::IndexVec;
 use backstitch_ir::nest::{
-    Acc, Access, At, Axis, Cmp, Const, For, Mode, Monoid, Nest, Param, ParamDecl, Range, ScalarOp,
-    Stmt, Var,
+    Acc, Access, At, Axis, Carry, Cmp, Const, For, Mode, Monoid, Nest, Param, ParamDecl, Range,
+    ScalarOp, Stmt, Var,
 };
 use smallvec::{SmallVec, smallvec};
 
@@ -100,6 +100,7 @@ impl Maker<'_> {
                 axis: of,
                 range: Range::Whole,
                 mode: outer,
+                carries: Vec::new(),
                 accs: Vec::new(),
                 body: inner,
             })));
@@ -122,6 +123,15 @@ impl Maker<'_> {
         let mut inside = scope.clone();
         inside.axes.push(axis);
         let mut inner = Vec::new();
+        let mut carries = Vec::new();
+        if mode == Mode::Sequential && !scope.vars.is_empty() {
+            for _ in 0..self.rng.below(3) {
+                let (init, dtype) = self.rng.pick(&scope.vars);
+                let var = self.nest.vars.push(dtype);
+                carries.push(Carry { var, init, next: var });
+                inside.vars.push((var, dtype));
+            }
+        }
         if self.rng.chance(50) {
             let var = self.nest.vars.push(DType::I64);
             inner.push(Stmt::Index { var, axis });
@@ -130,6 +140,11 @@ impl Maker<'_> {
         }
         let below = if matches!(mode, Mode::Vector { .. }) { 0 } else { depth - 1 };
         let inside = self.fill(&mut inner, inside, below, order && mode == Mode::Sequential);
+        for c in &mut carries {
+            let dtype = self.nest.vars[c.var];
+            let same: Vec<_> = inside.vars.iter().filter(|v| v.1 == dtype).collect();
+            c.next = self.rng.pick(&same).0;
+        }
         let mut accs = Vec::new();
         if mode != Mode::Parallel {
             for _ in 0..self.rng.below(4) {
@@ -142,7 +157,7 @@ impl Maker<'_> {
                 }
             }
         }
-        body.push(Stmt::For(Box::new(For { axis, range, mode, accs, body: inner })));
+        body.push(Stmt::For(Box::new(For { axis, range, mode, carries, accs, body: inner })));
     }
 
     /// A variable of that type, loaded or made if there is none.

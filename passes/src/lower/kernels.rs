@@ -6,7 +6,9 @@ mod chunks;
 mod emit;
 mod group;
 mod keep;
+mod recurrence;
 mod reduction;
 
 pub(crate) use assemble::{Assemble, Scatter};
 pub(crate) use group::group;
+pub(crate) use recurrence::Cumulate;

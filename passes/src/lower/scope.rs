@@ -23,6 +23,8 @@ pub(crate) enum Library {
     Assemble(kernels::Assemble),
     /// `out = x; out[index] += u`.
     Scatter(kernels::Scatter),
+    /// `out[i] = f(out[i-1], …)` along an axis.
+    Cumulate(kernels::Cumulate),
     /// A routine on contiguous arrays.
     Call {
         routine: Routine,
@@ -176,6 +178,14 @@ impl<'g> Scope<'g> {
                 let vals: Vec<Val> = reads.iter().filter_map(|r| r.0.val()).collect();
                 let lib = kernels::Assemble { out, fill, pieces: pieces.into_vec(), reads };
                 self.call(Library::Assemble(lib), &vals, &[out]);
+                Operand::whole(out, &ty.shape)
+            }
+            Structure::Cumulate { by, axis, reverse } => {
+                let args: SmallVec<[Operand; 2]> = args.iter().map(|&a| self.operand(a)).collect();
+                let vals: Vec<Val> = args.iter().filter_map(Operand::val).collect();
+                let out = self.val(&ty, Home::Open);
+                let lib = kernels::Cumulate { out, by, axis, reverse, args };
+                self.call(Library::Cumulate(lib), &vals, &[out]);
                 Operand::whole(out, &ty.shape)
             }
             Structure::ScatterAdd { axis } => self.scatter(&ty, &args, axis),
@@ -396,6 +406,7 @@ impl<'g> Scope<'g> {
                 None => kernels::group(self, planner, id, &mut steps),
                 Some(Library::Product(p)) => p.emit(self, planner, &mut steps),
                 Some(Library::Assemble(a)) => a.emit(self, planner, &mut steps),
+                Some(Library::Cumulate(c)) => c.emit(self, planner, &mut steps),
                 Some(Library::Scatter(s)) => s.emit(self, planner, &mut steps),
                 Some(Library::Call { routine, args, out }) => {
                     let call = self.routine(planner, routine, &args, out);

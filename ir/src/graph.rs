@@ -370,7 +370,7 @@ fn range_of(g: &Graph, op: &Op, args: &[Value], types: &[Type]) -> SmallVec<[Ran
     }
     // Two that intervals alone do not see: soft-max and softplus rest on them.
     let below_zero = match op {
-        Op::Map(ops::Map { f: Scalar::Sub }) => is_max_of(g, args[1], args[0]),
+        Op::Map(ops::Map { f: Scalar::Sub | Scalar::SubZ }) => is_max_of(g, args[1], args[0]),
         Op::Map(ops::Map { f: Scalar::Select }) => is_minus_abs(g, args),
         _ => false,
     };

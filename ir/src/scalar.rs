@@ -39,6 +39,8 @@ scalars! {
     Add,
     /// `a - b`
     Sub,
+    /// `a - b`, but 0 where they are equal, also if both are infinite.
+    SubZ,
     /// `a · b`
     Mul,
     /// `a / b`

@@ -90,6 +90,7 @@ pub fn legalise(b: &mut NestBuilder, f: Scalar, dtype: DType, args: &[Var]) -> V
     match f {
         Scalar::Add => b.add(x, args[1]),
         Scalar::Sub => b.sub(x, args[1]),
+        Scalar::SubZ => strong_difference(b, x, args[1]),
         Scalar::Mul => b.mul(x, args[1]),
         Scalar::Div => b.div(x, args[1]),
         Scalar::Neg => b.neg(x),
@@ -160,6 +161,13 @@ pub fn legalise(b: &mut NestBuilder, f: Scalar, dtype: DType, args: &[Var]) -> V
 fn reciprocal(b: &mut NestBuilder, x: Var) -> Var {
     let one = b.float(b.dtype(x), 1.0);
     b.div(one, x)
+}
+
+/// `x - y`, but 0 where they are equal and infinite.
+fn strong_difference(b: &mut NestBuilder, x: Var, y: Var) -> Var {
+    let zero = b.int(b.dtype(x), 0);
+    let (equal, difference) = (b.cmp(Cmp::Eq, x, y), b.sub(x, y));
+    b.select(equal, zero, difference)
 }
 
 /// `x·y`, but 0 where a factor is 0 and the other one is not finite.

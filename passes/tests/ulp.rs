@@ -710,6 +710,13 @@ fn powers_follow_c99() {
 }
 
 #[test]
+fn differences_of_equals_are_zero() {
+    let (xs, ys) = ([INF, -INF, INF, NAN, 2.0], [INF, -INF, 1.0, INF, 2.0f64]);
+    let got: Vec<f64> = apply(Scalar::SubZ, &[&xs, &ys]);
+    assert!(got.iter().zip([0.0, 0.0, INF, NAN, 0.0]).all(|(&g, w)| same(g, w)));
+}
+
+#[test]
 fn products_with_zero_are_zero() {
     let (xs, ys) = ([0.0, INF, NAN, -0.0, 2.0, NAN], [INF, -0.0, 0.0, 3.0, 3.0, 1.0f64]);
     let got: Vec<f64> = apply(Scalar::MulZ, &[&xs, &ys]);

@@ -168,6 +168,7 @@ operations! {
     Matmul {} &[x, y] => x.matmul(y);
     Dot {} &[x, y] => x.dot(y);
     Outer {} &[x, y] => x.outer(y);
+    Einsum { equation: String } operands => t.einsum(equation, operands);
     Tensordot { axes: [Vec<i32>; 2] } &[x, y] => x.tensordot(y, &axes[0], &axes[1]);
 
     // Shape and selection.
@@ -185,6 +186,7 @@ operations! {
         })
     };
     Index { axis: i32, index: i64 } &[x] => x.index(*axis, *index);
+    Trace { k: i64 } &[x] => x.diagonal_sum(*k, [0, 1]);
     Diag { k: i64 } &[x] => x.diag(*k);
     Tril { k: i64 } &[x] => x.tril(*k);
     Triu { k: i64 } &[x] => x.triu(*k);

@@ -120,6 +120,7 @@ pub(super) fn row(f: Scalar) -> &'static Def {
     match f {
         Scalar::Add => &arithmetic::ADD,
         Scalar::Sub => &arithmetic::SUB,
+        Scalar::SubZ => &arithmetic::SUB_Z,
         Scalar::Mul => &arithmetic::MUL,
         Scalar::MulZ => &arithmetic::MUL_Z,
         Scalar::Div => &arithmetic::DIV,

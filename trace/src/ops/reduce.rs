@@ -10,7 +10,7 @@
 //! shift gives the same variance (Chan, Golub, LeVeque: Algorithms for computing the
 //! sample variance, 1983).
 
-use backstitch_ir::{DType, Monoid, Shape, Type, ops};
+use backstitch_ir::{DType, Monoid, Scalar, Shape, Type, ops};
 use smallvec::SmallVec;
 
 use crate::axes::Axes;
@@ -153,7 +153,7 @@ reductions! {
         counted.cast(DType::I64).reduce(Monoid::Sum, &axes)
     };
     /// `log Σ eˣ`, without overflow. Where all elements are -∞ it is -∞, and its
-    /// derivative 0.
+    /// derivative 0; where some are ∞ it is ∞, and they share the derivative.
     logsumexp, logsumexp_over, logsumexp_keep => |x, axes| match x.floats("logsumexp") {
         Ok(()) => {
             let (shifted, m) = x.below_max(&axes);
@@ -343,17 +343,17 @@ impl<'t> Tensor<'t> {
         squares.lt(0).select(0, squares) / (n - ddof as f64)
     }
 
-    /// The elements less the largest over some axes, and that largest. It is kept
-    /// finite, so that infinite elements leave no NaN behind, and is constant to
-    /// derivatives, since any other shift gives the same in the end.
+    /// The elements less the largest over some axes, and that largest. It is constant
+    /// to derivatives, since any other shift gives the same in the end. Infinite
+    /// elements leave no NaN behind: the largest is 0 below itself, unless all are -∞.
     #[track_caller]
     pub(crate) fn below_max(self, axes: &[usize]) -> (Self, Self) {
         let largest = match self.dtype() {
             DType::F32 => f32::MAX.into(),
             _ => f64::MAX,
         };
-        let m = self.stop_gradient().reduce(Monoid::Max, axes).maximum(-largest).minimum(largest);
+        let m = self.stop_gradient().reduce(Monoid::Max, axes).maximum(-largest);
         let m = m.stop_gradient();
-        (self - m.unreduce(&self.shape(), axes), m)
+        (self.binary(Scalar::SubZ, m.unreduce(&self.shape(), axes)), m)
     }
 }

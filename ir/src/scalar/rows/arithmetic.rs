@@ -22,6 +22,15 @@ pub(super) static SUB: Def = Def {
     ..SMOOTH_NUMBER
 };
 
+pub(super) static SUB_Z: Def = Def {
+    name: "subz",
+    arity: 2,
+    eval: float!(x, y => if x == y { 0.0 } else { x - y }),
+    partial: |_, _, _, i| if i == 0 { One } else { MinusOne },
+    range: |r| r[0].add(r[1].neg()),
+    ..SMOOTH_FLOAT
+};
+
 pub(super) static MUL: Def = Def {
     name: "mul",
     eval: number!(x, y => x * y, x.wrapping_mul(y)),

@@ -17,7 +17,9 @@ use crate::array::{Array, Element};
 use crate::eval_nest::{self, Mem, cells, pack, read, unpack, write};
 use crate::index::{Idx, IndexVec};
 use crate::nest::Const;
-use crate::plan::{Buffer, BufferRef, Call, Gemm, HANDLE_LEN, Matrix, Place, Plan, Step, Store};
+use crate::plan::{
+    Buffer, BufferRef, Call, Gemm, HANDLE_LEN, Matrix, Place, Plan, RowOf, Step, Store,
+};
 use crate::ty::{DType, Type};
 use crate::{with_array, with_dtype};
 
@@ -106,6 +108,17 @@ impl Machine<'_> {
                     let count: i64 = load(self.buffers[*count], 0);
                     (0..count).for_each(|_| self.run(body));
                 }
+                Step::Scan { count, reads, writes, body } => {
+                    for t in 0..*count {
+                        for r in reads {
+                            copy(self.row(r, t, *count), self.buffers[r.entry]);
+                        }
+                        self.run(body);
+                        for r in writes {
+                            copy(self.buffers[r.entry], self.row(r, t, *count));
+                        }
+                    }
+                }
                 Step::Open { stack, store } => {
                     let base = self.stores[*store].len();
                     self.set_handle(*stack, Handle { store: *store, base, count: 0 });
@@ -119,6 +132,13 @@ impl Machine<'_> {
     /// A buffer from an element on.
     fn from(&self, at: BufferRef) -> Mem<'_> {
         &self.buffers[at.buffer][at.offset * self.plan.buffers[at.buffer].dtype.size()..]
+    }
+
+    /// The row of iteration `t`.
+    fn row(&self, r: &RowOf, t: usize, count: usize) -> Mem<'_> {
+        let t = if r.back { count - 1 - t } else { t };
+        let bytes = self.buffers[r.entry].len();
+        &self.buffers[r.rows][t * bytes..][..bytes]
     }
 
     fn truth(&self, pred: Buffer) -> bool {

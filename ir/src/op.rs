@@ -5,8 +5,9 @@
 //! rule is written. The list below has one more word; tests loop over it.
 //!
 //! Structured control flow ([`Cond`](ops::Cond), [`Loop`](ops::Loop)) holds
-//! graphs. Its derivatives need whole passes, so they stand in the passes, and
-//! [`Op::family`] tells the two apart.
+//! graphs. Its derivatives need whole passes, so they stand in the passes.
+//! [`Rows`](ops::Rows) stands between arrays and the stacks of loops.
+//! [`Op::family`] tells them apart.
 
 use std::fmt;
 
@@ -215,6 +216,8 @@ pub enum Family<'a> {
     Cond(&'a ops::Cond),
     /// A loop.
     Loop(&'a ops::Loop),
+    /// Between arrays and stacks.
+    Rows(&'a ops::Rows),
 }
 
 macro_rules! primitives {
@@ -228,6 +231,8 @@ macro_rules! primitives {
             Cond(ops::Cond),
             /// See [`Loop`](ops::Loop).
             Loop(ops::Loop),
+            /// See [`Rows`](ops::Rows).
+            Rows(ops::Rows),
         }
 
         $(impl From<ops::$name> for Op {
@@ -243,6 +248,7 @@ macro_rules! primitives {
                     $(Self::$name(op) => Family::Array(op),)*
                     Self::Cond(op) => Family::Cond(op),
                     Self::Loop(op) => Family::Loop(op),
+                    Self::Rows(op) => Family::Rows(op),
                 }
             }
 
@@ -287,6 +293,12 @@ impl From<ops::Loop> for Op {
     }
 }
 
+impl From<ops::Rows> for Op {
+    fn from(op: ops::Rows) -> Self {
+        Self::Rows(op)
+    }
+}
+
 impl Op {
     /// Its name in text.
     pub fn name(&self) -> &'static str {
@@ -294,6 +306,7 @@ impl Op {
             Family::Array(p) => p.name(),
             Family::Cond(_) => ops::Cond::NAME,
             Family::Loop(_) => ops::Loop::NAME,
+            Family::Rows(r) => r.name(),
         }
     }
 
@@ -306,6 +319,7 @@ impl Op {
             Family::Array(p) => p.infer(args)?,
             Family::Cond(c) => c.infer(args)?,
             Family::Loop(l) => l.infer(args)?,
+            Family::Rows(r) => r.infer(args)?,
         };
         let too_large =
             |t: &Type| t.shape.checked_len().and_then(|n| n.checked_mul(t.dtype.size())).is_none();
@@ -324,6 +338,7 @@ impl Op {
             }
             Family::Cond(c) => c.eval(args),
             Family::Loop(l) => l.eval(args),
+            Family::Rows(r) => vec![r.eval(args)],
         }
     }
 
@@ -332,6 +347,7 @@ impl Op {
         match self.family() {
             Family::Array(p) => SmallVec::from_elem(p.range(args), 1),
             Family::Cond(_) | Family::Loop(_) => crate::graph::unknown(types),
+            Family::Rows(_) => args.iter().copied().collect(),
         }
     }
 

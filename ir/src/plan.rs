@@ -141,6 +141,17 @@ pub enum Step {
         /// One iteration.
         body: Vec<Self>,
     },
+    /// Run `body` once for each row of some arrays.
+    Scan {
+        /// Number of rows.
+        count: usize,
+        /// Before iteration `t`, `entry` becomes row `t` of `rows`.
+        reads: Vec<RowOf>,
+        /// After iteration `t`, row `t` of `rows` becomes `entry`.
+        writes: Vec<RowOf>,
+        /// One iteration.
+        body: Vec<Self>,
+    },
     /// Make `stack` an empty stack at the end of `store`.
     Open {
         /// A handle: an `i64` buffer of three elements.
@@ -163,6 +174,17 @@ pub enum Step {
         /// Where the entry goes.
         to: Buffer,
     },
+}
+
+/// One row after the other of an array.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct RowOf {
+    /// The array: as many entries as the loop has iterations.
+    pub rows: Buffer,
+    /// One row.
+    pub entry: Buffer,
+    /// Whether row `count - 1 - t` is meant instead of row `t`.
+    pub back: bool,
 }
 
 /// `c = a · b` for each index of the batch axes. All strides in elements.

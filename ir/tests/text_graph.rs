@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use backstitch_ir::graph::{Graph, Origin, Value};
 use backstitch_ir::index::Idx;
-use backstitch_ir::ops::{Cond, Literal, Loop, Trip};
+use backstitch_ir::ops::{Cond, Literal, Loop, Rows, Trip};
 use backstitch_ir::text::{DotOptions, parse_graph, to_dot};
 use backstitch_ir::verify::verify_graph;
 use backstitch_ir::{Array, Const, DType, Monoid, Op, Scalar, Type};
@@ -70,6 +70,10 @@ fn nested() -> Graph {
     let reverse = |trip| Loop { trip, body: Arc::new(pop.clone()), carries: 1, consts: 0, pops: 1 };
     let sum = g.add(reverse(Trip::Count), &[results[0], results[1], results[3]]).unwrap()[0];
     let sum = g.add(reverse(Trip::Entries), &[sum, results[3]]).unwrap()[0];
+    let ty = Type::new(DType::F32, [3]);
+    let rows = g.push(Rows::FromStack { ty, back: true }, &[results[3]]);
+    let stack = g.push(Rows::ToStack { back: false }, &[rows]);
+    let sum = g.add(reverse(Trip::Entries), &[sum, stack]).unwrap()[0];
     let pred = g.map(Scalar::Eq, &[x, sum]);
     let branch = Arc::new(zero);
     let cond = Cond { then: Arc::clone(&branch), els: branch };

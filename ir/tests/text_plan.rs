@@ -205,3 +205,36 @@ fn text_with_anything_in_it_does_no_harm() {
         }
     }
 }
+
+/// Sums of the rows up to each one, from the last to the first.
+const ROWS: &str = "\
+plan @rows arena 192 {
+  inputs f64[3,2]
+  outputs f64[3,2], f64[2]
+  buffer b0 : f64[6] input 0
+  buffer b1 : f64[6] output 0
+  buffer b2 : f64[2] output 1
+  buffer b3 : f64[2] at 0
+  buffer b4 : f64[2] at 64
+  buffer b5 : f64[2] const f64[2] [0.0, 0.0]
+  kernel k0 @add(p0: in f64[2], p1: inout f64[2]) {
+    for i0:2 {
+      v0 = load p0[i0] : f64
+      p1[i0] sum= v0
+    }
+  }
+  copy b5 to b2
+  scan 3 read b3 of b0 back write b4 of b1 back {
+    run k0(b3, b2)
+    copy b2 to b4
+  }
+}";
+
+#[test]
+fn a_scan_goes_through_rows() {
+    let plan = plan(ROWS);
+    let x = Array::from(ndarray::arr2(&[[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]]));
+    let outputs = eval_plan(&plan, &[x]);
+    assert_eq!(outputs[0].to_f64_vec(), [6.0, 60.0, 5.0, 50.0, 3.0, 30.0]);
+    assert_eq!(outputs[1].to_f64_vec(), [6.0, 60.0]);
+}

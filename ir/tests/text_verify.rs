@@ -177,6 +177,18 @@ fn predicates_counts_and_handles_have_their_types() {
 }
 
 #[test]
+fn rows_are_of_one_size_and_all_written() {
+    let fill = "scan 2 write b5 of b9 {\ncopy b0 to b5\n}\n";
+    right(&format!("{fill}run k0(b9+4, b2)"));
+    right(&format!("{fill}scan 2 read b5 of b9 back {{\ncopy b5 to b2\n}}\ncopy b0 to b2"));
+    wrong("copy b0 to b2\nscan 3 write b5 of b9 {\ncopy b0 to b5\n}", "b9 is not 3 times b5");
+    wrong("copy b0 to b2\nscan 2 write b5 of b9 {\n}", "b5 is read, but not written");
+    wrong("copy b0 to b2\nscan 2 read b5 of b9 {\n}", "b9 is read, but not written");
+    wrong(&format!("{fill}scan 2 read b0 of b9 {{\n}}\ncopy b0 to b2"), "b0 cannot be written");
+    wrong(&format!("{fill}scan 2 read b5 of b9 {{\ncopy b5 to b2\n}}"), "b2: this output is not");
+}
+
+#[test]
 fn only_outputs_and_the_arena_are_written() {
     wrong("copy b0 to b2\ncopy b0 to b1", "step 1: b1 cannot be written\n    copy b0 to b1");
     wrong("copy b0 to b2\nrun k1(b0, b1)", "step 1: b1 cannot be written");

@@ -11,7 +11,7 @@
 //! and written when it is done.
 
 use backstitch_ir::index::Idx;
-use backstitch_ir::plan::{Buffer, Kernel, Place, Plan, Step};
+use backstitch_ir::plan::{Buffer, Kernel, Place, Plan, RowOf, Step};
 use backstitch_ir::{Array, with_array};
 use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, types};
 use cranelift_frontend::FunctionBuilderContext;
@@ -37,6 +37,7 @@ pub(crate) enum Node<'p> {
     If { pred: Buffer, then: Vec<Self>, els: Vec<Self> },
     While { head: Vec<Self>, pred: Buffer, body: Vec<Self> },
     Repeat { count: Buffer, body: Vec<Self> },
+    Scan { count: usize, reads: &'p [RowOf], writes: &'p [RowOf], body: Vec<Self> },
 }
 
 /// Where a kernel's instructions go.
@@ -132,6 +133,11 @@ impl<'p> Steps<'p> {
             Step::Repeat { count, body } => {
                 let (body, a) = self.arrange(body);
                 (Node::Repeat { count: *count, body }, 4 + a)
+            }
+            Step::Scan { count, reads, writes, body } => {
+                let (body, a) = self.arrange(body);
+                let node = Node::Scan { count: *count, reads, writes, body };
+                (node, 4 + a + 8 * (reads.len() + writes.len()))
             }
             Step::Run { kernel, args } => {
                 let cost = match self.forms[kernel.index()] {
@@ -240,7 +246,7 @@ fn count_uses(steps: &[Step], uses: &mut [usize]) {
                 count_uses(a, uses);
                 count_uses(b, uses);
             }
-            Step::Repeat { body, .. } => count_uses(body, uses),
+            Step::Repeat { body, .. } | Step::Scan { body, .. } => count_uses(body, uses),
             _ => {}
         }
     }

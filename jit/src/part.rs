@@ -2,7 +2,7 @@
 
 use backstitch_ir::index::Idx;
 use backstitch_ir::nest::{Access, Nest, Stmt};
-use backstitch_ir::plan::{Buffer, BufferRef, Call, Gemm, Kernel, Place, Step};
+use backstitch_ir::plan::{Buffer, BufferRef, Call, Gemm, Kernel, Place, RowOf, Step};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     Block, FuncRef, InstBuilder, Signature, StackSlot, Type, Value, types,
@@ -104,7 +104,9 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
                 self.forward.forget(*stack);
                 self.forward.forget(*to);
             }
-            Node::Step(Step::If { .. } | Step::While { .. } | Step::Repeat { .. }) => {
+            Node::Step(
+                Step::If { .. } | Step::While { .. } | Step::Repeat { .. } | Step::Scan { .. },
+            ) => {
                 unreachable!("control flow has nodes of its own")
             }
             Node::Part(id) => {
@@ -138,6 +140,7 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
                 self.asm.jump(test, &[]);
                 self.place(after);
             }
+            Node::Scan { count, reads, writes, body } => self.scan(*count, reads, writes, body),
             Node::Repeat { count, body } => {
                 let count = self.scalar(*count);
                 let (again, after) = (self.asm.block(&[WORD]), self.asm.block(&[]));
@@ -152,6 +155,50 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
                 self.place(after);
             }
         }
+    }
+
+    /// `t` counts from 0 up; row `t` is that many rows from the first or the last.
+    fn scan(&mut self, count: usize, reads: &[RowOf], writes: &[RowOf], body: &[Node<'p>]) {
+        if count == 0 {
+            return;
+        }
+        let [again, after] = [self.asm.block(&[WORD]), self.asm.block(&[])];
+        let zero = self.asm.int(0);
+        self.asm.jump(again, &[zero]);
+        self.place(again);
+        let t = self.asm.params(again)[0];
+        for r in reads {
+            let (from, to) = (self.row(r, t, count), self.buffer(r.entry));
+            self.copy_bytes(from, to, self.bytes(r.entry));
+            self.forward.forget(r.entry);
+        }
+        self.nodes(body);
+        for r in writes {
+            let (from, to) = (self.buffer(r.entry), self.row(r, t, count));
+            self.copy_bytes(from, to, self.bytes(r.entry));
+            self.forward.forget(r.rows);
+        }
+        let next = self.asm.add_int(t, 1);
+        let left = self.asm.add_int(next, -(count as i64));
+        self.asm.branch(left, (again, &[next]), (after, &[]));
+        self.place(after);
+    }
+
+    /// Where the row of iteration `t` is.
+    fn row(&mut self, r: &RowOf, t: Value, count: usize) -> Addr {
+        let bytes = self.bytes(r.entry) as i64;
+        let (first, step) = if r.back { (bytes * (count as i64 - 1), -bytes) } else { (0, bytes) };
+        let at = self.buffer(r.rows).plus(first);
+        let base = self.asm.address(at);
+        let step = self.asm.int(step);
+        let offset = self.asm.ins().imul(t, step);
+        Addr { base: self.asm.ins().iadd(base, offset), disp: 0 }
+    }
+
+    /// Bytes of a buffer.
+    fn bytes(&self, buffer: Buffer) -> usize {
+        let decl = &self.steps.plan.buffers[buffer];
+        decl.len * decl.dtype.size()
     }
 
     // ---- Blocks ----
@@ -299,10 +346,13 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
     }
 
     fn copy(&mut self, from: Buffer, to: Buffer) {
-        let decl = &self.steps.plan.buffers[to];
-        let bytes = decl.len * decl.dtype.size();
+        let (source, target) = (self.buffer(from), self.buffer(to));
+        self.copy_bytes(source, target, self.bytes(to));
+        self.forward.forget(to);
+    }
+
+    fn copy_bytes(&mut self, source: Addr, target: Addr, bytes: usize) {
         if bytes <= SMALL_COPY {
-            let (source, target) = (self.buffer(from), self.buffer(to));
             let pieces: SmallVec<[(Value, i64); 8]> = pieces(bytes)
                 .into_iter()
                 .map(|(at, ty)| (self.asm.load(ty, source.plus(at), Memory::Changing), at))
@@ -311,11 +361,10 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
                 self.asm.store(value, target.plus(at));
             }
         } else {
-            let (source, target) = (self.pointer(from), self.pointer(to));
+            let (source, target) = (self.asm.address(source), self.asm.address(target));
             let bytes = self.asm.int(bytes as i64);
             self.asm.call_host(host::copy as *const (), &[target, source, bytes], None);
         }
-        self.forward.forget(to);
     }
 }
 

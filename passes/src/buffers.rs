@@ -57,6 +57,17 @@ impl Lives {
                 lives.touch(*pred);
                 lives.steps(body);
             }),
+            Step::Scan { reads, writes, body, .. } => {
+                reads.iter().chain(writes).for_each(|r| self.touch(r.rows));
+                self.repeated(|lives| {
+                    lives.clock += 1;
+                    reads.iter().for_each(|r| lives.touch(r.entry));
+                    lives.steps(body);
+                    lives.clock += 1;
+                    writes.iter().for_each(|r| lives.touch(r.entry));
+                    reads.iter().chain(writes).for_each(|r| lives.touch(r.rows));
+                });
+            }
             Step::Repeat { count, body } => {
                 self.touch(*count);
                 self.repeated(|lives| lives.steps(body));

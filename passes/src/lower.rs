@@ -16,6 +16,7 @@
 mod control;
 mod groups;
 mod kernels;
+mod loops;
 mod nest;
 mod operand;
 mod product;

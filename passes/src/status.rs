@@ -161,6 +161,7 @@ fn reach(g: &Graph, targets: &[Value]) -> IndexVec<Value, Reach> {
         for (i, a) in g.args(n).into_iter().enumerate() {
             let through = match g.op(n).family() {
                 Family::Array(p) => pass(best, p.carries(i), n),
+                Family::Rows(_) => best,
                 Family::Cond(_) if i == 0 => Reach::Cut(n),
                 Family::Cond(_) => bodies.iter().map(|b| b[i - 1]).max().unwrap_or(Reach::None),
                 Family::Loop(l) => match i.checked_sub(l.lead()) {
@@ -194,7 +195,7 @@ fn pass(best: Reach, carries: Option<bool>, n: Node) -> Reach {
 fn bodies(g: &Graph, n: Node, reach: &IndexVec<Value, Reach>) -> Vec<Vec<Reach>> {
     let outs: Vec<Reach> = g.results(n).iter().map(|&r| reach[r]).collect();
     match g.op(n).family() {
-        Family::Array(_) => Vec::new(),
+        Family::Array(_) | Family::Rows(_) => Vec::new(),
         Family::Cond(c) => vec![inside(&c.then, &outs, n), inside(&c.els, &outs, n)],
         Family::Loop(l) => {
             // A carry may influence any result in a later iteration.

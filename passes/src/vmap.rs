@@ -52,6 +52,7 @@ fn batch_node(g: &mut Graph, f: &Graph, node: Node, lanes: &[Lane], n: usize) ->
         Family::Array(p) => vec![Lane { value: p.vmap(g, lanes, n), batched: true }],
         Family::Cond(c) => batch_cond(g, c, lanes, n),
         Family::Loop(l) => batch_loop(g, l, lanes, n),
+        Family::Rows(r) => vec![Lane { value: r.vmap(g, lanes[0], n), batched: true }],
     }
 }
 

@@ -52,7 +52,7 @@ fn any(steps: &[Step], is: &impl Fn(&Step) -> bool) -> bool {
             || match s {
                 Step::If { then, els, .. } => any(then, is) || any(els, is),
                 Step::While { head, body, .. } => any(head, is) || any(body, is),
-                Step::Repeat { body, .. } => any(body, is),
+                Step::Repeat { body, .. } | Step::Scan { body, .. } => any(body, is),
                 _ => false,
             }
     })

@@ -101,7 +101,7 @@ impl Trace {
         }
         let captured: Vec<Value> = right.scope.captures.iter().map(|c| c.0).collect();
         let op = ops::Cond { then: Arc::new(left.seal()), els: Arc::new(right.seal()) };
-        let found = self.finish(op.into(), &[predicate], &captured, &types, place);
+        let found = self.finish(op.into(), &[predicate], &captured, &[], &types, place);
         rebuild(&results, &found)
     }
 
@@ -154,7 +154,7 @@ impl Trace {
             consts: captured.len(),
             pops: 0,
         };
-        rebuild(&init, &self.finish(op.into(), &start, &captured, &types, place))
+        rebuild(&init, &self.finish(op.into(), &start, &captured, &[], &types, place))
     }
 
     /// Repeats a body `count` times (a number, or an integer scalar) and gives the
@@ -214,7 +214,7 @@ impl Trace {
         };
         let mut args = vec![count];
         args.extend(start);
-        rebuild(&init, &self.finish(op.into(), &args, &captured, &types, place)[1..])
+        rebuild(&init, &self.finish(op.into(), &args, &captured, &[], &types, place)[1..])
     }
 
     /// Records a body on inputs of these types. Captures that another body made
@@ -276,6 +276,7 @@ impl Trace {
         op: Op,
         args: &[Tensor<'t>],
         captured: &[Value],
+        stacks: &[Tensor<'t>],
         types: &[Type],
         place: &'static Location<'static>,
     ) -> SmallVec<[Tensor<'t>; 1]> {
@@ -285,6 +286,7 @@ impl Trace {
             let slots = captured.iter().map(|&v| self.slot(&mut state, v, Kind::Plain, place));
             args.extend(slots);
         }
+        args.extend(stacks);
         self.apply_all(op, &args, |_| types.iter().cloned().collect())
     }
 

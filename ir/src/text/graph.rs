@@ -9,7 +9,7 @@ use super::names::{Names, sanitized};
 use crate::graph::{Graph, Node, Value};
 use crate::index::Idx;
 use crate::op::{Family, Op};
-use crate::ops::{Cond, Loop, Trip};
+use crate::ops::{Cond, Loop, Rows, Trip};
 use crate::ty::Type;
 
 /// Columns give way where a line is longer than this.
@@ -45,6 +45,18 @@ impl fmt::Display for Params<'_> {
                 write!(params, "carries {} consts {} pops {}", l.carries, l.consts, l.pops)?;
                 if l.trip == Trip::Entries {
                     write!(params, " entries")?;
+                }
+            }
+            Family::Rows(r) => {
+                let back = match r {
+                    Rows::ToStack { back } => back,
+                    Rows::FromStack { ty, back } => {
+                        write!(params, "{ty}")?;
+                        back
+                    }
+                };
+                if *back {
+                    write!(params, "{}back", if params.is_empty() { "" } else { " " })?;
                 }
             }
         }

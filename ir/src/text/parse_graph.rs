@@ -15,7 +15,7 @@ use super::source::Source;
 use super::{Attrs, ParseError};
 use crate::graph::{Graph, Value};
 use crate::op::{Definition, Op, Types};
-use crate::ops::{Cond, Input, Iota, Literal, Loop, Map, Trip};
+use crate::ops::{Cond, Input, Iota, Literal, Loop, Map, Rows, Trip};
 use crate::scalar::Scalar;
 use crate::ty::Type;
 
@@ -134,6 +134,17 @@ impl<'a> Reader<'a> {
             Loop::NAME => {
                 let args = self.operands(&mut s.at)?;
                 (loop_of(s)?.into(), args)
+            }
+            _ if Rows::NAMES.contains(&name) => {
+                let args = self.operands(&mut s.at)?;
+                let at = &mut s.at;
+                let ty = if name == Rows::NAMES[1] { Some(at.ty()?) } else { None };
+                let back = at.eat("back");
+                let op = match ty {
+                    Some(ty) => Rows::FromStack { ty, back },
+                    None => Rows::ToStack { back },
+                };
+                (op.into(), args)
             }
             Input::NAME => (self.later_input(&mut s.at, &names)?, vec![]),
             _ => match Scalar::from_name(name) {

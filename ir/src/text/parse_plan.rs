@@ -7,7 +7,7 @@ use crate::index::{Idx, IndexVec};
 use crate::op::Definition;
 use crate::ops::Literal;
 use crate::plan::{
-    BatchAxis, Buffer, BufferDecl, BufferRef, Call, Gemm, Matrix, Place, Plan, Step,
+    BatchAxis, Buffer, BufferDecl, BufferRef, Call, Gemm, Matrix, Place, Plan, RowOf, Step,
 };
 use crate::routine::Routine;
 
@@ -140,9 +140,24 @@ fn step(s: &mut Source<'_>) -> Result<Step, ParseError> {
     } else if at.eat("repeat") {
         let count = at.index('b')?;
         Ok(Step::Repeat { count, body: steps(s)? })
+    } else if at.eat("scan") {
+        let count = at.digits()?;
+        let (reads, writes) = (rows(at, "read")?, rows(at, "write")?);
+        Ok(Step::Scan { count, reads, writes, body: steps(s)? })
     } else {
         at.error("a step")
     }
+}
+
+/// Reads `read b0 of b1 back` as often as it is there.
+fn rows(at: &mut Attrs<'_>, word: &str) -> Result<Vec<RowOf>, ParseError> {
+    let mut all = Vec::new();
+    while at.eat(word) {
+        let entry = at.index('b')?;
+        at.expect("of")?;
+        all.push(RowOf { rows: at.index('b')?, entry, back: at.eat("back") });
+    }
+    Ok(all)
 }
 
 /// Reads `b0` or `b0+16`.

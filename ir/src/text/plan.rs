@@ -59,6 +59,16 @@ pub(crate) fn step_line(step: &Step) -> String {
         Step::If { pred, .. } => format!("if {pred}"),
         Step::While { .. } => "while".into(),
         Step::Repeat { count, .. } => format!("repeat {count}"),
+        Step::Scan { count, reads, writes, .. } => {
+            let mut line = format!("scan {count}");
+            for (word, rows) in [("read", reads), ("write", writes)] {
+                for r in rows {
+                    let back = if r.back { " back" } else { "" };
+                    line.push_str(&format!(" {word} {} of {}{back}", r.entry, r.rows));
+                }
+            }
+            line
+        }
         Step::Open { stack, store } => format!("open {stack} in {store}"),
         Step::Push { stack, from } => format!("push {stack} {from}"),
         Step::Pop { stack, to } => format!("pop {stack} {to}"),
@@ -83,7 +93,7 @@ fn write_steps(f: &mut impl Write, steps: &[Step], indent: usize) -> fmt::Result
                 write_steps(f, body, indent + 2)?;
                 writeln!(f, "{:indent$}}}", "")?;
             }
-            Step::Repeat { body, .. } => {
+            Step::Repeat { body, .. } | Step::Scan { body, .. } => {
                 f.write_str(" {\n")?;
                 write_steps(f, body, indent + 2)?;
                 writeln!(f, "{:indent$}}}", "")?;

@@ -94,6 +94,30 @@ impl Walk<'_> {
                     self.leave(mark);
                     self.exit();
                 }
+                Step::Scan { reads, writes, body, .. } => {
+                    for r in reads {
+                        self.reads(step, number, r.rows);
+                    }
+                    reads.iter().chain(writes).for_each(|r| self.mention(r.rows, time));
+                    self.enter(time);
+                    let mark = self.trail.len();
+                    for r in reads {
+                        self.mention(r.entry, time + 1);
+                        self.write(r.entry);
+                    }
+                    self.steps(body);
+                    for r in writes {
+                        self.reads(step, number, r.entry);
+                    }
+                    let now = self.now();
+                    for r in reads.iter().chain(writes) {
+                        self.mention(r.rows, now);
+                    }
+                    writes.iter().for_each(|r| self.mention(r.entry, now));
+                    self.leave(mark);
+                    self.exit();
+                    writes.iter().for_each(|r| self.write(r.rows));
+                }
                 Step::Repeat { body, .. } => {
                     self.uses(step, number, time);
                     self.enter(time);
@@ -142,16 +166,22 @@ impl Walk<'_> {
         let uses = uses(self.plan, step);
         for Use { buffer: b, elements, reads, .. } in &uses {
             self.mention(*b, time);
-            if *reads && !elements.is_empty() && !self.written[*b] {
-                self.errors.push(VerifyError {
-                    entity: format!("step {number}"),
-                    line: step_line(step),
-                    message: format!("{b} is read, but not written on each way to here"),
-                });
+            if *reads && !elements.is_empty() {
+                self.reads(step, number, *b);
             }
         }
         for u in uses.iter().filter(|u| u.writes && !u.elements.is_empty()) {
             self.write(u.buffer);
+        }
+    }
+
+    fn reads(&mut self, step: &Step, number: usize, b: Buffer) {
+        if !self.written[b] && self.plan.buffers[b].len > 0 {
+            self.errors.push(VerifyError {
+                entity: format!("step {number}"),
+                line: step_line(step),
+                message: format!("{b} is read, but not written on each way to here"),
+            });
         }
     }
 

@@ -88,6 +88,10 @@ pub(super) fn uses(plan: &Plan, step: &Step) -> SmallVec<[Use; 4]> {
             [whole(*only, true, false)].into_iter().collect()
         }
         Step::Repeat { count, .. } => [whole(*count, true, false)].into_iter().collect(),
+        Step::Scan { reads, writes, .. } => {
+            let read = reads.iter().map(|r| whole(r.rows, true, false));
+            read.chain(writes.iter().map(|r| whole(r.rows, false, true))).collect()
+        }
         Step::Open { stack, .. } => [whole(*stack, false, true)].into_iter().collect(),
         Step::Push { stack, from } => {
             [whole(*stack, true, true), whole(*from, true, false)].into_iter().collect()
@@ -159,7 +163,7 @@ fn opened(plan: &Plan) -> FxHashMap<Buffer, Vec<Store>> {
                     visit(first, opened);
                     visit(second, opened);
                 }
-                Step::Repeat { body, .. } => visit(body, opened),
+                Step::Repeat { body, .. } | Step::Scan { body, .. } => visit(body, opened),
                 _ => {}
             }
         }
@@ -265,7 +269,7 @@ impl Verifier<'_> {
                     self.steps(first);
                     self.steps(second);
                 }
-                Step::Repeat { body, .. } => self.steps(body),
+                Step::Repeat { body, .. } | Step::Scan { body, .. } => self.steps(body),
                 _ => {}
             }
         }
@@ -290,6 +294,9 @@ impl Verifier<'_> {
             Step::If { pred: only, .. }
             | Step::While { pred: only, .. }
             | Step::Repeat { count: only, .. } => [*only].into_iter().collect(),
+            Step::Scan { reads, writes, .. } => {
+                reads.iter().chain(writes).flat_map(|r| [r.rows, r.entry]).collect()
+            }
             Step::Open { stack, store } => {
                 self.exists("store", *store, self.plan.stores.get(*store).is_some());
                 [*stack].into_iter().collect()
@@ -322,6 +329,19 @@ impl Verifier<'_> {
                 self.holds("the predicate", *pred, DType::Bool, 1);
             }
             Step::Repeat { count, .. } => self.holds("the count", *count, DType::I64, 1),
+            Step::Scan { count, reads, writes, .. } => {
+                for r in reads.iter().chain(writes) {
+                    let [rows, entry] = [r.rows, r.entry].map(|b| &self.plan.buffers[b]);
+                    let fits = rows.dtype == entry.dtype
+                        && entry.len.checked_mul(*count) == Some(rows.len);
+                    self.require(fits, || format!("{} is not {count} times {}", r.rows, r.entry));
+                }
+                for r in reads {
+                    let place = &self.plan.buffers[r.entry].place;
+                    let writable = matches!(place, Place::Output(_) | Place::Arena(_));
+                    self.require(writable, || format!("{} cannot be written", r.entry));
+                }
+            }
             Step::Open { stack, .. } => self.holds("the handle", *stack, DType::I64, HANDLE_LEN),
             Step::Push { stack, from: entry } | Step::Pop { stack, to: entry } => {
                 self.holds("the handle", *stack, DType::I64, HANDLE_LEN);

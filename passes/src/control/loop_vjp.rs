@@ -21,8 +21,8 @@ use std::sync::Arc;
 use backstitch_ir::array::Array;
 use backstitch_ir::graph::Values;
 use backstitch_ir::op::Cotangents;
-use backstitch_ir::ops::{Loop, Trip};
-use backstitch_ir::{DType, Graph, Idx, Node, Op, Scalar, Type, Value};
+use backstitch_ir::ops::{Loop, Rows, Trip};
+use backstitch_ir::{DType, Graph, Idx, Node, Op, Scalar, Shape, Type, Value};
 
 use super::{open, zeros_like};
 use crate::rebuild::{Map, live, rebuild_into, same};
@@ -230,6 +230,22 @@ fn backward(l: &Loop, j: &Joint, r: &Residuals) -> Loop {
     }
 }
 
+/// A stack of arrays by way of an array, if its length is known: so all memory is
+/// known before the program runs.
+fn as_rows(g: &mut Graph, stack: Value, count: Value) -> Value {
+    let entry = g.ty(stack).unstacked();
+    match g.as_splat(count) {
+        Some(n) if entry.stack == 0 => {
+            let rows = (n.bits as i64).max(0) as usize;
+            let dims = std::iter::once(rows).chain(entry.dims().iter().copied());
+            let ty = entry.with_shape(dims.collect::<Shape>());
+            let array = g.push(Rows::FromStack { ty, back: false }, &[stack]);
+            g.push(Rows::ToStack { back: false }, &[array])
+        }
+        _ => stack,
+    }
+}
+
 pub(crate) fn loop_vjp(
     g: &mut Graph,
     l: &Loop,
@@ -248,7 +264,8 @@ pub(crate) fn loop_vjp(
     let carries = aug.carries;
     let made = g.add(aug, &operands).unwrap_or_else(|e| panic!("loop_vjp: {e}\n{g}"));
     let count = if lead == 1 { args[0] } else { made[l.carries] };
-    let kept = &made[carries + l.pushes()..];
+    let kept: Vec<Value> =
+        made[carries + l.pushes()..].iter().map(|&stack| as_rows(g, stack, count)).collect();
 
     let mut operands = vec![count];
     for &(i, _) in &j.carries {
@@ -258,7 +275,7 @@ pub(crate) fn loop_vjp(
         operands.push(zeros_like(g, rest[i]));
     }
     operands.extend(&rest[..l.consts]);
-    operands.extend(kept);
+    operands.extend(&kept);
     operands.extend(j.pushes.iter().map(|&(i, _)| cts[l.carries + i].expect("given")));
     let made =
         g.add(backward(l, &j, &r), &operands).unwrap_or_else(|e| panic!("loop_vjp: {e}\n{g}"));

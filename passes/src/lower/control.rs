@@ -7,10 +7,11 @@
 use backstitch_ir::Graph;
 use backstitch_ir::build::NestBuilder;
 use backstitch_ir::nest::{Access, At};
-use backstitch_ir::ops::{Loop, Trip};
-use backstitch_ir::plan::{Buffer, BufferDecl, BufferRef, HANDLE_LEN, Place, Step};
+use backstitch_ir::ops::{Rows, Trip};
+use backstitch_ir::plan::{Buffer, BufferDecl, BufferRef, HANDLE_LEN, Place, RowOf, Step};
 use backstitch_ir::ty::{DType, Type};
 
+use super::loops::{Entries, LoopCall};
 use super::operand::Val;
 use super::scope::Scope;
 use super::{Body, Planner};
@@ -28,7 +29,7 @@ impl Scope<'_> {
         let pred = self.buffer(planner, pred);
         let args: Vec<Buffer> = args.iter().map(|&v| self.buffer(planner, v)).collect();
         let outs: Vec<Buffer> = outs.iter().map(|&v| self.buffer(planner, v)).collect();
-        let [then, els] = branches.map(|g| body(planner, g, &args, Some(&outs)).0);
+        let [then, els] = branches.map(|g| lower_body(planner, g, &args, Some(&outs)).0);
         steps.push(Step::If { pred, then, els });
     }
 
@@ -36,64 +37,125 @@ impl Scope<'_> {
         &mut self,
         planner: &mut Planner,
         steps: &mut Vec<Step>,
-        l: &Loop,
-        args: &[Val],
-        outs: &[Val],
+        call: &LoopCall,
     ) {
-        let args: Vec<Buffer> = args.iter().map(|&v| self.buffer(planner, v)).collect();
-        let outs: Vec<Buffer> = outs.iter().map(|&v| self.buffer(planner, v)).collect();
-        let lead = l.lead();
-        let (inits, rest) = args[lead..].split_at(l.carries);
-        let (consts, stacks) = rest.split_at(l.consts);
-        let (carries, pushed) = outs.split_at(l.carries);
-        for (&from, &to) in inits.iter().zip(carries) {
+        let l = &*call.op;
+        let mut buffers = |vals: &[Val]| -> Vec<Buffer> {
+            vals.iter().map(|&v| self.buffer(planner, v)).collect()
+        };
+        let (inits, consts) = (buffers(&call.inits), buffers(&call.consts));
+        let carries = buffers(&call.carries);
+        for (&from, &to) in inits.iter().zip(&carries) {
             steps.push(Step::Copy { from, to });
         }
-        // A stack is popped through a copy of its handle: whoever made it keeps it.
-        let cursors: Vec<Buffer> = stacks
-            .iter()
-            .map(|&from| {
-                let to = planner.scratch(DType::I64, HANDLE_LEN);
-                steps.push(Step::Copy { from, to });
-                to
-            })
-            .collect();
-        let entry = |i: usize| l.body.ty(l.body.outputs()[l.carries + i]);
-        for (i, &stack) in pushed.iter().enumerate() {
-            let store = planner.stores.push(entry_bytes(entry(i)));
-            steps.push(Step::Open { stack, store });
+        let (mut inner, mut reads, mut writes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut popped, mut first) = (Vec::new(), None);
+        for (i, &pop) in call.pops.iter().enumerate() {
+            let v = l.body.inputs()[l.carries + l.consts + i];
+            let entry = planner.scratch_for(l.body.ty(v));
+            popped.push(entry);
+            match pop {
+                Entries::Rows { array, back } => {
+                    let rows = self.buffer(planner, array);
+                    reads.push(RowOf { rows, entry, back });
+                }
+                Entries::Stack(handle) => {
+                    let from = self.buffer(planner, handle);
+                    first.get_or_insert(from);
+                    let stack = cursor(planner, steps, from);
+                    inner.push(Step::Pop { stack, to: entry });
+                }
+                Entries::Dead => unreachable!("a loop asks for what it pops"),
+            }
         }
-        let mut inner: Vec<Step> = Vec::new();
-        let popped: Vec<Buffer> = cursors
-            .iter()
-            .enumerate()
-            .map(|(i, &stack)| {
-                let v = l.body.inputs()[l.carries + l.consts + i];
-                let to = planner.scratch_for(l.body.ty(v));
-                inner.push(Step::Pop { stack, to });
-                to
-            })
-            .collect();
-        let inputs = [carries, consts, &popped].concat();
-        let (steps_of_body, results) = body(planner, &l.body, &inputs, None);
+        let inputs = [&carries[..], &consts, &popped].concat();
+        let (steps_of_body, results) = lower_body(planner, &l.body, &inputs, None);
         inner.extend(steps_of_body);
-        for (&stack, &from) in pushed.iter().zip(&results[l.carries..]) {
-            inner.push(Step::Push { stack, from });
+        for (i, &push) in call.pushes.iter().enumerate() {
+            let mut entry = results[l.carries + i];
+            match push {
+                Entries::Rows { array, .. } => {
+                    let rows = self.buffer(planner, array);
+                    if carries.contains(&entry) {
+                        // It is written after the carries have moved on.
+                        let decl = &planner.buffers[entry];
+                        let to = planner.scratch(decl.dtype, decl.len);
+                        inner.push(Step::Copy { from: entry, to });
+                        entry = to;
+                    }
+                    writes.push(RowOf { rows, entry, back: false });
+                }
+                Entries::Stack(handle) => {
+                    let stack = self.buffer(planner, handle);
+                    let ty = l.body.ty(l.body.outputs()[l.carries + i]);
+                    let store = planner.stores.push(entry_bytes(ty));
+                    steps.push(Step::Open { stack, store });
+                    inner.push(Step::Push { stack, from: entry });
+                }
+                Entries::Dead => {}
+            }
         }
-        assign(planner, &mut inner, &results[..l.carries], carries);
-        match &l.trip {
-            Trip::Count => steps.push(Step::Repeat { count: args[0], body: inner }),
-            Trip::Entries => {
-                let count = entries(planner, steps, stacks[0]);
+        assign(planner, &mut inner, &results[..l.carries], &carries);
+        match (&l.trip, call.trips) {
+            (_, Some(count)) => steps.push(Step::Scan { count, reads, writes, body: inner }),
+            (Trip::Count, None) => {
+                let count = self.buffer(planner, call.count.expect("a counted loop has a count"));
                 steps.push(Step::Repeat { count, body: inner });
             }
-            Trip::While(cond) => {
-                let inputs = [carries, consts].concat();
-                let (head, pred) = body(planner, cond, &inputs, None);
+            (Trip::Entries, None) => {
+                let stack = first.expect("a loop over entries pops");
+                let count = entries(planner, steps, stack);
+                steps.push(Step::Repeat { count, body: inner });
+            }
+            (Trip::While(cond), None) => {
+                let inputs = [&carries[..], &consts].concat();
+                let (head, pred) = lower_body(planner, cond, &inputs, None);
                 steps.push(Step::While { head, pred: pred[0], body: inner });
             }
         }
     }
+
+    /// Rows on a stack of which not everything is known in advance.
+    pub(super) fn emit_rows(
+        &mut self,
+        planner: &mut Planner,
+        steps: &mut Vec<Step>,
+        op: &Rows,
+        arg: Val,
+        out: Val,
+    ) {
+        let (from, to) = (self.buffer(planner, arg), self.buffer(planner, out));
+        let array = match op {
+            Rows::ToStack { .. } => &self.vals[arg],
+            Rows::FromStack { .. } => &self.vals[out],
+        };
+        let (count, row) = (array.shape.dims()[0], &array.shape.dims()[1..]);
+        let entry_ty = Type::new(array.dtype, row);
+        let entry = planner.scratch_for(&entry_ty);
+        let step = match *op {
+            Rows::ToStack { back } => {
+                let store = planner.stores.push(entry_bytes(&entry_ty));
+                steps.push(Step::Open { stack: to, store });
+                let body = vec![Step::Push { stack: to, from: entry }];
+                let reads = vec![RowOf { rows: from, entry, back }];
+                Step::Scan { count, reads, writes: vec![], body }
+            }
+            Rows::FromStack { back, .. } => {
+                let stack = cursor(planner, steps, from);
+                let body = vec![Step::Pop { stack, to: entry }];
+                let writes = vec![RowOf { rows: to, entry, back: !back }];
+                Step::Scan { count, reads: vec![], writes, body }
+            }
+        };
+        steps.push(step);
+    }
+}
+
+/// A copy of a handle to pop through: whoever made the stack keeps it.
+fn cursor(planner: &mut Planner, steps: &mut Vec<Step>, from: Buffer) -> Buffer {
+    let to = planner.scratch(DType::I64, HANDLE_LEN);
+    steps.push(Step::Copy { from, to });
+    to
 }
 
 /// A buffer with the number of entries of a stack, the last word of its handle.
@@ -119,7 +181,7 @@ fn entry_bytes(ty: &Type) -> usize {
 }
 
 /// The steps of a body, and where its outputs are: in `outs`, if given.
-fn body(
+fn lower_body(
     planner: &mut Planner,
     g: &Graph,
     inputs: &[Buffer],

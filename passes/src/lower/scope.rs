@@ -1,7 +1,5 @@
 //! One graph (the program, or a body) on its way to steps.
 
-use std::sync::Arc;
-
 use backstitch_ir::index::IndexVec;
 use backstitch_ir::op::Structure;
 use backstitch_ir::plan::{self, Buffer, BufferDecl, BufferRef, Place, Step};
@@ -12,6 +10,7 @@ use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
 
 use super::groups::{GroupId, Groups, Item, ItemOp, order};
+use super::loops::LoopCall;
 use super::operand::{Operand, Strides, Val, ValDecl};
 use super::product::Product;
 use super::{Body, Planner, kernels};
@@ -38,10 +37,12 @@ pub(crate) enum Library {
         args: Vec<Val>,
         outs: Vec<Val>,
     },
-    Loop {
-        op: Arc<backstitch_ir::ops::Loop>,
-        args: Vec<Val>,
-        outs: Vec<Val>,
+    Loop(LoopCall),
+    /// The rows of an array are pushed on a stack, or popped from one.
+    Rows {
+        op: backstitch_ir::ops::Rows,
+        arg: Val,
+        out: Val,
     },
 }
 
@@ -55,14 +56,16 @@ pub(crate) enum Home {
 }
 
 pub(crate) struct Scope<'g> {
-    g: &'g Graph,
+    pub g: &'g Graph,
     /// Whether nodes are those of the program (and can be named to the user).
     top: bool,
     pub vals: IndexVec<Val, ValDecl>,
     pub homes: IndexVec<Val, Home>,
     /// Stack depth of vals that are stacks.
     stacks: FxHashMap<Val, Type>,
-    operands: IndexVec<Value, Option<Operand>>,
+    pub operands: IndexVec<Value, Option<Operand>>,
+    /// Stacks that are arrays: entry `i` is row `i` of the operand.
+    pub rows: FxHashMap<Value, Operand>,
     pub groups: Groups,
     pub library: FxHashMap<GroupId, Library>,
 }
@@ -77,6 +80,7 @@ impl<'g> Scope<'g> {
             homes: IndexVec::new(),
             stacks: FxHashMap::default(),
             operands: IndexVec::filled(None, g.value_count()),
+            rows: FxHashMap::default(),
             groups: Groups::new(fuse),
             library: FxHashMap::default(),
         };
@@ -120,7 +124,8 @@ impl<'g> Scope<'g> {
         let ty = g.ty(result).clone();
         let family = match g.op(n) {
             Op::Cond(c) => return self.cond(n, c),
-            Op::Loop(l) => return self.control_loop(n, l),
+            Op::Loop(l) => return self.loop_node(n, l),
+            Op::Rows(r) => return self.rows_node(n, r),
             Op::Literal(c) => {
                 let operand = match g.as_splat(result) {
                     Some(c) => Operand::Splat(c),
@@ -240,7 +245,7 @@ impl<'g> Scope<'g> {
     }
 
     /// A group of its own that reads some vals and makes others.
-    fn call(&mut self, lib: Library, reads: &[Val], makes: &[Val]) {
+    pub fn call(&mut self, lib: Library, reads: &[Val], makes: &[Val]) {
         let id = self.groups.barrier(reads.iter().copied());
         for &v in makes {
             self.groups.made_by(v, id);
@@ -316,23 +321,16 @@ impl<'g> Scope<'g> {
         self.call(lib, &reads, &outs);
     }
 
-    fn control_loop(&mut self, n: Node, l: &backstitch_ir::ops::Loop) {
-        let args: Vec<Val> = self.g.args(n).iter().map(|&a| self.whole(n, a)).collect();
-        let outs = self.results(n);
-        let op = Arc::new(l.clone());
-        let lib = Library::Loop { op, args: args.clone(), outs: outs.clone() };
-        self.call(lib, &args, &outs);
+    /// A val for a result.
+    pub fn result(&mut self, r: Value) -> Val {
+        let ty = self.g.ty(r).clone();
+        let val = self.val(&ty, Home::Open);
+        self.operands[r] = Some(Operand::whole(val, &ty.shape));
+        val
     }
 
     fn results(&mut self, n: Node) -> Vec<Val> {
-        let g = self.g;
-        let mut outs = Vec::new();
-        for r in g.results(n) {
-            let val = self.val(g.ty(r), Home::Open);
-            self.operands[r] = Some(Operand::whole(val, &g.ty(r).shape));
-            outs.push(val);
-        }
-        outs
+        self.g.results(n).into_iter().map(|r| self.result(r)).collect()
     }
 
     /// Decides that the outputs of the graph are in these buffers.
@@ -415,8 +413,9 @@ impl<'g> Scope<'g> {
                 Some(Library::Cond { pred, then, els, args, outs }) => {
                     self.emit_cond(planner, &mut steps, pred, [&then, &els], &args, &outs);
                 }
-                Some(Library::Loop { op, args, outs }) => {
-                    self.emit_loop(planner, &mut steps, &op, &args, &outs);
+                Some(Library::Loop(call)) => self.emit_loop(planner, &mut steps, &call),
+                Some(Library::Rows { op, arg, out }) => {
+                    self.emit_rows(planner, &mut steps, &op, arg, out);
                 }
             }
         }

@@ -8,7 +8,7 @@ use backstitch_ir::{DType, Graph, Shape, Type, Value, ops};
 use crate::control::rebuild;
 use crate::mistake::Problem;
 use crate::tensor::Tensor;
-use crate::trace::{Trace, origin};
+use crate::trace::Trace;
 use crate::tree::Tree;
 
 impl Trace {
@@ -74,9 +74,9 @@ impl Trace {
         let lengths: Vec<Option<usize>> =
             xs.iter().map(|x| x.shape().dims().first().copied()).collect();
         let (length, cuts) = match lengths.split_first() {
-            Some((&Some(n), rest)) if n > 0 && rest.iter().all(|&m| m == Some(n)) => (n, true),
+            Some((&Some(n), rest)) if rest.iter().all(|&m| m == Some(n)) => (n, true),
             _ => {
-                let message = "expected arrays with the same number of rows, at least one";
+                let message = "expected arrays with the same number of rows";
                 self.mistake("scan", Problem::Control, message, &xs, Type::scalar(DType::F64));
                 (1, false)
             }
@@ -88,81 +88,77 @@ impl Trace {
             let dims = ty.dims().iter().skip(1).copied();
             self.poison(&mut self.state(), ty.with_shape(dims.collect::<Shape>()), place)
         };
-        // The rows given are added at their place to zeros: what a body gives is
-        // known only after it was recorded, so it is recorded once for its types.
         let carried: Vec<Tensor<'t>> = init.leaves().into_iter().copied().collect();
-        let mut types: Vec<Type> = vec![Type::scalar(DType::I64)];
-        types.extend(carried.iter().map(|x| x.ty()));
-        let (step, given) = self.body("body", &types, &[], place, |c| {
-            let line = self.line_at(place);
-            let i = if back { self.scalar(length as i64 - 1) - c[0] } else { c[0] };
-            let row = rows.map_leaves(&mut |x| if cuts { x.take(i, 0) } else { no_row(x) });
-            drop(line);
-            let (next, y) = body(rebuild(&init, &c[1..]), row);
-            let _line = self.line_at(place);
-            (c[0] + 1, next, y, i)
-        });
-        let carries = 1 + carried.len();
+        let types: Vec<Type> = carried.iter().map(|x| x.ty()).collect();
+        // A row comes off a stack in each iteration, and one goes to a stack.
+        let row_types: Vec<Type> = xs.iter().map(|x| row(&x.ty())).collect();
+        let (step, given) =
+            self.body("body", &[&types[..], &row_types].concat(), &[], place, |c| {
+                let (c, rows_in) = c.split_at(types.len());
+                let mut rows_in = rows_in.iter();
+                let row = rows.map_leaves(&mut |x| {
+                    let row = *rows_in.next().expect("as many rows as leaves");
+                    if cuts { row } else { no_row(x) }
+                });
+                body(rebuild(&init, c), row)
+            });
         // A body that is mistaken may give more carries than it took, or fewer.
-        let (next, y) = (&given.1, &given.2);
-        let next_carries = 1 + next.leaves().len();
-        let rows_given: Vec<Type> = step.types[next_carries..step.types.len() - 1].to_vec();
+        let (next, y) = (&given.0, &given.1);
+        let (after, rows_given) = step.types.split_at(next.leaves().len());
         let all = |ty: &Type| {
             let dims = std::iter::once(length).chain(ty.dims().iter().copied());
             ty.with_shape(dims.collect::<Shape>())
         };
         let stacked: Vec<Type> = rows_given.iter().map(all).collect();
-        let after = &step.types[1..next_carries];
         let steady = cuts
             && !step.is_poisoned()
-            && self.steady("scan", (&init, &types[1..]), (next, after), place);
+            && self.steady("scan", (&init, &types), (next, after), place);
         if !steady {
-            let carry = self.guesses(&init, &types[1..], place);
+            let carry = self.guesses(&init, &types, place);
             return (carry, self.guesses(y, &stacked, place));
         }
-        // The body again as a part of a larger one, with the stacks as carries.
-        // Truth values do not add up: they are stacked as integers.
-        let summed = |ty: &Type| match ty.dtype {
-            DType::Bool => ty.with_dtype(DType::I32),
-            _ => ty.clone(),
-        };
-        types.extend(stacked.iter().map(summed));
         let captured: Vec<Value> = step.scope.captures.iter().map(|c| c.0).collect();
-        let inner = step.seal();
-        let mut outer = Graph::new("body");
-        let mut state: Vec<Value> = Vec::new();
-        outer.set_origin(origin(place));
-        for ty in &types {
-            state.push(outer.input(ty.clone(), None));
-        }
-        let mut args: Vec<Value> = state[..carries].to_vec();
-        for &v in &inner.inputs()[carries..] {
-            args.push(outer.input(inner.ty(v).clone(), inner.name_of(v)));
-        }
-        let results = backstitch_passes::inline(&mut outer, &inner, &args);
-        let (&at, results) = results.split_last().expect("the index is the last result");
-        let mut next: Vec<Value> = results[..carries].to_vec();
-        for (&stack, &row) in state[carries..].iter().zip(&results[carries..]) {
-            let row = outer.cast(row, outer.ty(stack).dtype);
-            next.push(outer.push(ops::ScatterAdd { axis: 0 }, &[stack, at, row]));
-        }
-        outer.set_outputs(next);
+        let given: Vec<Type> =
+            types.iter().cloned().chain(rows_given.iter().map(Type::stacked)).collect();
         let op = ops::Loop {
             trip: ops::Trip::Count,
-            body: Arc::new(outer),
-            carries: carries + stacked.len(),
+            body: Arc::new(popping_last(step.seal(), types.len(), xs.len())),
+            carries: types.len(),
             consts: captured.len(),
-            pops: 0,
+            pops: xs.len(),
         };
         let _line = self.line_at(place);
+        // What is popped first was pushed last.
+        let stacks: Vec<Tensor<'t>> =
+            xs.iter().map(|&x| self.apply(ops::Rows::ToStack { back: !back }, &[x])).collect();
         let mut args = vec![self.number((length as i64).into(), DType::I64, "scan")];
-        args.push(self.number(0i64.into(), DType::I64, "scan"));
         args.extend(&carried);
-        args.extend(types[carries..].iter().map(|ty| self.zeros(ty.dtype, ty.shape.clone())));
-        let found = self.finish(op.into(), &args, &captured, &types, place);
-        let (last, rows) = found[1..].split_at(carries - 1);
+        let found = self.finish(op.into(), &args, &captured, &stacks, &given, place);
+        let (last, pushed) = found.split_at(types.len());
+        let rows = pushed.iter().zip(stacked);
         let rows: Vec<Tensor<'t>> =
-            rows.iter().zip(&stacked).map(|(x, ty)| x.cast(ty.dtype)).collect();
+            rows.map(|(&s, ty)| self.apply(ops::Rows::FromStack { ty, back }, &[s])).collect();
         (rebuild(&init, last), rebuild(y, &rows))
     }
+}
+
+/// The type of a row of an array.
+fn row(ty: &Type) -> Type {
+    ty.with_shape(ty.dims().get(1..).unwrap_or_default())
+}
+
+/// The body with the rows that it pops behind what it captured: a body is recorded
+/// before it is known what it will capture.
+fn popping_last(body: Graph, carries: usize, rows: usize) -> Graph {
+    let mut to = Graph::new(body.name.clone());
+    let (carried, rest) = body.inputs().split_at(carries);
+    let (rows, captured) = rest.split_at(rows);
+    let mut inputs = |vs: &[Value]| -> Vec<Value> {
+        vs.iter().map(|&v| to.input(body.ty(v).clone(), body.name_of(v))).collect()
+    };
+    let (carried, captured, rows) = (inputs(carried), inputs(captured), inputs(rows));
+    let args = [carried, rows, captured].concat();
+    let outputs = backstitch_passes::inline(&mut to, &body, &args);
+    to.set_outputs(outputs);
+    to
 }

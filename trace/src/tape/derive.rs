@@ -361,7 +361,7 @@ fn reached(g: &Graph, roots: &[Value]) -> IndexVec<Value, bool> {
         let args = g.args(n);
         let carries = |i: usize| match g.op(n).family() {
             Family::Array(p) => p.carries(i).is_some(),
-            Family::Cond(_) | Family::Loop(_) => true,
+            Family::Cond(_) | Family::Loop(_) | Family::Rows(_) => true,
         };
         if args.iter().enumerate().any(|(i, &a)| reached[a] && carries(i)) {
             for r in g.results(n) {

@@ -1,0 +1,173 @@
+//! Loops over rows: where the stacks of a loop are.
+//!
+//! A loop whose number of iterations is a constant, and whose stacks are the rows of
+//! arrays ([`Rows`]), needs no stack: its iterations read and write the rows in
+//! place. Any other stack is in a store, and is pushed and popped.
+
+use std::sync::Arc;
+
+use backstitch_ir::op::View;
+use backstitch_ir::ops::{Loop, Rows, Trip};
+use backstitch_ir::{Graph, Node, Op, Type, Value};
+use rustc_hash::FxHashMap;
+
+use super::operand::{Operand, Val};
+use super::scope::{Home, Library, Scope};
+
+/// A loop, with what it pops from and pushes to.
+pub(crate) struct LoopCall {
+    pub op: Arc<Loop>,
+    pub count: Option<Val>,
+    pub inits: Vec<Val>,
+    pub consts: Vec<Val>,
+    pub pops: Vec<Entries>,
+    pub carries: Vec<Val>,
+    pub pushes: Vec<Entries>,
+    /// Number of iterations, if it is known.
+    pub trips: Option<usize>,
+}
+
+/// Where the entries of a stack are.
+#[derive(Clone, Copy)]
+pub(crate) enum Entries {
+    /// In a store; the val is a handle.
+    Stack(Val),
+    /// They are the rows of an array; `back`: the first iteration has the last.
+    Rows { array: Val, back: bool },
+    /// Nobody asks for them.
+    Dead,
+}
+
+impl Entries {
+    /// The val that holds or names them.
+    fn val(self) -> Option<Val> {
+        match self {
+            Self::Stack(val) | Self::Rows { array: val, .. } => Some(val),
+            Self::Dead => None,
+        }
+    }
+}
+
+impl Scope<'_> {
+    pub fn loop_node(&mut self, n: Node, l: &Loop) {
+        let g = self.g;
+        let args = g.args(n);
+        let (lead, steady) = (l.lead(), l.lead() + l.carries + l.consts);
+        let trips = trips(g, n);
+        let whole = |scope: &mut Self, vs: &[Value]| -> Vec<Val> {
+            vs.iter().map(|&v| scope.whole(n, v)).collect()
+        };
+        let count = if trips.is_none() && lead == 1 { Some(self.whole(n, args[0])) } else { None };
+        let inits = whole(self, &args[lead..lead + l.carries]);
+        let consts = whole(self, &args[lead + l.carries..steady]);
+        let pops = args[steady..].iter().map(|&stack| match g.op_of(stack) {
+            Op::Rows(Rows::ToStack { back }) if pops_all(g, n, stack) => {
+                let array = self.whole(n, g.args(g.source(stack).0)[0]);
+                Entries::Rows { array, back: !back }
+            }
+            _ => Entries::Stack(self.whole(n, stack)),
+        });
+        let pops: Vec<Entries> = pops.collect();
+        let results = g.results(n);
+        let carries = results[..l.carries].iter().map(|&r| self.result(r)).collect();
+        let uses = uses(g, n, trips);
+        let pushes = results[l.carries..].iter().map(|&stack| match uses.get(&stack) {
+            None => Entries::Dead,
+            Some(Use::Stack) => Entries::Stack(self.result(stack)),
+            Some(Use::Array(ty)) => {
+                let array = self.val(ty, Home::Open);
+                self.rows.insert(stack, Operand::whole(array, &ty.shape));
+                Entries::Rows { array, back: false }
+            }
+        });
+        let pushes: Vec<Entries> = pushes.collect();
+        let op = Arc::new(l.clone());
+        let call = LoopCall { op, count, inits, consts, pops, carries, pushes, trips };
+        let steady = call.count.iter().chain(&call.inits).chain(&call.consts).copied();
+        let reads: Vec<Val> = steady.chain(call.pops.iter().filter_map(|e| e.val())).collect();
+        let pushed = call.pushes.iter().filter_map(|e| e.val());
+        let makes: Vec<Val> = call.carries.iter().copied().chain(pushed).collect();
+        self.call(Library::Loop(call), &reads, &makes);
+    }
+
+    pub fn rows_node(&mut self, n: Node, op: &Rows) {
+        let g = self.g;
+        let (from, result) = (g.args(n)[0], g.results(n)[0]);
+        match op {
+            Rows::ToStack { .. }
+                if g.users(n).all(|user| pops_all(g, user, result))
+                    && !g.outputs().contains(&result) => {}
+            Rows::FromStack { ty, back } if self.rows.contains_key(&from) => {
+                let rows = &self.rows[&from];
+                let view = |strides, offset| View { strides, offset };
+                let own = ty.shape.strides();
+                let view = match (*back, ty.dims()[0].checked_sub(1)) {
+                    (true, Some(last)) => {
+                        let offset = last as isize * own[0];
+                        let mut strides = own;
+                        strides[0] = -strides[0];
+                        view(strides, offset)
+                    }
+                    _ => view(own, 0),
+                };
+                let rows = rows.view(&view, &ty.shape, &ty.shape);
+                self.operands[result] = Some(rows.expect("any view of what is contiguous"));
+            }
+            _ => {
+                let (arg, out) = (self.whole(n, from), self.result(result));
+                self.call(Library::Rows { op: op.clone(), arg, out }, &[arg], &[out]);
+            }
+        }
+    }
+}
+
+/// How often a loop runs, if its count is a constant.
+fn trips(g: &Graph, n: Node) -> Option<usize> {
+    match g.op(n) {
+        Op::Loop(l) if l.trip == Trip::Count => {
+            let count = g.as_splat(g.args(n)[0])?;
+            usize::try_from((count.bits as i64).max(0)).ok()
+        }
+        _ => None,
+    }
+}
+
+/// Whether `user` is a loop that pops all rows of an array, and does nothing else
+/// with the stack that they are on.
+fn pops_all(g: &Graph, user: Node, stack: Value) -> bool {
+    let Op::Loop(l) = g.op(user) else { return false };
+    let rows = g.ty(g.args(g.source(stack).0)[0]).dims()[0];
+    let steady = l.lead() + l.carries + l.consts;
+    trips(g, user) == Some(rows) && !g.args(user)[..steady].contains(&stack)
+}
+
+/// What is done with a stack.
+enum Use {
+    /// An array of all entries is made of it, and nothing else.
+    Array(Type),
+    Stack,
+}
+
+/// What is done with each result of a loop that is used at all.
+fn uses(g: &Graph, n: Node, trips: Option<usize>) -> FxHashMap<Value, Use> {
+    let own = |v: &Value| g.source(*v).0 == n;
+    let mut uses = FxHashMap::default();
+    for user in g.users(n) {
+        for stack in g.args(user).into_iter().filter(own) {
+            let array = match g.op(user) {
+                Op::Rows(Rows::FromStack { ty, .. }) if Some(ty.dims()[0]) == trips => Some(ty),
+                _ => None,
+            };
+            match (array, uses.get(&stack)) {
+                (Some(ty), None | Some(Use::Array(_))) => {
+                    uses.insert(stack, Use::Array(ty.clone()))
+                }
+                _ => uses.insert(stack, Use::Stack),
+            };
+        }
+    }
+    for v in g.outputs().iter().copied().filter(own) {
+        uses.insert(v, Use::Stack);
+    }
+    uses
+}

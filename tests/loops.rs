@@ -1,0 +1,219 @@
+//! Derivatives of high order of loops inside loops: stacks inside stacks, whose
+//! cotangents are added up when several later loops read them.
+#![allow(missing_docs)]
+
+use backstitch::DType;
+use backstitch::prelude::*;
+
+/// `x · a⁶` by three times two multiplications.
+fn sixth_power<'t>(t: &'t Trace, a: Tensor<'t>, x: Tensor<'t>) -> Tensor<'t> {
+    t.for_loop(3, x, |_, y| t.for_loop(2, y, |_, z| z * a))
+}
+
+/// The same, by loops that end when the value is large enough.
+fn sixth_power_by_while<'t>(t: &'t Trace, a: Tensor<'t>, x: Tensor<'t>) -> Tensor<'t> {
+    let (i, y) = t.while_loop(
+        (t.scalar(0), x),
+        |(i, _)| i.lt(3),
+        |(i, y)| {
+            let inner = t.while_loop((t.scalar(0), y), |(j, _)| j.lt(2), |(j, z)| (j + 1, z * a));
+            (i + 1, inner.1)
+        },
+    );
+    let _ = i;
+    y
+}
+
+#[test]
+fn every_derivative_of_nested_loops_up_to_the_fourth() {
+    type Program = for<'t> fn(&'t Trace, Tensor<'t>, Tensor<'t>) -> Tensor<'t>;
+    for program in [sixth_power as Program, sixth_power_by_while as Program] {
+        let f = trace(Spec::f64([]), Spec::f64([]), program).unwrap();
+        let (a, x) = (2.0, 3.0);
+        let mut f = f.grad().unwrap();
+        for (order, falling) in [6.0, 30.0, 120.0, 360.0].into_iter().enumerate() {
+            let want = falling * x * 2f64.powi(5 - order as i32);
+            assert_eq!(f.eval(&a, &x).unwrap().item::<f64>(), Some(want), "order {order}");
+            let compiled = f.compile().unwrap();
+            assert_eq!(compiled.call(&a, &x).unwrap().item::<f64>(), Some(want), "order {order}");
+            f = f.grad().unwrap();
+        }
+    }
+}
+
+/// A recurrence over rows in either direction, with a carry that goes out before it
+/// changes.
+fn recurrence<'t>(t: &'t Trace, back: bool, w: Tensor<'t>, x: Tensor<'t>) -> Tensor<'t> {
+    let start = t.zeros(DType::F64, [2]);
+    let step = |h: Tensor<'t>, row: Tensor<'t>| ((w * h + row).tanh(), (h, row * h));
+    let (last, (before, products)) =
+        if back { t.scan_back(start, x, step) } else { t.scan(start, x, step) };
+    let weights = t.iota(DType::F64, [3, 2], 0) + 1.0;
+    last.sum() + (before * weights).sum() + (products * weights).sum()
+}
+
+fn numbers() -> (ndarray::Array1<f64>, ndarray::Array2<f64>) {
+    (ndarray::arr1(&[0.5, -1.5]), ndarray::arr2(&[[0.1, 0.2], [-0.4, 0.3], [0.7, -0.9]]))
+}
+
+fn close(got: &[f64], want: &[f64]) -> bool {
+    got.len() == want.len() && got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-9)
+}
+
+/// The recurrence with rows as host values.
+fn by_hand(back: bool, w: &[f64], x: &ndarray::Array2<f64>) -> f64 {
+    let (mut h, mut total) = ([0.0; 2], 0.0);
+    for t in 0..3 {
+        let i = if back { 2 - t } else { t };
+        for j in 0..2 {
+            total += (i + 1) as f64 * (h[j] + x[[i, j]] * h[j]);
+            h[j] = (w[j] * h[j] + x[[i, j]]).tanh();
+        }
+    }
+    total + h[0] + h[1]
+}
+
+#[test]
+fn a_scan_reads_and_writes_rows_in_either_direction() {
+    let (w, x) = numbers();
+    for back in [false, true] {
+        let f = trace(Spec::f64([2]), Spec::f64([3, 2]), |t, w, x| recurrence(t, back, w, x));
+        let f = f.unwrap();
+        let value = f.compile().unwrap().call(&w, &x).unwrap().item::<f64>().unwrap();
+        assert!(close(&[value], &[by_hand(back, w.as_slice().unwrap(), &x)]));
+
+        let gradient = f.grad().unwrap().compile().unwrap().call(&w, &x).unwrap().to_f64_vec();
+        let difference = |i: usize| {
+            let moved = |by: f64| {
+                let mut w = w.to_vec();
+                w[i] += by;
+                by_hand(back, &w, &x)
+            };
+            (moved(1e-6) - moved(-1e-6)) / 2e-6
+        };
+        for (i, g) in gradient.iter().enumerate() {
+            assert!((g - difference(i)).abs() < 1e-7, "{g} and {}", difference(i));
+        }
+        // Forward over reverse, and all rows of a Jacobian at once.
+        let hessian = f.hessian().unwrap();
+        let want = hessian.eval(&w, &x).unwrap().to_f64_vec();
+        let got = hessian.compile().unwrap().call(&w, &x).unwrap().to_f64_vec();
+        assert!(close(&got, &want), "{got:?} and {want:?}");
+        for i in 0..2 {
+            let v = ndarray::Array1::from_shape_fn(2, |j| f64::from(u8::from(i == j)));
+            let hvp = f.hvp().unwrap().compile().unwrap().call(&w, &(x.clone(), v)).unwrap();
+            assert!(close(&hvp.to_f64_vec(), &want[2 * i..2 * i + 2]));
+        }
+    }
+}
+
+#[test]
+fn a_loop_of_known_length_needs_no_stack() {
+    let f = trace(Spec::f64([2]), Spec::f64([3, 2]), |t, w, x| recurrence(t, false, w, x)).unwrap();
+    let compiled = f.value_and_grad().unwrap().compile().unwrap();
+    assert!(compiled.executable().plan().stores.is_empty(), "{compiled}");
+    let f = trace(Spec::f64([]), Spec::f64([]), sixth_power).unwrap();
+    let compiled = f.value_and_grad().unwrap().compile().unwrap();
+    assert!(compiled.executable().plan().stores.is_empty(), "{compiled}");
+}
+
+#[test]
+fn scans_and_loops_of_unknown_length_inside_each_other() {
+    // Σ_rows of a row that is halved until it is small, repeated while the sum is.
+    let f = trace(Spec::f64([3]), (), |t, x, ()| {
+        let total = t.while_loop(
+            t.scalar(0.5),
+            |s| s.lt(20.0),
+            |s| {
+                let (sum, _) = t.scan(s, x, |s, row| {
+                    let y = t.while_loop(row * s, |y| y.gt(1.0), |y| y * 0.5);
+                    (s + y, y)
+                });
+                sum
+            },
+        );
+        total * x.sum()
+    });
+    let f = f.unwrap();
+    let x = ndarray::arr1(&[0.9, 1.7, 2.3]);
+    let by_hand = |x: &[f64]| {
+        let mut s = 0.5;
+        while s < 20.0 {
+            for row in x {
+                let mut y = row * s;
+                while y > 1.0 {
+                    y *= 0.5;
+                }
+                s += y;
+            }
+        }
+        s * x.iter().sum::<f64>()
+    };
+    let want = by_hand(x.as_slice().unwrap());
+    let (value, gradient) = f.value_and_grad().unwrap().compile().unwrap().call(&x, &()).unwrap();
+    assert!(close(&[value.item::<f64>().unwrap()], &[want]));
+    for (i, g) in gradient.to_f64_vec().into_iter().enumerate() {
+        let moved = |by: f64| {
+            let mut x = x.to_vec();
+            x[i] += by;
+            by_hand(&x)
+        };
+        let difference = (moved(1e-7) - moved(-1e-7)) / 2e-7;
+        assert!((g - difference).abs() < 1e-5 * (1.0 + g.abs()), "{g} and {difference}");
+    }
+    let second = f.hessian().unwrap();
+    let want = second.eval(&x, &()).unwrap().to_f64_vec();
+    assert!(close(&second.compile().unwrap().call(&x, &()).unwrap().to_f64_vec(), &want));
+}
+
+#[test]
+fn a_scan_of_no_rows_gives_the_carry_and_no_rows() {
+    let f = trace(Spec::f64([]), Spec::f64([0, 2]), |t, s, x| {
+        let (last, rows) = t.scan(s, x, |s, row| (s * row.sum(), row * s));
+        last + rows.sum()
+    });
+    let f = f.unwrap();
+    let none = ndarray::Array2::<f64>::zeros((0, 2));
+    let (value, gradient) =
+        f.value_and_grad().unwrap().compile().unwrap().call(&3.0, &none).unwrap();
+    assert_eq!((value.item::<f64>(), gradient.item::<f64>()), (Some(3.0), Some(1.0)));
+    let (value, _) = f.value_and_grad().unwrap().eval(&3.0, &none).unwrap();
+    assert_eq!(value.item::<f64>(), Some(3.0));
+}
+
+#[test]
+fn truth_values_and_whole_numbers_are_rows_too() {
+    let f = trace((), Spec::f64([4]), |t, (), x| {
+        let (count, above) = t.scan(t.scalar(0), x, |n, x| {
+            let is = x.gt(0.5);
+            (n + is.cast(DType::I32), is)
+        });
+        count * 100 + (above.cast(DType::I32) * t.range(1, 5, 1)).sum()
+    });
+    let x = ndarray::arr1(&[0.1, 0.6, 0.7, 0.2]);
+    let found = f.unwrap().compile().unwrap().call(&(), &x).unwrap();
+    assert_eq!(found.item::<i32>(), Some(205));
+}
+
+#[test]
+fn long_rows_are_copied_whole() {
+    let f = trace(Spec::f64([]), Spec::f64([5, 41]), |t, a, x| {
+        let (_, sums) = t.scan_back(t.zeros(DType::F64, [41]), x, |s, row| (s + a * row, s + row));
+        sums.square().sum()
+    });
+    let f = f.unwrap().value_and_grad().unwrap();
+    let x = ndarray::Array2::from_shape_fn((5, 41), |(i, j)| 0.1 * i as f64 - 0.01 * j as f64);
+    let (want, slope) = f.eval(&0.7, &x).unwrap();
+    let (value, gradient) = f.compile().unwrap().call(&0.7, &x).unwrap();
+    assert!(close(&value.to_f64_vec(), &want.to_f64_vec()));
+    assert!(close(&gradient.to_f64_vec(), &slope.to_f64_vec()));
+    let mut total = 0.0;
+    for j in 0..41 {
+        let mut s = 0.0;
+        for i in (0..5).rev() {
+            total += (s + x[[i, j]]) * (s + x[[i, j]]);
+            s += 0.7 * x[[i, j]];
+        }
+    }
+    assert!(close(&[total], &want.to_f64_vec()));
+}

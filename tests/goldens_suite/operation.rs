@@ -40,6 +40,13 @@ macro_rules! reduce {
         if *$keepdims { $x.$keep(over($axes)) } else { $x.$over(over($axes)) }
     };
 }
+/// A running combination, from either end.
+macro_rules! running {
+    ($x:expr, $axis:ident, $reverse:ident, $method:ident, $method_reverse:ident) => {
+        if *$reverse { $x.$method_reverse(*$axis) } else { $x.$method(*$axis) }
+    };
+}
+
 operations! {
     t;
 
@@ -205,6 +212,13 @@ operations! {
     ScatterUpdate { axis: i32 } &[x, index, updates] => x.scatter_update(index, updates, *axis);
     SegmentSum { num_segments: usize } &[x, ids] => x.segment_sum(ids, *num_segments);
     OneHot { depth: usize, dtype: DType } &[index] => index.one_hot(*depth, (*dtype).into());
+
+    // Along an axis.
+    Cumsum { axis: i32, reverse: bool } &[x] => running!(x, axis, reverse, cumsum, cumsum_reverse);
+    Cumprod { axis: i32, reverse: bool } &[x] => running!(x, axis, reverse, cumprod, cumprod_reverse);
+    Cummax { axis: i32, reverse: bool } &[x] => running!(x, axis, reverse, cummax, cummax_reverse);
+    Cummin { axis: i32, reverse: bool } &[x] => running!(x, axis, reverse, cummin, cummin_reverse);
+    Logcumsumexp { axis: i32, reverse: bool } &[x] => running!(x, axis, reverse, logcumsumexp, logcumsumexp_reverse);
 
     // Losses.
     Huber { delta: f64, reduction: Reduction } &[p, y] => reduction.of(p.huber(y, *delta));

@@ -19,6 +19,7 @@ use crate::ty::DType;
 
 mod eval;
 mod rows;
+mod special;
 
 /// Declares the enum and the list of its variants.
 macro_rules! scalars {
@@ -105,6 +106,18 @@ scalars! {
     Atanh,
     /// `1 / (1 + e⁻ᵃ)`
     Sigmoid,
+    /// error function, `2/√π · ∫₀ᵃ e⁻ᵗ² dt`
+    Erf,
+    /// `1 - erf a`
+    Erfc,
+    /// inverse of `erf`
+    Erfinv,
+    /// `log |Γ(a)|`
+    Lgamma,
+    /// derivative of `log Γ`
+    Digamma,
+    /// derivative of `digamma` of order `a` (rounded) at `b`
+    Polygamma,
     /// `|a|`
     Abs,
     /// -1, 0 or 1
@@ -266,6 +279,11 @@ impl Scalar {
     /// Whether it changes its value while its derivative is 0 almost everywhere.
     pub const fn is_flat(self) -> bool {
         matches!(self, Self::Sign | Self::Floor | Self::Ceil | Self::Round | Self::Trunc)
+    }
+
+    /// The same of operand `i` alone: the order of `polygamma` too.
+    pub const fn is_flat_in(self, i: usize) -> bool {
+        self.is_flat() || (matches!(self, Self::Polygamma) && i == 0)
     }
 
     /// Element type of the result, or what was expected.

@@ -13,7 +13,8 @@
 //! mantissa), which leaves the rounded value in the low bits of the sum, and goes
 //! back by the opposite way. Polynomials are minimax fits in the relative error
 //! of the whole function, their coefficients rounded to the type. `f32` is
-//! computed in `f32`.
+//! computed in `f32`, but for the gamma function and its kin, which have zeros
+//! and sums that cancel: those go through `f64` with shorter polynomials.
 //!
 //! # Accuracy
 //!
@@ -28,8 +29,10 @@
 mod asin;
 mod asinh;
 mod atan;
+mod erf;
 mod exp;
 mod float;
+mod gamma;
 mod integer;
 mod log;
 mod pair;
@@ -72,6 +75,20 @@ pub const BOUNDS: &[(Scalar, f64, f64)] = &[
     (Scalar::Asinh, 1.0, 1.0),
     (Scalar::Acosh, 1.0, 1.0),
     (Scalar::Atanh, 1.0, 1.0),
+];
+
+/// The same for the special functions: `tests/special.rs` measures it.
+///
+/// `lgamma` and `digamma` are meant right of 0; left of it their error is small
+/// beside the larger of 1 and the result. In `f64` the
+/// order of `polygamma`, up to 20, is added to its bound.
+pub const SPECIAL_BOUNDS: &[(Scalar, f64, f64)] = &[
+    (Scalar::Erf, 1.5, 1.5),
+    (Scalar::Erfc, 3.5, 4.0),
+    (Scalar::Erfinv, 1.0, 4.0),
+    (Scalar::Lgamma, 1.0, 4.0),
+    (Scalar::Digamma, 1.0, 4.0),
+    (Scalar::Polygamma, 1.0, 6.0),
 ];
 
 /// Up to which |x| the bounds of `sin`, `cos` and `tan` hold.
@@ -126,6 +143,12 @@ pub fn legalise(b: &mut NestBuilder, f: Scalar, dtype: DType, args: &[Var]) -> V
         Scalar::Atanh => asinh::atanh(b, x),
         Scalar::Tanh => tanh::tanh(b, x),
         Scalar::Sigmoid => exp::sigmoid(b, x),
+        Scalar::Erf => erf::erf(b, x),
+        Scalar::Erfc => erf::erfc(b, x),
+        Scalar::Erfinv => erf::erfinv(b, x),
+        Scalar::Lgamma => gamma::lgamma(b, x),
+        Scalar::Digamma => gamma::digamma(b, x),
+        Scalar::Polygamma => gamma::polygamma(b, x, args[1]),
         Scalar::Abs => b.abs(x),
         Scalar::Sign => sign(b, x),
         Scalar::Floor => b.floor(x),

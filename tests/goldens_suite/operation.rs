@@ -82,6 +82,11 @@ operations! {
     Acosh {} &[x] => x.acosh();
     Atanh {} &[x] => x.atanh();
     Sinc {} &[x] => x.sinc();
+    Erf {} &[x] => x.erf();
+    Erfc {} &[x] => x.erfc();
+    Erfinv {} &[x] => x.erfinv();
+    Lgamma {} &[x] => x.lgamma();
+    Digamma {} &[x] => x.digamma();
     Sigmoid {} &[x] => x.sigmoid();
     LogSigmoid {} &[x] => x.log_sigmoid();
     Softplus {} &[x] => x.softplus();
@@ -100,6 +105,7 @@ operations! {
     IntegerPow { n: i32 } &[x] => x.powi(*n);
     LeakyRelu { slope: f64 } &[x] => x.leaky_relu(*slope);
     Elu { alpha: f64 } &[x] => x.elu(*alpha);
+    Gelu { approximate: bool } &[x] => if *approximate { x.gelu_tanh() } else { x.gelu() };
     Celu { alpha: f64 } &[x] => x.celu(*alpha);
     Clip { min: Option<f64>, max: Option<f64> } &[x] => {
         x.clip(min.unwrap_or(f64::NEG_INFINITY), max.unwrap_or(f64::INFINITY))

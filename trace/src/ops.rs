@@ -6,6 +6,7 @@ mod create;
 mod diagonal;
 mod einsum;
 mod elementwise;
+mod gamma;
 mod index;
 mod loss;
 mod matmul;
@@ -41,7 +42,7 @@ impl Trace {
 
     /// The operands as tensors: numbers take the type of the first tensor.
     #[track_caller]
-    fn tensors<'t, const N: usize>(
+    pub(crate) fn tensors<'t, const N: usize>(
         &'t self,
         operation: &'static str,
         operands: [Operand<'t>; N],

@@ -5,6 +5,10 @@
 //! words. Element `i` of an array is made from counter `i` alone, so the stream
 //! does not depend on the mode, on fusion or on threads. A key makes the same
 //! numbers each time it is used; split it to have others.
+//!
+//! Bits, uniform numbers, and what is chosen by comparing them are exact: the same in
+//! eager mode, compiled, and compiled without optimisation, to the bit. Where a
+//! logarithm or a cosine takes part, modes differ in the last places.
 
 use backstitch_ir::{DType, Scalar, Shape, Type};
 
@@ -12,6 +16,8 @@ use crate::mistake::Problem;
 use crate::number::Operand;
 use crate::tensor::Tensor;
 use crate::trace::Trace;
+
+mod distributions;
 
 /// Where random numbers come from.
 ///
@@ -126,12 +132,6 @@ impl<'t> Key<'t> {
         }
     }
 
-    /// Truth values that hold with this probability.
-    #[track_caller]
-    pub fn bernoulli(self, probability: f64, shape: impl Into<Shape>) -> Tensor<'t> {
-        self.uniform(DType::F64, shape).lt(probability)
-    }
-
     /// Two independent arrays of uniform numbers.
     #[track_caller]
     fn uniforms(
@@ -141,17 +141,12 @@ impl<'t> Key<'t> {
         shape: &Shape,
     ) -> Result<[Tensor<'t>; 2], Tensor<'t>> {
         let _line = self.trace.line();
-        let wrong = |problem, message: String| {
-            let guess = Type::new(DType::F64, shape.clone());
-            Err(self.trace.mistake(operation, problem, message, &[], guess))
-        };
         if !dtype.is_float() {
-            return wrong(Problem::DType, format!("random {dtype}: expected a float type"));
+            let guess = Type::new(DType::F64, shape.clone());
+            let message = format!("random {dtype}: expected a float type");
+            return Err(self.trace.mistake(operation, Problem::DType, message, &[], guess));
         }
-        let Some(len) = shape.checked_len().filter(|&n| u32::try_from(n).is_ok()) else {
-            return wrong(Problem::Shape, format!("{shape} has more than 2^32 elements"));
-        };
-        let count = self.trace.iota(DType::I32, [len], 0).reshape(shape.clone());
+        let count = self.counters(operation, dtype, shape)?;
         let [a, b] = self.rounds(count, Use::Bits);
         if dtype == DType::F32 {
             let unit = |x: Tensor<'t>| x.shift_right(8).cast(dtype) * (0.5f32).powi(24);
@@ -163,6 +158,24 @@ impl<'t> Key<'t> {
             (high * (0.5f64).powi(27)) + low * (0.5f64).powi(53)
         };
         Ok([unit(a, b), unit(c, d)])
+    }
+
+    /// The number of each element.
+    #[track_caller]
+    fn counters(
+        self,
+        operation: &'static str,
+        dtype: DType,
+        shape: &Shape,
+    ) -> Result<Tensor<'t>, Tensor<'t>> {
+        match shape.checked_len().filter(|&n| u32::try_from(n).is_ok()) {
+            Some(len) => Ok(self.trace.iota(DType::I32, [len], 0).reshape(shape.clone())),
+            None => {
+                let guess = Type::new(dtype, shape.clone());
+                let message = format!("{shape} has more than 2^32 elements");
+                Err(self.trace.mistake(operation, Problem::Shape, message, &[], guess))
+            }
+        }
     }
 
     #[track_caller]

@@ -126,7 +126,7 @@ impl Primitive for Map {
             | crate::scalar::Signature::Int => None,
             crate::scalar::Signature::To(to) => to.is_float().then_some(true),
             crate::scalar::Signature::Select => (i > 0).then_some(true),
-            _ => Some(!self.f.is_flat()),
+            _ => Some(!self.f.is_flat_in(i)),
         }
     }
 }

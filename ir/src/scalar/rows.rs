@@ -6,6 +6,7 @@ mod exponential;
 mod hyperbolic;
 mod logic;
 mod rounding;
+mod special;
 mod trig;
 
 use super::{Def, Domain, Eval, Partial, Scalar, Signature};
@@ -153,6 +154,12 @@ pub(super) fn row(f: Scalar) -> &'static Def {
         Scalar::Acosh => &hyperbolic::ACOSH,
         Scalar::Atanh => &hyperbolic::ATANH,
         Scalar::Sigmoid => &exponential::SIGMOID,
+        Scalar::Erf => &special::ERF,
+        Scalar::Erfc => &special::ERFC,
+        Scalar::Erfinv => &special::ERFINV,
+        Scalar::Lgamma => &special::LGAMMA,
+        Scalar::Digamma => &special::DIGAMMA,
+        Scalar::Polygamma => &special::POLYGAMMA,
         Scalar::Abs => &arithmetic::ABS,
         Scalar::Sign => &rounding::SIGN,
         Scalar::Floor => &rounding::FLOOR,

@@ -144,9 +144,10 @@ impl Reduced {
         Self { float, n_magic, n, r_first, r }
     }
 
-    /// `2^n·e^r`
-    fn scaled(&self, b: &mut NestBuilder) -> Var {
+    /// `2^n·e^r`, times a factor. What is less than normal is rounded once.
+    fn scaled(&self, b: &mut NestBuilder, factor: Option<Var>) -> Var {
         let y = exp_of_small(b, self.r, self.float.pick(&EXP_F32[..], &EXP_F64[..]));
+        let y = factor.map_or(y, |factor| b.mul(y, factor));
         times_power(b, y, self.n_magic)
     }
 }
@@ -207,7 +208,12 @@ pub(super) fn exp2(b: &mut NestBuilder, x: Var) -> Var {
 
 /// `e^(x + low)`, where `low` is too small to matter but in the last places.
 pub(super) fn exp_of_sum(b: &mut NestBuilder, x: Var, low: Var) -> Var {
-    Reduced::of(b, x, Some(low)).scaled(b)
+    Reduced::of(b, x, Some(low)).scaled(b, None)
+}
+
+/// `factor·e^(x + low)`, with a factor next to 1.
+pub(super) fn exp_of_sum_times(b: &mut NestBuilder, x: Var, low: Var, factor: Var) -> Var {
+    Reduced::of(b, x, Some(low)).scaled(b, Some(factor))
 }
 
 /// `e^x - 1`

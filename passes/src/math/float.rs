@@ -135,3 +135,50 @@ pub(super) fn flip(b: &mut NestBuilder, x: Var, bits: Var) -> Var {
     let y = b.xor(x, bits);
     b.bitcast(y, dtype)
 }
+
+/// For which type a function is computed in `f64`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Width {
+    Single,
+    Double,
+}
+
+impl Width {
+    /// One of two values, by type.
+    pub fn pick<T>(self, single: T, double: T) -> T {
+        if self == Self::Single { single } else { double }
+    }
+}
+
+/// `f(x)`, computed in `f64` and rounded to the type of `x`.
+pub(super) fn through_double(
+    b: &mut NestBuilder,
+    x: Var,
+    f: impl FnOnce(&mut NestBuilder, Var, Width) -> Var,
+) -> Var {
+    let dtype = b.dtype(x);
+    let width = if dtype == DType::F32 { Width::Single } else { Width::Double };
+    let wide = b.convert(x, DType::F64);
+    let y = f(b, wide, width);
+    b.convert(y, dtype)
+}
+
+/// A quotient of polynomials: the coefficients of both, from the constant on.
+#[derive(Clone, Copy)]
+pub(super) struct Quotient {
+    pub above: &'static [f64],
+    pub below: &'static [f64],
+}
+
+impl Quotient {
+    /// Numerator and denominator at `x`.
+    pub fn parts(self, b: &mut NestBuilder, x: Var) -> (Var, Var) {
+        (polynomial(b, x, self.above), polynomial(b, x, self.below))
+    }
+
+    /// Its value at `x`.
+    pub fn at(self, b: &mut NestBuilder, x: Var) -> Var {
+        let (above, below) = self.parts(b, x);
+        b.div(above, below)
+    }
+}

@@ -55,6 +55,21 @@ impl<'t> Tensor<'t> {
         self * self.sigmoid()
     }
 
+    /// `x · P(z < x)` for a normally distributed `z`, that is, `x · ½ · erfc(-x/√2)`.
+    /// Far left of 0 its value and slope vanish as they should.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let y = t.constant(ndarray::arr1(&[-50.0, 0.0, 50.0])).gelu();
+    /// assert_eq!(y.array()?.to_f64_vec(), [0.0, 0.0, 50.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    pub fn gelu(self) -> Self {
+        self * self.ndtr()
+    }
+
     /// `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`.
     #[track_caller]
     pub fn gelu_tanh(self) -> Self {

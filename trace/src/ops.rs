@@ -1,6 +1,8 @@
 //! The operations, a file per family. Most are composed of a few primitives.
 
+mod activation;
 mod arithmetic;
+mod attention;
 mod compare;
 mod create;
 mod diagonal;
@@ -13,11 +15,15 @@ mod matmul;
 mod nan;
 mod nn;
 mod norm;
+mod normalise;
+mod pad;
 mod reduce;
 mod scan;
 mod shape;
 mod slice;
 mod special;
+
+pub use pad::PadMode;
 
 use backstitch_ir::{DType, Scalar, Shape, Type, ops};
 use smallvec::SmallVec;

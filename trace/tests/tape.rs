@@ -402,7 +402,7 @@ fn a_dense_layer_learns() -> Outcome {
     let mut last = f64::INFINITY;
     for _ in 0..60 {
         let tape = t.tape();
-        let loss = layer.call(x).mse(y);
+        let loss = layer.call(x).squared_error(y).mean();
         let d = tape.gradient(&loss, &layer).expect_connected();
         layer.kernel.assign(layer.kernel - 0.5 * d.kernel);
         layer.bias.assign(layer.bias - 0.5 * d.bias);
@@ -422,7 +422,7 @@ fn gradients_of_a_model_are_arrays_of_the_same_structure() -> Outcome {
         m: Linear<Tensor<'t>>,
         (x, y): (Tensor<'t>, Tensor<'t>),
     ) -> Tensor<'t> {
-        (x.matmul(m.w) + m.b).mse(y)
+        (x.matmul(m.w) + m.b).squared_error(y).mean()
     }
     let specs = Linear { w: Spec::f32([2, 1]), b: Spec::f32([1]) };
     let traced = trace(specs, (Spec::f32([4, 2]), Spec::f32([4, 1])), loss)?;

@@ -33,12 +33,14 @@ impl<'t> Tensor<'t> {
 
     /// All elements along one axis.
     #[track_caller]
+    #[doc(alias = "ravel")]
     pub fn flatten(self) -> Self {
         self.reshape([self.size()])
     }
 
     /// Axes in another order: axis `i` of the result is axis `axes[i]`.
     #[track_caller]
+    #[doc(alias = "transpose")]
     pub fn permute(self, axes: impl AsRef<[i32]>) -> Self {
         let ty = self.ty();
         let rank = ty.rank();
@@ -82,6 +84,7 @@ impl<'t> Tensor<'t> {
 
     /// With two axes exchanged.
     #[track_caller]
+    #[doc(alias = "swapaxes")]
     pub fn swap_axes(self, a: i32, b: i32) -> Self {
         let (a, b) = match (self.axis("swap_axes", a), self.axis("swap_axes", b)) {
             (Ok(a), Ok(b)) => (a, b),
@@ -92,8 +95,30 @@ impl<'t> Tensor<'t> {
         self.reorder(perm)
     }
 
+    /// With an axis moved to another place; the others keep their order.
+    ///
+    /// ```
+    /// # use backstitch_trace::{DType, Trace};
+    /// let t = Trace::eager();
+    /// let x = t.zeros(DType::F64, [2, 3, 4]);
+    /// assert_eq!(x.move_axis(0, -1).shape().dims(), [3, 4, 2]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    pub fn move_axis(self, from: i32, to: i32) -> Self {
+        let (from, to) = match (self.axis("move_axis", from), self.axis("move_axis", to)) {
+            (Ok(from), Ok(to)) => (from, to),
+            (Err(poisoned), _) | (_, Err(poisoned)) => return poisoned,
+        };
+        let mut perm: SmallVec<[usize; 4]> = (0..self.rank()).collect();
+        let moved = perm.remove(from);
+        perm.insert(to, moved);
+        self.reorder(perm)
+    }
+
     /// With a new axis of extent 1, which is axis `axis` of the result.
     #[track_caller]
+    #[doc(alias = "newaxis")]
     pub fn expand_dims(self, axis: i32) -> Self {
         let ty = self.ty();
         let axis = match crate::axes::axis(axis, ty.rank() + 1) {
@@ -151,7 +176,15 @@ impl<'t> Tensor<'t> {
         }
     }
 
-    /// Rotated along an axis: what leaves at the end comes in at the start.
+    /// Rotated along an axis: what leaves at the end comes in at the start. Along
+    /// several axes, one after the other.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// assert_eq!(t.range(0, 4, 1).roll(1, 0).array()?.to_f64_vec(), [3.0, 0.0, 1.0, 2.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn roll(self, shift: i64, axis: i32) -> Self {
         let ty = self.ty();
@@ -171,6 +204,14 @@ impl<'t> Tensor<'t> {
     }
 
     /// Each slice along an axis repeated in place.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// assert_eq!(t.range(1, 3, 1).repeat(2, 0).array()?.to_f64_vec(), [1.0, 1.0, 2.0, 2.0]);
+    /// assert_eq!(t.range(1, 3, 1).tile([2]).array()?.to_f64_vec(), [1.0, 2.0, 1.0, 2.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn repeat(self, times: usize, axis: i32) -> Self {
         let ty = self.ty();
@@ -215,6 +256,7 @@ impl Trace {
     /// # Ok::<(), backstitch_trace::TraceError>(())
     /// ```
     #[track_caller]
+    #[doc(alias = "concatenate")]
     pub fn concat<'t>(&'t self, parts: impl AsRef<[Tensor<'t>]>, axis: i32) -> Tensor<'t> {
         let parts = parts.as_ref();
         let Some(&first) = parts.first() else {
@@ -286,17 +328,64 @@ impl Trace {
 
     /// Coordinate arrays of a grid: result `i` has the shape of the grid and is
     /// `axes[i]` along axis `i`.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let grid = t.grid([t.range(0, 2, 1), t.range(5, 8, 1)]);
+    /// assert_eq!(grid[0].array()?.to_f64_vec(), [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+    /// assert_eq!(grid[1].array()?.to_f64_vec(), [5.0, 6.0, 7.0, 5.0, 6.0, 7.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
+    #[doc(alias = "meshgrid")]
     pub fn grid<'t>(&'t self, axes: impl AsRef<[Tensor<'t>]>) -> Vec<Tensor<'t>> {
-        let (_line, axes) = (self.line(), axes.as_ref());
-        let shape: Shape = axes.iter().map(|x| x.size()).collect();
+        let _line = self.line();
+        self.coordinates("grid", axes.as_ref(), false)
+    }
+
+    /// [`grid`](Self::grid) with the first two axes of the results exchanged, as for
+    /// pictures, whose rows are `y`: NumPy's `xy`.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let grid = t.grid_xy([t.range(0, 2, 1), t.range(5, 8, 1)]);
+    /// assert_eq!(grid[0].array()?.to_f64_vec(), [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    #[doc(alias = "meshgrid")]
+    pub fn grid_xy<'t>(&'t self, axes: impl AsRef<[Tensor<'t>]>) -> Vec<Tensor<'t>> {
+        let _line = self.line();
+        self.coordinates("grid_xy", axes.as_ref(), true)
+    }
+
+    #[track_caller]
+    fn coordinates<'t>(
+        &'t self,
+        operation: &'static str,
+        axes: &[Tensor<'t>],
+        exchanged: bool,
+    ) -> Vec<Tensor<'t>> {
+        let mut places: SmallVec<[usize; 4]> = (0..axes.len()).collect();
+        if exchanged && axes.len() > 1 {
+            places.swap(0, 1);
+        }
+        let shape: Shape = places.iter().map(|&i| axes[i].size()).collect();
+        if shape.checked_len().is_none() {
+            let message = format!("a grid {shape} does not fit in memory");
+            let wrong =
+                |x: &Tensor<'t>| x.mistake(operation, Problem::Shape, message.clone(), x.ty());
+            return axes.iter().map(wrong).collect();
+        }
         let spread = |(i, x): (usize, &Tensor<'t>)| {
             let ty = x.ty();
             if ty.rank() != 1 {
                 let message = format!("expected one axis, got {ty}");
-                return x.mistake("grid", Problem::Shape, message, ty.with_shape(shape.clone()));
+                return x.mistake(operation, Problem::Shape, message, ty.with_shape(shape.clone()));
             }
-            x.spread(&shape, &[i])
+            x.spread(&shape, &[places[i]])
         };
         axes.iter().enumerate().map(spread).collect()
     }

@@ -1,11 +1,11 @@
-//! Parts of arrays, and arrays with a margin.
+//! Parts of arrays: taken, replaced and added to.
 
-use backstitch_ir::ops;
+use backstitch_ir::{Const, DType, Shape, ops};
 use smallvec::SmallVec;
 
 use crate::axes::Bounds;
 use crate::mistake::Problem;
-use crate::number::Number;
+use crate::number::Operand;
 use crate::tensor::Tensor;
 
 impl<'t> Tensor<'t> {
@@ -92,32 +92,215 @@ impl<'t> Tensor<'t> {
         sizes.iter().map(part).collect()
     }
 
-    /// With a number put before and after the elements of each axis: `(before,
-    /// after)` per axis.
+    /// Parts of one size along an axis: as many as asked for, which divides the extent.
     ///
     /// ```
     /// # use backstitch_trace::Trace;
     /// let t = Trace::eager();
-    /// let x = t.range(1, 3, 1).pad([(1, 2)], 9);
-    /// assert_eq!(x.array()?.to_f64_vec(), [9.0, 1.0, 2.0, 9.0, 9.0]);
+    /// let parts = t.range(0, 6, 1).split_into(0, 3);
+    /// assert_eq!(parts[2].array()?.to_f64_vec(), [4.0, 5.0]);
     /// # Ok::<(), backstitch_trace::TraceError>(())
     /// ```
     #[track_caller]
-    pub fn pad(self, margins: impl AsRef<[(usize, usize)]>, value: impl Into<Number>) -> Self {
-        let (ty, margins, value) = (self.ty(), margins.as_ref(), value.into());
-        if margins.len() != ty.rank() {
-            let message = format!("{} margins for {} axes", margins.len(), ty.rank());
-            return self.mistake("pad", Problem::Parameter, message, ty);
-        }
-        let Some(value) = value.to(ty.dtype) else {
-            let message = format!("{value} is no {}", ty.dtype);
-            return self.mistake("pad", Problem::DType, message, ty);
+    #[doc(alias = "array_split")]
+    pub fn split_into(self, axis: i32, parts: usize) -> Vec<Self> {
+        let ty = self.ty();
+        let a = match self.axis("split_into", axis) {
+            Ok(a) => a,
+            Err(poisoned) => return vec![poisoned; parts],
         };
-        let axis = |&(lo, hi): &(usize, usize)| ops::PadAxis { lo, hi, inner: 0 };
-        let axes: SmallVec<[ops::PadAxis; 4]> = margins.iter().map(axis).collect();
-        if margins.iter().all(|&m| m == (0, 0)) {
-            return self;
+        if parts == 0 || !ty.dims()[a].is_multiple_of(parts) {
+            let message = format!("an axis of extent {} has no {parts} equal parts", ty.dims()[a]);
+            return vec![self.mistake("split_into", Problem::Parameter, message, ty); parts];
         }
-        self.trace.apply(ops::Pad { axes, value }, &[self])
+        self.split(axis, vec![ty.dims()[a] / parts; parts])
+    }
+
+    /// The slices at each index of an axis, which goes away.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let rows = t.range(0, 6, 1).reshape([3, 2]).unstack(0);
+    /// assert_eq!(rows[2].array()?.to_f64_vec(), [4.0, 5.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    #[doc(alias = "unbind")]
+    pub fn unstack(self, axis: i32) -> Vec<Self> {
+        let _line = self.trace.line();
+        match self.axis("unstack", axis) {
+            Ok(a) => (0..self.ty().dims()[a] as i64).map(|i| self.index(axis, i)).collect(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// This array with what [`slice`](Self::slice) would take replaced by these values,
+    /// which are stretched. Any element type.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.range(0, 5, 1);
+    /// assert_eq!(x.slice_update(0, .., 2, 9).array()?.to_f64_vec(), [9., 1., 9., 3., 9.]);
+    /// let two = t.range(7, 9, 1);
+    /// assert_eq!(x.slice_update(0, (1, -2), 1, two).array()?.to_f64_vec(), [0., 7., 8., 3., 4.]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    ///
+    /// A part of several axes is updated from the inside out: a slice of `x` that is
+    /// itself updated goes back into `x`.
+    #[track_caller]
+    #[doc(alias = "dynamic_update_slice")]
+    #[doc(alias = "at")]
+    pub fn slice_update(
+        self,
+        axis: i32,
+        range: impl Into<Bounds>,
+        step: i64,
+        values: impl Into<Operand<'t>>,
+    ) -> Self {
+        match self.at("slice_update", axis, range.into(), step, values.into()) {
+            Ok(Some((there, values))) => there.select(values, self),
+            Ok(None) => self,
+            Err(poisoned) => poisoned,
+        }
+    }
+
+    /// This array with these values, which are stretched, added to what
+    /// [`slice`](Self::slice) would take.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.range(0, 5, 1).slice_add(0, 3.., 1, 10);
+    /// assert_eq!(x.array()?.to_f64_vec(), [0.0, 1.0, 2.0, 13.0, 14.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    #[doc(alias = "at")]
+    pub fn slice_add(
+        self,
+        axis: i32,
+        range: impl Into<Bounds>,
+        step: i64,
+        values: impl Into<Operand<'t>>,
+    ) -> Self {
+        match self.at("slice_add", axis, range.into(), step, values.into()) {
+            Ok(Some((_, values))) => self + values,
+            Ok(None) => self,
+            Err(poisoned) => poisoned,
+        }
+    }
+
+    /// This array with the slice at one index of an axis replaced. Negative indices
+    /// count from the end.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.range(0, 3, 1).index_update(0, -1, 9);
+    /// assert_eq!(x.array()?.to_f64_vec(), [0.0, 1.0, 9.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    pub fn index_update(self, axis: i32, index: i64, values: impl Into<Operand<'t>>) -> Self {
+        match self.at_index("index_update", axis, index, values.into()) {
+            Ok((range, values)) => self.slice_update(axis, range, 1, values),
+            Err(poisoned) => poisoned,
+        }
+    }
+
+    /// This array with values added to the slice at one index of an axis. Negative
+    /// indices count from the end.
+    #[track_caller]
+    pub fn index_add(self, axis: i32, index: i64, values: impl Into<Operand<'t>>) -> Self {
+        match self.at_index("index_add", axis, index, values.into()) {
+            Ok((range, values)) => self.slice_add(axis, range, 1, values),
+            Err(poisoned) => poisoned,
+        }
+    }
+
+    /// The part that an index means, and values with that axis. `Err` is the poisoned
+    /// result.
+    #[track_caller]
+    fn at_index(
+        self,
+        operation: &'static str,
+        axis: i32,
+        index: i64,
+        values: Operand<'t>,
+    ) -> Result<(Bounds, Operand<'t>), Self> {
+        let ty = self.ty();
+        let a = self.axis(operation, axis)?;
+        let extent = ty.dims()[a] as i64;
+        let at = if index < 0 { index.saturating_add(extent) } else { index };
+        if at < 0 || at >= extent {
+            let message = format!("index {index} of axis {a}, which has extent {extent}");
+            return Err(self.mistake(operation, Problem::Parameter, message, ty));
+        }
+        let values = match values {
+            // Aligned at the end, the values have the axes behind this one.
+            Operand::Tensor(x) if x.rank() + a >= ty.rank() => {
+                Operand::Tensor(x.insert_axis(x.rank() + 1 + a - ty.rank()))
+            }
+            as_they_are => as_they_are,
+        };
+        Ok(((at..at + 1).into(), values))
+    }
+
+    /// Where a slice is taken, and values with zeros around in its place; `None` where
+    /// it is empty. `Err` is the poisoned result.
+    #[track_caller]
+    fn at(
+        self,
+        operation: &'static str,
+        axis: i32,
+        range: Bounds,
+        step: i64,
+        values: Operand<'t>,
+    ) -> Result<Option<(Self, Self)>, Self> {
+        let _line = self.trace.line();
+        let ty = self.ty();
+        let a = self.axis(operation, axis)?;
+        if step == 0 {
+            return Err(self.mistake(operation, Problem::Parameter, "a step of 0", ty));
+        }
+        let (extent, whole) = (ty.dims()[a], ty.shape.clone());
+        let (start, len) = range.resolve(extent, step);
+        let mut dims: SmallVec<[usize; 4]> = ty.dims().into();
+        dims[a] = len;
+        let part = Shape::from(dims.as_slice());
+        let [_, values] = self.trace.tensors(operation, [self.into(), values]);
+        if values.shape().broadcast(&part).as_ref() != Some(&part) {
+            let message = format!("values {} do not stretch to {part}", values.shape());
+            let operands = [self, values];
+            return Err(self.trace.mistake(operation, Problem::Shape, message, &operands, ty));
+        }
+        if values.dtype() != ty.dtype {
+            let message = format!("values are {}, not {}; `cast` them", values.dtype(), ty.dtype);
+            let operands = [self, values];
+            return Err(self.trace.mistake(operation, Problem::DType, message, &operands, ty));
+        }
+        if len == 0 {
+            return Ok(None);
+        }
+        let values = values.stretch(&part);
+        let values = if step < 0 { values.flip(a as i32) } else { values };
+        let away = step.unsigned_abs() as usize;
+        // With one element, the step is never taken.
+        let inner = if len > 1 { away - 1 } else { 0 };
+        let reach = (len - 1) * (inner + 1);
+        let first = if step < 0 { start - reach } else { start };
+        let around = ops::PadAxis { lo: first, hi: extent - first - reach - 1, inner };
+        let put = |x: Self, at: usize| {
+            let mut axes: SmallVec<[ops::PadAxis; 4]> =
+                SmallVec::from_elem(ops::PadAxis::NONE, x.rank());
+            axes[at] = around;
+            let value = Const::of_int(x.dtype(), 0);
+            x.trace.apply(ops::Pad { axes, value }, &[x])
+        };
+        let there = put(self.trace.ones(DType::Bool, [len]), 0).spread(&whole, &[a]);
+        Ok(Some((there, put(values, a))))
     }
 }

@@ -75,57 +75,6 @@ impl<'t> Tensor<'t> {
         (negative, negative.select(-self, self))
     }
 
-    /// `x / (1 + |x|)`.
-    #[track_caller]
-    pub fn softsign(self) -> Self {
-        let (_, x) = self.folded();
-        self / (x + 1.0)
-    }
-
-    /// `x · tanh(softplus(x))`.
-    #[track_caller]
-    pub fn mish(self) -> Self {
-        self * self.softplus().tanh()
-    }
-
-    /// `x` between 0 and 6, else the nearer of the two; flat at both ends.
-    #[track_caller]
-    pub fn relu6(self) -> Self {
-        let relu = self.relu();
-        relu.ge(6).select(6, relu)
-    }
-
-    /// `x` between -1 and 1, else the nearer of the two; flat at both ends.
-    #[track_caller]
-    pub fn hard_tanh(self) -> Self {
-        let raised = self.le(-1).select(-1, self);
-        raised.ge(1).select(1, raised)
-    }
-
-    /// `relu6(x + 3) / 6`.
-    #[track_caller]
-    pub fn hard_sigmoid(self) -> Self {
-        (self + 3.0).relu6() / 6.0
-    }
-
-    /// `x · hard_sigmoid(x)`.
-    #[track_caller]
-    pub fn hard_silu(self) -> Self {
-        self * self.hard_sigmoid()
-    }
-
-    /// `x` if positive, else `alpha · (e^(x/alpha) - 1)`.
-    #[track_caller]
-    pub fn celu(self, alpha: f64) -> Self {
-        self.ge(0).select(self, (self / alpha).expm1() * alpha)
-    }
-
-    /// The scaled exponential unit, whose constants keep mean 0 and variance 1.
-    #[track_caller]
-    pub fn selu(self) -> Self {
-        self.elu(1.673_263_242_354_377_2) * 1.050_700_987_355_480_5
-    }
-
     /// `sin(πx) / (πx)`, 1 at 0.
     #[track_caller]
     pub fn sinc(self) -> Self {

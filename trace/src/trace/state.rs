@@ -212,6 +212,22 @@ impl State {
         value
     }
 
+    /// The value of a tensor, if it is known before the program runs: in eager mode,
+    /// or of a constant.
+    pub(crate) fn known(&self, id: u32, eager: bool) -> Option<Array> {
+        let slot = self.slots[id as usize];
+        if slot.kind == Kind::Poisoned {
+            return None;
+        }
+        if eager && slot.scope == self.scopes[0].id {
+            return Some(self.datum(slot.value));
+        }
+        match self.scope_of(slot)?.graph.op_of(slot.value) {
+            Op::Literal(literal) => Some(literal.array().clone()),
+            _ => None,
+        }
+    }
+
     /// The array that a value of the outermost graph has, in eager mode.
     pub(crate) fn datum(&self, v: Value) -> Array {
         self.data[v.index()].array().clone()

@@ -1,9 +1,13 @@
 //! Operations that are composed of others: values, first and second derivatives.
 
+mod indices;
+mod losses;
+mod networks;
 mod products;
 mod reductions;
+mod shapes;
 
-use backstitch_trace::{Array, Spec, Tensor, Trace, trace};
+use backstitch_trace::{Array, Problem, Spec, Tensor, Trace, trace};
 use ndarray::{ArrayD, IxDyn};
 
 /// Numbers without pattern in (-1, 1).
@@ -69,4 +73,19 @@ fn smooth(f: impl for<'t> Fn(&'t Trace, Tensor<'t>) -> Tensor<'t>, x: &ArrayD<f6
     let difference: Vec<f64> =
         slope(&up).iter().zip(slope(&down)).map(|(a, b)| (a - b) / (2.0 * h)).collect();
     close(&curve.eval(x, &((), &along)).unwrap().to_f64_vec(), &difference, 1e-6);
+}
+
+/// The mistakes of results that all have one, of the sorts that are expected.
+#[track_caller]
+fn mistakes(t: &Trace, wrong: &[(Tensor<'_>, Problem)]) -> Vec<String> {
+    for (i, (x, _)) in wrong.iter().enumerate() {
+        assert!(x.array().is_err(), "case {i} is wrong");
+    }
+    let e = t.check().unwrap_err();
+    assert_eq!(e.mistakes.len(), wrong.len(), "{e}");
+    for (m, (_, problem)) in e.mistakes.iter().zip(wrong) {
+        assert!(m.place.file().contains("tests"), "{m}");
+        assert_eq!(m.problem, *problem, "{m}");
+    }
+    e.mistakes.iter().map(|m| format!("{}: {}", m.operation, m.message)).collect()
 }

@@ -1,0 +1,167 @@
+//! Activations: functions at each element that bend.
+//!
+//! Each is a choice between smooth pieces, so that derivatives of every order are
+//! those of the piece chosen. At a kink that is the flatter piece, but for those
+//! that say otherwise: [`relu`](Tensor::relu), [`relu6`](Tensor::relu6) and the hard
+//! functions have slope 0 there.
+
+use crate::mistake::Problem;
+use crate::number::Operand;
+use crate::tensor::Tensor;
+
+impl<'t> Tensor<'t> {
+    /// `max(x, 0)`, whose derivative at 0 is 0. Any numbers.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[-1.0, 0.0, 2.0]));
+    /// assert_eq!(x.relu().array()?.to_f64_vec(), [0.0, 0.0, 2.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    pub fn relu(self) -> Self {
+        self.le(0).select(0, self)
+    }
+
+    /// `x` if positive, else `slope · x`, also for derivatives at 0.
+    #[track_caller]
+    pub fn leaky_relu(self, slope: f64) -> Self {
+        self.gt(0).select(self, self * slope)
+    }
+
+    /// `x` if positive, else `slope · x`, where the slope is learnt: a tensor that is
+    /// stretched.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[-1.0, 2.0], [3.0, -4.0]]));
+    /// let slope = t.constant(ndarray::arr1(&[0.5, 0.25]));
+    /// assert_eq!(x.prelu(slope).array()?.to_f64_vec(), [-0.5, 2.0, 3.0, -1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    pub fn prelu(self, slope: impl Into<Operand<'t>>) -> Self {
+        let [x, slope] = self.trace.tensors("prelu", [self.into(), slope.into()]);
+        x.gt(0).select(x, x * slope)
+    }
+
+    /// `x` if not negative, else `alpha · (eˣ - 1)`. At 0 its derivatives are those of
+    /// `x`: 1, then 0.
+    #[track_caller]
+    pub fn elu(self, alpha: f64) -> Self {
+        self.ge(0).select(self, self.expm1() * alpha)
+    }
+
+    /// `x` if not negative, else `alpha · (e^(x/alpha) - 1)`. At 0 its derivatives are
+    /// those of `x`.
+    #[track_caller]
+    pub fn celu(self, alpha: f64) -> Self {
+        self.ge(0).select(self, (self / alpha).expm1() * alpha)
+    }
+
+    /// The scaled exponential unit, whose constants keep mean 0 and variance 1
+    /// (Klambauer et al., 2017). At 0 its derivatives are those of the right side.
+    #[track_caller]
+    pub fn selu(self) -> Self {
+        self.elu(1.673_263_242_354_377_2) * 1.050_700_987_355_480_5
+    }
+
+    /// `log(1 + eˣ)`, accurate everywhere. Its derivative is the sigmoid.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[-800.0, 0.0, 800.0]));
+    /// let y = x.softplus().array()?.to_f64_vec();
+    /// assert_eq!(y, [0.0, std::f64::consts::LN_2, 800.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    pub fn softplus(self) -> Self {
+        // A choice rather than max and abs, whose kinks at 0 would be those of the
+        // derivatives from the second on.
+        let low = self.le(0);
+        low.select(0, self) + low.select(self, -self).exp().log1p()
+    }
+
+    /// `log(sigmoid(x))`, accurate everywhere.
+    #[track_caller]
+    #[doc(alias = "logsigmoid")]
+    pub fn log_sigmoid(self) -> Self {
+        -(-self).softplus()
+    }
+
+    /// `x · sigmoid(x)`.
+    #[track_caller]
+    #[doc(alias = "swish")]
+    pub fn silu(self) -> Self {
+        self * self.sigmoid()
+    }
+
+    /// `x · tanh(softplus(x))`.
+    #[track_caller]
+    pub fn mish(self) -> Self {
+        self * self.softplus().tanh()
+    }
+
+    /// `x / (1 + |x|)`.
+    #[track_caller]
+    pub fn softsign(self) -> Self {
+        let size = self.lt(0).select(-self, self);
+        self / (size + 1.0)
+    }
+
+    /// `x` between 0 and 6, else the nearer of the two; flat at both ends.
+    #[track_caller]
+    pub fn relu6(self) -> Self {
+        let relu = self.relu();
+        relu.ge(6).select(6, relu)
+    }
+
+    /// `x` between -1 and 1, else the nearer of the two; flat at both ends.
+    #[track_caller]
+    pub fn hard_tanh(self) -> Self {
+        let raised = self.le(-1).select(-1, self);
+        raised.ge(1).select(1, raised)
+    }
+
+    /// `relu6(x + 3) / 6`, flat at both ends.
+    #[track_caller]
+    pub fn hard_sigmoid(self) -> Self {
+        (self + 3.0).relu6() / 6.0
+    }
+
+    /// `x · hard_sigmoid(x)`.
+    #[track_caller]
+    #[doc(alias = "hard_swish")]
+    pub fn hard_silu(self) -> Self {
+        self * self.hard_sigmoid()
+    }
+
+    /// The first half along an axis times the sigmoid of the second half.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[3.0, 4.0, 0.0, 0.0]));
+    /// assert_eq!(x.glu(0).array()?.to_f64_vec(), [1.5, 2.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[track_caller]
+    pub fn glu(self, axis: i32) -> Self {
+        let _line = self.trace.line();
+        let ty = self.ty();
+        let a = match self.float_axis("glu", axis) {
+            Ok(a) => a,
+            Err(poisoned) => return poisoned,
+        };
+        if ty.dims()[a] % 2 == 1 {
+            let message = format!("axis {a} of extent {} has no halves", ty.dims()[a]);
+            return self.mistake("glu", Problem::Shape, message, ty);
+        }
+        let half = (ty.dims()[a] / 2) as i64;
+        self.slice(axis, ..half, 1) * self.slice(axis, half.., 1).sigmoid()
+    }
+}

@@ -159,6 +159,22 @@ impl<'t> Tensor<'t> {
         Err(self.mistake(operation, Problem::DType, message, ty.with_dtype(DType::F64)))
     }
 
+    /// Checks that two are of one type, which it gives. `Err` is the poisoned result.
+    #[track_caller]
+    pub(crate) fn same_type(
+        self,
+        operation: &'static str,
+        other: Tensor<'t>,
+    ) -> Result<Type, Self> {
+        let (a, b) = (self.ty(), other.ty());
+        if a == b {
+            return Ok(a);
+        }
+        let problem = if a.shape == b.shape { Problem::DType } else { Problem::Shape };
+        let message = format!("expected two of one type, got {a} and {b}");
+        Err(self.trace.mistake(operation, problem, message, &[self, other], a))
+    }
+
     /// An axis of this tensor. `Err` is the poisoned result.
     #[track_caller]
     pub(crate) fn axis(self, operation: &'static str, axis: i32) -> Result<usize, Self> {

@@ -404,13 +404,8 @@ impl<'t> Tensor<'t> {
     /// result.
     #[track_caller]
     fn like(self, operation: &'static str, other: Tensor<'t>) -> Result<Type, Self> {
-        let (a, b) = (self.ty(), other.ty());
-        if a == b {
-            return self.floats(operation).map(|()| a);
-        }
-        let problem = if a.shape == b.shape { Problem::DType } else { Problem::Shape };
-        let message = format!("expected two of one type, got {a} and {b}");
-        Err(self.trace.mistake(operation, problem, message, &[self, other], a))
+        let ty = self.same_type(operation, other)?;
+        self.floats(operation).map(|()| ty)
     }
 
     /// As [`like`](Self::like), of arrays with a last axis.

@@ -4,8 +4,9 @@
 //! whose methods have no defaults: a new primitive does not compile until every
 //! rule is written. The list below has one more word; tests loop over it.
 //!
-//! Structured control flow ([`Cond`](ops::Cond), [`Loop`](ops::Loop)) holds
-//! graphs. Its derivatives need whole passes, so they stand in the passes.
+//! Structured control flow ([`Cond`](ops::Cond), [`Loop`](ops::Loop)) and regions
+//! ([`Region`](ops::Region)) hold graphs. Their derivatives need whole passes, so they
+//! stand in the passes.
 //! [`Rows`](ops::Rows) stands between arrays and the stacks of loops.
 //! [`Op::family`] tells them apart.
 
@@ -218,6 +219,8 @@ pub enum Family<'a> {
     Loop(&'a ops::Loop),
     /// Between arrays and stacks.
     Rows(&'a ops::Rows),
+    /// A part with a rule of its own.
+    Region(&'a ops::Region),
 }
 
 macro_rules! primitives {
@@ -233,6 +236,8 @@ macro_rules! primitives {
             Loop(ops::Loop),
             /// See [`Rows`](ops::Rows).
             Rows(ops::Rows),
+            /// See [`Region`](ops::Region).
+            Region(ops::Region),
         }
 
         $(impl From<ops::$name> for Op {
@@ -249,6 +254,7 @@ macro_rules! primitives {
                     Self::Cond(op) => Family::Cond(op),
                     Self::Loop(op) => Family::Loop(op),
                     Self::Rows(op) => Family::Rows(op),
+                    Self::Region(op) => Family::Region(op),
                 }
             }
 
@@ -299,6 +305,12 @@ impl From<ops::Rows> for Op {
     }
 }
 
+impl From<ops::Region> for Op {
+    fn from(op: ops::Region) -> Self {
+        Self::Region(op)
+    }
+}
+
 impl Op {
     /// Its name in text.
     pub fn name(&self) -> &'static str {
@@ -307,6 +319,7 @@ impl Op {
             Family::Cond(_) => ops::Cond::NAME,
             Family::Loop(_) => ops::Loop::NAME,
             Family::Rows(r) => r.name(),
+            Family::Region(_) => ops::Region::NAME,
         }
     }
 
@@ -320,6 +333,7 @@ impl Op {
             Family::Cond(c) => c.infer(args)?,
             Family::Loop(l) => l.infer(args)?,
             Family::Rows(r) => r.infer(args)?,
+            Family::Region(r) => r.infer(args)?,
         };
         let too_large =
             |t: &Type| t.shape.checked_len().and_then(|n| n.checked_mul(t.dtype.size())).is_none();
@@ -339,6 +353,7 @@ impl Op {
             Family::Cond(c) => c.eval(args),
             Family::Loop(l) => l.eval(args),
             Family::Rows(r) => vec![r.eval(args)],
+            Family::Region(r) => r.eval(args),
         }
     }
 
@@ -346,7 +361,7 @@ impl Op {
     pub fn range(&self, args: &[Range], types: &[Type]) -> SmallVec<[Range; 1]> {
         match self.family() {
             Family::Array(p) => SmallVec::from_elem(p.range(args), 1),
-            Family::Cond(_) | Family::Loop(_) => crate::graph::unknown(types),
+            Family::Cond(_) | Family::Loop(_) | Family::Region(_) => crate::graph::unknown(types),
             Family::Rows(_) => args.iter().copied().collect(),
         }
     }

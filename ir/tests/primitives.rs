@@ -81,7 +81,7 @@ fn samples() -> impl Iterator<Item = (usize, Sample)> {
 fn primitive(op: &Op) -> &dyn Primitive {
     match op.family() {
         Family::Array(p) => p,
-        Family::Cond(_) | Family::Loop(_) | Family::Rows(_) => {
+        _ => {
             unreachable!("samples are of array primitives")
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use backstitch_ir::graph::{Graph, Origin, Value};
 use backstitch_ir::index::Idx;
-use backstitch_ir::ops::{Cond, Literal, Loop, Rows, Trip};
+use backstitch_ir::ops::{Cond, Literal, Loop, Region, Rows, Rule, Trip};
 use backstitch_ir::text::{DotOptions, parse_graph, to_dot};
 use backstitch_ir::verify::verify_graph;
 use backstitch_ir::{Array, Const, DType, Monoid, Op, Scalar, Type};
@@ -74,6 +74,20 @@ fn nested() -> Graph {
     let rows = g.push(Rows::FromStack { ty, back: true }, &[results[3]]);
     let stack = g.push(Rows::ToStack { back: false }, &[rows]);
     let sum = g.add(reverse(Trip::Entries), &[sum, stack]).unwrap()[0];
+    let mut double = Graph::new("double");
+    let d = double.input(f32s(), None);
+    let twice = double.map(Scalar::Add, &[d, d]);
+    double.set_outputs([twice]);
+    let double = Arc::new(double);
+    let mut along = Graph::new("along");
+    let (_, dot) = (along.input(f32s(), None), along.input(f32s(), None));
+    let twice = along.map(Scalar::Add, &[dot, dot]);
+    along.set_outputs([twice]);
+    let custom = Rule::Custom { wrt: 1, jvp: Some(Arc::new(along)), vjp: None };
+    let mut sum = sum;
+    for rule in [Rule::Checkpoint, Rule::Recompute, custom] {
+        sum = g.push(Region { body: double.clone(), rule }, &[sum]);
+    }
     let pred = g.map(Scalar::Eq, &[x, sum]);
     let branch = Arc::new(zero);
     let cond = Cond { then: Arc::clone(&branch), els: branch };

@@ -3,11 +3,14 @@
 mod cond;
 mod loop_jvp;
 mod loop_vjp;
+mod region;
 mod stacks;
 
 pub(crate) use cond::{cond_jvp, cond_vjp};
 pub(crate) use loop_jvp::loop_jvp;
 pub(crate) use loop_vjp::loop_vjp;
+pub use region::inline_regions;
+pub(crate) use region::{region_jvp, region_vjp};
 pub(crate) use stacks::{add_stacks, zeros_like};
 
 use backstitch_ir::{Graph, Value};

@@ -21,6 +21,7 @@ mod status;
 mod vjp;
 mod vmap;
 
+pub use control::inline_regions;
 pub use jvp::forward;
 pub use legalise::legalise;
 pub use lower::{Lowered, lower};

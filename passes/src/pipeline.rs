@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backstitch_ir::graph::Values;
-use backstitch_ir::ops::{Cond, Loop, Trip};
+use backstitch_ir::ops::{Cond, Loop, Region, Rule, Trip};
 use backstitch_ir::{Graph, Node, Op};
 use rustc_hash::FxHashMap;
 
 use crate::legalise::{is_illegal, legalise};
 use crate::lower::{Lowered, lower};
 use crate::rebuild::{prune, rebuild, same};
-use crate::{merge_loops, simplify};
+use crate::{inline_regions, merge_loops, simplify};
 
 /// A pass from graph to graph.
 #[derive(Clone, Copy)]
@@ -30,6 +30,8 @@ pub struct Pass {
 pub const PIPELINE: &[Pass] = &[
     // Differentiation leaves dead code behind: gradients nobody asked for.
     Pass { name: "prune", run: prune, applies: always, optional: false },
+    // Derivatives have been taken: what had a rule of its own is like the rest.
+    Pass { name: "inline_regions", run: inline_regions, applies: has_regions, optional: false },
     // Before anything changes one of two loops that are to be one.
     Pass { name: "merge_loops", run: merge_loops, applies: has_loops, optional: true },
     Pass { name: "simplify", run: simplify, applies: always, optional: true },
@@ -41,6 +43,10 @@ pub const PIPELINE: &[Pass] = &[
 
 fn always(_: &Graph) -> bool {
     true
+}
+
+fn has_regions(g: &Graph) -> bool {
+    g.nodes().any(|n| matches!(g.op(n), Op::Region(r) if r.rule != Rule::Recompute))
 }
 
 fn has_loops(g: &Graph) -> bool {
@@ -125,7 +131,7 @@ fn everywhere(g: &Graph, pass: &Pass) -> Option<Graph> {
 
 /// Runs a pass on the bodies inside a graph.
 fn inside(g: &Graph, pass: &Pass) -> Option<Graph> {
-    let is_control = |n: Node| matches!(g.op(n), Op::Cond(_) | Op::Loop(_));
+    let is_control = |n: Node| matches!(g.op(n), Op::Cond(_) | Op::Loop(_) | Op::Region(_));
     if !g.nodes().any(is_control) {
         return None;
     }
@@ -141,6 +147,7 @@ fn inside(g: &Graph, pass: &Pass) -> Option<Graph> {
     Some(rebuild(g, |to, n, args| -> Values {
         let op: Op = match g.op(n) {
             Op::Cond(c) => Cond { then: body(&c.then), els: body(&c.els) }.into(),
+            Op::Region(r) => Region { body: body(&r.body), rule: r.rule.clone() }.into(),
             Op::Loop(l) => {
                 let trip = match &l.trip {
                     Trip::Count | Trip::Entries => l.trip.clone(),

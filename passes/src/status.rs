@@ -10,6 +10,7 @@ use std::fmt;
 use std::panic::Location;
 
 use backstitch_ir::op::Family;
+use backstitch_ir::ops::{Region, Rule};
 use backstitch_ir::{Graph, IndexVec, Node, Op, Value};
 
 /// How a source is connected to the targets.
@@ -136,7 +137,7 @@ pub fn status(g: &Graph, targets: &[Value], sources: &[Value]) -> Vec<Status> {
                     n,
                     match g.op(n) {
                         Op::StopGradient(_) => Reason::Stopped,
-                        Op::Cond(_) | Op::Loop(_) => Reason::Inside,
+                        Op::Cond(_) | Op::Loop(_) | Op::Region(_) => Reason::Inside,
                         _ => Reason::Discrete,
                     },
                 )),
@@ -162,6 +163,7 @@ fn reach(g: &Graph, targets: &[Value]) -> IndexVec<Value, Reach> {
             let through = match g.op(n).family() {
                 Family::Array(p) => pass(best, p.carries(i), n),
                 Family::Rows(_) => best,
+                Family::Region(r) => region(r, &bodies, best, i, n),
                 Family::Cond(_) if i == 0 => Reach::Cut(n),
                 Family::Cond(_) => bodies.iter().map(|b| b[i - 1]).max().unwrap_or(Reach::None),
                 Family::Loop(l) => match i.checked_sub(l.lead()) {
@@ -182,6 +184,15 @@ fn reach(g: &Graph, targets: &[Value]) -> IndexVec<Value, Reach> {
     reach
 }
 
+/// A region whose rule is given is connected to whatever the rule is for.
+fn region(r: &Region, bodies: &[Vec<Reach>], best: Reach, i: usize, n: Node) -> Reach {
+    match r.rule {
+        Rule::Custom { wrt, .. } if i < wrt => best,
+        Rule::Custom { .. } => Reach::Cut(n),
+        Rule::Checkpoint | Rule::Recompute => bodies[0][i],
+    }
+}
+
 fn pass(best: Reach, carries: Option<bool>, n: Node) -> Reach {
     match (carries, best) {
         (None, _) => Reach::Cut(n),
@@ -197,6 +208,7 @@ fn bodies(g: &Graph, n: Node, reach: &IndexVec<Value, Reach>) -> Vec<Vec<Reach>>
     match g.op(n).family() {
         Family::Array(_) | Family::Rows(_) => Vec::new(),
         Family::Cond(c) => vec![inside(&c.then, &outs, n), inside(&c.els, &outs, n)],
+        Family::Region(r) => vec![inside(&r.body, &outs, n)],
         Family::Loop(l) => {
             // A carry may influence any result in a later iteration.
             let best = outs.iter().copied().max().unwrap_or(Reach::None);

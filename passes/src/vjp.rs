@@ -26,6 +26,7 @@ pub(crate) fn active(g: &Graph, sources: &[Value], end: usize) -> IndexVec<Value
         let through = |i: usize| match g.op(n).family() {
             Family::Array(p) => p.carries(i) == Some(true),
             Family::Cond(_) | Family::Loop(_) | Family::Rows(_) => true,
+            Family::Region(r) => r.with_derivative().contains(&i),
         };
         if args.iter().enumerate().any(|(i, &a)| active[a] && through(i)) {
             for r in g.results(n) {
@@ -97,6 +98,7 @@ fn node_vjp(
         }
         Family::Cond(c) => control::cond_vjp(g, c, args, cts, wanted),
         Family::Loop(l) => control::loop_vjp(g, l, args, cts, wanted),
+        Family::Region(r) => control::region_vjp(g, r, args, cts, wanted),
         Family::Rows(r) => {
             let transposed = r.transposed(g.ty(args[0]));
             Cotangents::from_elem(cts[0].map(|ct| g.push(transposed, &[ct])), 1)

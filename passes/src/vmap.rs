@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use backstitch_ir::array::Array;
 use backstitch_ir::op::{Family, Lane, materialise};
-use backstitch_ir::ops::{Cond, Loop, Trip};
+use backstitch_ir::ops::{Cond, Loop, Region, Rule, Trip};
 use backstitch_ir::{DType, Graph, IndexVec, Monoid, Node, Scalar, Shape, Type, Value};
 
 use crate::rebuild::live;
@@ -52,6 +52,7 @@ fn batch_node(g: &mut Graph, f: &Graph, node: Node, lanes: &[Lane], n: usize) ->
         Family::Array(p) => vec![Lane { value: p.vmap(g, lanes, n), batched: true }],
         Family::Cond(c) => batch_cond(g, c, lanes, n),
         Family::Loop(l) => batch_loop(g, l, lanes, n),
+        Family::Region(r) => batch_region(g, r, lanes, n),
         Family::Rows(r) => vec![Lane { value: r.vmap(g, lanes[0], n), batched: true }],
     }
 }
@@ -126,6 +127,45 @@ fn batch_cond(g: &mut Graph, c: &Cond, lanes: &[Lane], n: usize) -> Vec<Lane> {
     let operands: Vec<Value> = lanes.iter().map(|l| l.value).collect();
     let results = g.add(op, &operands).unwrap_or_else(|e| panic!("vmap: {e}\n{g}"));
     results.into_iter().zip(force).map(|(value, batched)| Lane { value, batched }).collect()
+}
+
+fn batch_region(g: &mut Graph, r: &Region, lanes: &[Lane], n: usize) -> Vec<Lane> {
+    let flags: Vec<bool> = lanes.iter().map(|l| l.batched).collect();
+    let force = vec![true; r.body.outputs().len()];
+    let body = Arc::new(batch_body(&r.body, &flags, &force, n, |_, _, o| o).0);
+    let rule = match &r.rule {
+        Rule::Custom { wrt, jvp, vjp } => {
+            // A tangent is batched as its operand is, a cotangent as its result.
+            let inner = r.with_derivative();
+            let given: Vec<bool> = inner.iter().map(|&i| flags[i]).collect();
+            let jvp = jvp.as_ref().map(|jvp| {
+                let flags = [&flags[..], &given].concat();
+                Arc::new(batch_body(jvp, &flags, &force, n, |_, _, o| o).0)
+            });
+            let vjp = vjp.as_ref().map(|vjp| {
+                let flags = [&flags[..], &vec![true; r.float_results().len()]].concat();
+                // What all lanes share gets the sum of their cotangents.
+                let shared = |to: &mut Graph, _: &[Lane], outs: Vec<Lane>| {
+                    let lanes = outs.into_iter().zip(&given);
+                    let lane = lanes.map(|(out, &batched)| {
+                        let all = materialise(to, out, n);
+                        if batched {
+                            return Lane { value: all, batched };
+                        }
+                        Lane { value: to.reduce(Monoid::Sum, all, &[0]), batched }
+                    });
+                    lane.collect()
+                };
+                Arc::new(batch_body(vjp, &flags, &[], n, shared).0)
+            });
+            Rule::Custom { wrt: *wrt, jvp, vjp }
+        }
+        rule => rule.clone(),
+    };
+    let operands: Vec<Value> = lanes.iter().map(|l| l.value).collect();
+    let results =
+        g.add(Region { body, rule }, &operands).unwrap_or_else(|e| panic!("vmap: {e}\n{g}"));
+    results.into_iter().map(|value| Lane { value, batched: true }).collect()
 }
 
 fn batch_loop(g: &mut Graph, l: &Loop, lanes: &[Lane], n: usize) -> Vec<Lane> {

@@ -18,7 +18,10 @@ use crate::tensor::Tensor;
 use crate::trace::{Absent, Kind, Scope, Trace, origin};
 use crate::tree::Tree;
 
+mod region;
 mod scan;
+
+pub use region::Custom;
 
 /// A body that has been recorded: its graph without outputs yet, and the
 /// tensors it gave, where they are to be had.

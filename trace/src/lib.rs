@@ -48,6 +48,7 @@ pub use args::{Args, ArgsMut, View, ViewMut};
 pub use axes::{Axes, Bounds};
 pub use backstitch_derive::Tree;
 pub use backstitch_ir::{Array, DType, Element, Graph, Shape};
+pub use control::Custom;
 pub use dense::{Activation, Dense};
 pub use gradient::{Gradient, Gradients, Status, Unconnected};
 pub use mistake::{Mistake, Operand as MistakenOperand, Problem, TraceError};

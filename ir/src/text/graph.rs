@@ -9,7 +9,7 @@ use super::names::{Names, sanitized};
 use crate::graph::{Graph, Node, Value};
 use crate::index::Idx;
 use crate::op::{Family, Op};
-use crate::ops::{Cond, Loop, Rows, Trip};
+use crate::ops::{Cond, Loop, Region, Rows, Rule, Trip};
 use crate::ty::Type;
 
 /// Columns give way where a line is longer than this.
@@ -41,6 +41,11 @@ impl fmt::Display for Params<'_> {
                 write!(params, "{}", Written(p))?;
             }
             Family::Cond(_) => {}
+            Family::Region(r) => match &r.rule {
+                Rule::Checkpoint => write!(params, "checkpoint")?,
+                Rule::Recompute => write!(params, "recompute")?,
+                Rule::Custom { wrt, .. } => write!(params, "wrt {wrt}")?,
+            },
             Family::Loop(l) => {
                 write!(params, "carries {} consts {} pops {}", l.carries, l.consts, l.pops)?;
                 if l.trip == Trip::Entries {
@@ -162,6 +167,13 @@ pub(crate) fn inner_graphs(op: &Op) -> SmallVec<[(&'static str, &Graph); 2]> {
                 graphs.push(("while", cond));
             }
             graphs.push(("do", body));
+        }
+        Op::Region(Region { body, rule }) => {
+            graphs.push(("do", body));
+            if let Rule::Custom { jvp, vjp, .. } = rule {
+                graphs.extend(jvp.as_deref().map(|g| ("jvp", g)));
+                graphs.extend(vjp.as_deref().map(|g| ("vjp", g)));
+            }
         }
         _ => {}
     }

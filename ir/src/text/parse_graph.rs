@@ -15,7 +15,7 @@ use super::source::Source;
 use super::{Attrs, ParseError};
 use crate::graph::{Graph, Value};
 use crate::op::{Definition, Op, Types};
-use crate::ops::{Cond, Input, Iota, Literal, Loop, Map, Rows, Trip};
+use crate::ops::{Cond, Input, Iota, Literal, Loop, Map, Region, Rows, Rule, Trip};
 use crate::scalar::Scalar;
 use crate::ty::Type;
 
@@ -134,6 +134,10 @@ impl<'a> Reader<'a> {
             Loop::NAME => {
                 let args = self.operands(&mut s.at)?;
                 (loop_of(s)?.into(), args)
+            }
+            Region::NAME => {
+                let args = self.operands(&mut s.at)?;
+                (region_of(s)?.into(), args)
             }
             _ if Rows::NAMES.contains(&name) => {
                 let args = self.operands(&mut s.at)?;
@@ -257,6 +261,27 @@ fn loop_of(s: &mut Source<'_>) -> Result<Loop, ParseError> {
     match graphs.next().flatten() {
         Some(body) => Ok(Loop { trip, body, carries, consts, pops }),
         None => s.at.error("`do` in the block before"),
+    }
+}
+
+/// Reads the parameters and graphs of a region.
+fn region_of(s: &mut Source<'_>) -> Result<Region, ParseError> {
+    let mut rule = if s.at.eat("checkpoint") {
+        Rule::Checkpoint
+    } else if s.at.eat("recompute") {
+        Rule::Recompute
+    } else {
+        s.at.expect("wrt")?;
+        Rule::Custom { wrt: s.at.digits()?, jvp: None, vjp: None }
+    };
+    let mut graphs = named_graphs(s, &["do", "jvp", "vjp"])?.into_iter();
+    let body = graphs.next().flatten();
+    if let Rule::Custom { jvp, vjp, .. } = &mut rule {
+        (*jvp, *vjp) = (graphs.next().flatten(), graphs.next().flatten());
+    }
+    match body {
+        Some(body) if graphs.flatten().next().is_none() => Ok(Region { body, rule }),
+        _ => s.at.error("`do` in the block before, and a rule only after `wrt`"),
     }
 }
 

@@ -33,6 +33,19 @@ impl Scope<'_> {
         steps.push(Step::If { pred, then, els });
     }
 
+    pub(super) fn emit_region(
+        &mut self,
+        planner: &mut Planner,
+        steps: &mut Vec<Step>,
+        body: &Body,
+        args: &[Val],
+        outs: &[Val],
+    ) {
+        let args: Vec<Buffer> = args.iter().map(|&v| self.buffer(planner, v)).collect();
+        let outs: Vec<Buffer> = outs.iter().map(|&v| self.buffer(planner, v)).collect();
+        steps.extend(lower_body(planner, body, &args, Some(&outs)).0);
+    }
+
     pub(super) fn emit_loop(
         &mut self,
         planner: &mut Planner,

@@ -38,6 +38,12 @@ pub(crate) enum Library {
         outs: Vec<Val>,
     },
     Loop(LoopCall),
+    /// A body that stands apart.
+    Region {
+        body: Body,
+        args: Vec<Val>,
+        outs: Vec<Val>,
+    },
     /// The rows of an array are pushed on a stack, or popped from one.
     Rows {
         op: backstitch_ir::ops::Rows,
@@ -126,6 +132,7 @@ impl<'g> Scope<'g> {
             Op::Cond(c) => return self.cond(n, c),
             Op::Loop(l) => return self.loop_node(n, l),
             Op::Rows(r) => return self.rows_node(n, r),
+            Op::Region(r) => return self.region_node(n, r),
             Op::Literal(c) => {
                 let operand = match g.as_splat(result) {
                     Some(c) => Operand::Splat(c),
@@ -321,6 +328,13 @@ impl<'g> Scope<'g> {
         self.call(lib, &reads, &outs);
     }
 
+    fn region_node(&mut self, n: Node, r: &backstitch_ir::ops::Region) {
+        let args: Vec<Val> = self.g.args(n).iter().map(|&a| self.whole(n, a)).collect();
+        let outs = self.results(n);
+        let body = r.body.clone();
+        self.call(Library::Region { body, args: args.clone(), outs: outs.clone() }, &args, &outs);
+    }
+
     /// A val for a result.
     pub fn result(&mut self, r: Value) -> Val {
         let ty = self.g.ty(r).clone();
@@ -414,6 +428,9 @@ impl<'g> Scope<'g> {
                     self.emit_cond(planner, &mut steps, pred, [&then, &els], &args, &outs);
                 }
                 Some(Library::Loop(call)) => self.emit_loop(planner, &mut steps, &call),
+                Some(Library::Region { body, args, outs }) => {
+                    self.emit_region(planner, &mut steps, &body, &args, &outs);
+                }
                 Some(Library::Rows { op, arg, out }) => {
                     self.emit_rows(planner, &mut steps, &op, arg, out);
                 }

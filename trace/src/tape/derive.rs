@@ -362,6 +362,7 @@ fn reached(g: &Graph, roots: &[Value]) -> IndexVec<Value, bool> {
         let carries = |i: usize| match g.op(n).family() {
             Family::Array(p) => p.carries(i).is_some(),
             Family::Cond(_) | Family::Loop(_) | Family::Rows(_) => true,
+            Family::Region(r) => r.with_derivative().contains(&i),
         };
         if args.iter().enumerate().any(|(i, &a)| reached[a] && carries(i)) {
             for r in g.results(n) {

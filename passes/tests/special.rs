@@ -234,7 +234,7 @@ impl Exact {
         }
         let factorial = (1..=n).fold(big(1.0), |p, k| mul(&p, &big(f64::from(k))));
         let size = mul(&factorial, &add(&sum, &tail));
-        if n % 2 == 0 { size.neg() } else { size }
+        if n.is_multiple_of(2) { size.neg() } else { size }
     }
 
     fn value(&mut self, f: Scalar, order: Option<f64>, x: f64, near: f64) -> BigFloat {

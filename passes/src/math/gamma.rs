@@ -186,7 +186,7 @@ fn lgamma_double(b: &mut NestBuilder, x: Var, width: Width) -> Var {
     let inverse = b.div(one, size);
     let u = b.mul(inverse, inverse);
     let tail = width.pick(STIRLING_F32, STIRLING_F64).at(b, u);
-    let constant = b.float(dtype, 0.418_938_533_204_672_74);
+    let constant = b.float(dtype, 0.418_938_533_204_672_7);
     let tail = b.fma(tail, inverse, constant);
     let factor = b.sub(size, half);
     let less = b.sub(log_size, one);

@@ -221,7 +221,8 @@ pub fn read(text: &str) -> Vec<Result<Program, Unread>> {
             (named.map_or(format!("line {}", number + 1), |n| n.name), error)
         })
     };
-    text.lines().enumerate().map(program).collect()
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines.map(program).collect()
 }
 
 impl Program {

@@ -1,7 +1,7 @@
 //! The operations of the files: a row for each, with its name (in camel case), its
 //! attributes, its operands, and what it is in the public API.
 
-use backstitch::{Tensor, Trace};
+use backstitch::{PadMode, Tensor, Trace};
 use serde::Deserialize;
 
 use super::interpret::{cond, for_loop, scan, while_loop};
@@ -209,6 +209,15 @@ operations! {
     };
     Tile { reps: Vec<usize> } &[x] => x.tile(reps);
     Repeat { repeats: usize, axis: i32 } &[x] => x.repeat(*repeats, *axis);
+    Pad { pads: Vec<(usize, usize)>, mode: Padding, value: f64 } &[x] => match mode {
+        Padding::Constant => x.pad(pads, *value),
+        Padding::Edge => x.pad_with(pads, PadMode::Edge),
+        Padding::Reflect => x.pad_with(pads, PadMode::Reflect),
+    };
+    Meshgrid { indexing: Indexing } axes => match indexing {
+        Indexing::Ij => t.grid(axes),
+        Indexing::Xy => t.grid_xy(axes),
+    };
 
     // Indices.
     Take { axis: i32 } &[x, index] => x.take(index, *axis);
@@ -227,6 +236,8 @@ operations! {
     Logcumsumexp { axis: i32, reverse: bool } &[x] => running!(x, axis, reverse, logcumsumexp, logcumsumexp_reverse);
 
     // Losses.
+    Mse { reduction: Reduction } &[p, y] => reduction.of(p.squared_error(y));
+    Mae { reduction: Reduction } &[p, y] => reduction.of(p.absolute_error(y));
     Huber { delta: f64, reduction: Reduction } &[p, y] => reduction.of(p.huber(y, *delta));
     BceWithLogits { reduction: Reduction } &[z, y] => reduction.of(z.bce_with_logits(y));
     Hinge { reduction: Reduction } &[s, y] => reduction.of(s.hinge(y));
@@ -321,6 +332,23 @@ impl Reduction {
             Self::Sum => losses.sum(),
         }
     }
+}
+
+/// What stands in a margin.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Padding {
+    Constant,
+    Edge,
+    Reflect,
+}
+
+/// Which of a grid's axes comes first.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Indexing {
+    Xy,
+    Ij,
 }
 
 /// What rows of the table may give.

@@ -23,8 +23,8 @@
 //! Special arguments follow C99's annex F; which NaN comes out is not defined.
 //!
 //! `sin`, `cos` and `tan` reduce by π/2 in three pieces with fused multiply-adds.
-//! The bound holds for |x| up to [`trig_limit`]. Beyond, the reduction loses
-//! digits; results stay in [-1, 1] (`sin`, `cos`) but mean less and less.
+//! The bound holds for |x| up to [`trig_limit`]. Beyond, where the reduction would lose
+//! digits, they are NaN.
 
 mod asin;
 mod asinh;
@@ -91,11 +91,11 @@ pub const SPECIAL_BOUNDS: &[(Scalar, f64, f64)] = &[
     (Scalar::Polygamma, 1.0, 6.0),
 ];
 
-/// Up to which |x| the bounds of `sin`, `cos` and `tan` hold.
+/// Up to which |x| the bounds of `sin`, `cos` and `tan` hold; beyond, they are NaN.
 pub const fn trig_limit(dtype: DType) -> f64 {
     match dtype {
-        DType::F32 => 1e5,
-        _ => 1e9,
+        DType::F32 => 1e6,
+        _ => 1e15,
     }
 }
 

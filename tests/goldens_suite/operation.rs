@@ -75,6 +75,9 @@ operations! {
     Sin {} &[x] => x.sin();
     Cos {} &[x] => x.cos();
     Tan {} &[x] => x.tan();
+    Asin {} &[x] => x.asin();
+    Acos {} &[x] => x.acos();
+    Atan {} &[x] => x.atan();
     Sinh {} &[x] => x.sinh();
     Cosh {} &[x] => x.cosh();
     Tanh {} &[x] => x.tanh();
@@ -120,10 +123,13 @@ operations! {
     Pow {} &[x, y] => x.pow(y);
     Maximum {} &[x, y] => x.maximum(y);
     Minimum {} &[x, y] => x.minimum(y);
+    Atan2 {} &[y, x] => y.atan2(x);
     Hypot {} &[x, y] => x.hypot(y);
     Logaddexp {} &[x, y] => x.logaddexp(y);
     Xlogy {} &[x, y] => x.xlogy(y);
+    Xlog1py {} &[x, y] => x.xlog1py(y);
     Mod {} &[x, y] => x.modulo(y);
+    Fmod {} &[x, y] => x.fmod(y);
     FloorDivide {} &[x, y] => x.floor_divide(y);
     Eq {} &[x, y] => x.eq(y);
     Ne {} &[x, y] => x.ne(y);

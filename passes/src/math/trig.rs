@@ -9,14 +9,17 @@
 //! such that what is rounded off there, together with the third piece, is a small
 //! number `lost`: the exact remainder is `r - lost`.
 //!
-//! For huge arguments `r` has few digits right, or none.
+//! For huge arguments `r` would have few digits right, or none: beyond
+//! [`trig_limit`](super::trig_limit) the result is NaN. To reduce all arguments takes
+//! some hundred bits of 2/π; without a branch every element would pay for it, several times
+//! what the function costs.
 
 use std::f64::consts::{FRAC_2_PI, FRAC_PI_2};
 
 use backstitch_ir::build::NestBuilder;
 use backstitch_ir::nest::{Cmp, Var};
 
-use super::float::{Float, at_least, at_most, flip, itself_below, polynomial};
+use super::float::{Float, flip, itself_below, polynomial};
 
 /// π/2 in three pieces. The second is positive, so that `r` keeps the sign of -0.
 const HALF_PI_F32: [f64; 3] = [1.570796251296997, 7.549790126404332e-08, -1.7151245100058819e-15];
@@ -105,6 +108,16 @@ fn cos_tail(b: &mut NestBuilder, r2: Var) -> Var {
     b.fma(r2, tail, minus_half)
 }
 
+/// `r`, or NaN where the argument `x` is beyond the limit: a result without a digit
+/// right would pass for one. Of infinity it is NaN anyhow.
+fn within_limit(b: &mut NestBuilder, x: Var, r: Var) -> Var {
+    let dtype = b.dtype(x);
+    let (limit, nan) = (b.float(dtype, super::trig_limit(dtype)), b.float(dtype, f64::NAN));
+    let size = b.abs(x);
+    let near = b.cmp(Cmp::Le, size, limit);
+    b.select(near, r, nan)
+}
+
 /// `sin r`, `cos r` and the quadrant.
 fn sin_cos(b: &mut NestBuilder, x: Var) -> (Var, Var, Quadrant) {
     let Reduced { n_magic, n, first, rest } = Reduced::of(b, x);
@@ -115,9 +128,7 @@ fn sin_cos(b: &mut NestBuilder, x: Var) -> (Var, Var, Quadrant) {
     // of the right sign.
     let less_third = b.float(dtype, -rest[1] * FRAC_2_PI);
     let r = b.fma(x, less_third, r);
-    // Where it is more, it is wrong; the results shall not pass 1. ∞ has become NaN.
-    let r = at_least(b, r, -0.9);
-    let r = at_most(b, r, 0.9);
+    let r = within_limit(b, x, r);
     let r2 = b.mul(r, r);
     let (zero, one) = (b.float(dtype, 0.0), b.float(dtype, 1.0));
     let tail = sin_tail(b, r2);
@@ -150,13 +161,9 @@ pub(super) fn cos(b: &mut NestBuilder, x: Var) -> Var {
 pub(super) fn tan(b: &mut NestBuilder, x: Var) -> Var {
     let float = Float::of(b, x);
     let dtype = float.dtype;
-    // Keeps `n` in the mantissa; the product makes ∞ NaN.
-    let reach = float.pick(3e6, 1e15);
-    let near = at_least(b, x, -reach);
-    let near = at_most(b, near, reach);
-    let (zero, one) = (b.float(dtype, 0.0), b.float(dtype, 1.0));
-    let near = b.fma(x, zero, near);
-    let Reduced { n_magic, n, first, rest } = Reduced::of(b, near);
+    let one = b.float(dtype, 1.0);
+    let Reduced { n_magic, n, first, rest } = Reduced::of(b, x);
+    let first = within_limit(b, x, first);
     let [second, less_second, less_third] =
         [rest[0], -rest[0], -rest[1]].map(|c| b.float(dtype, c));
     let product = b.mul(n, second);

@@ -93,17 +93,26 @@ impl<'t> Tensor<'t> {
         -(-self).softplus()
     }
 
-    /// `x · sigmoid(x)`.
+    /// 0 in place of -∞: for products whose other factor goes to 0 faster, and their
+    /// derivatives.
+    #[track_caller]
+    pub(crate) fn above_least(self) -> Self {
+        self.eq(f64::NEG_INFINITY).select(0, self)
+    }
+
+    /// `x · sigmoid(x)`; 0 at -∞.
     #[track_caller]
     #[doc(alias = "swish")]
     pub fn silu(self) -> Self {
-        self * self.sigmoid()
+        let x = self.above_least();
+        x * x.sigmoid()
     }
 
-    /// `x · tanh(softplus(x))`.
+    /// `x · tanh(softplus(x))`; 0 at -∞.
     #[track_caller]
     pub fn mish(self) -> Self {
-        self * self.softplus().tanh()
+        let x = self.above_least();
+        x * x.softplus().tanh()
     }
 
     /// `x / (1 + |x|)`.
@@ -133,11 +142,12 @@ impl<'t> Tensor<'t> {
         (self + 3.0).relu6() / 6.0
     }
 
-    /// `x · hard_sigmoid(x)`.
+    /// `x · hard_sigmoid(x)`; 0 at -∞.
     #[track_caller]
     #[doc(alias = "hard_swish")]
     pub fn hard_silu(self) -> Self {
-        self * self.hard_sigmoid()
+        let x = self.above_least();
+        x * x.hard_sigmoid()
     }
 
     /// The first half along an axis times the sigmoid of the second half.

@@ -22,31 +22,6 @@ unary! {
     rsqrt Rsqrt;
     /// `1 / x`.
     reciprocal Reciprocal;
-    /// `eˣ`.
-    exp Exp;
-    /// `eˣ - 1`, accurate near 0.
-    expm1 Expm1;
-    /// Natural logarithm.
-    log Log;
-    /// `log(1 + x)`, accurate near 0.
-    log1p Log1p;
-    /// Sine of an angle in radians.
-    ///
-    /// Compiled, it is accurate up to `|x|` of 1e5 (`f32`) or 1e9 (`f64`); beyond, it
-    /// loses digits, and above 3e6 or 1e15 it has none left. Eager mode has no limit.
-    sin Sin;
-    /// Cosine of an angle in radians.
-    ///
-    /// Compiled, it is accurate up to `|x|` of 1e5 (`f32`) or 1e9 (`f64`); beyond, it
-    /// loses digits, and above 3e6 or 1e15 it has none left. Eager mode has no limit.
-    cos Cos;
-    /// Tangent of an angle in radians.
-    ///
-    /// Compiled, it is accurate up to `|x|` of 1e5 (`f32`) or 1e9 (`f64`); beyond, it
-    /// loses digits, and above 3e6 or 1e15 it has none left. Eager mode has no limit.
-    tan Tan;
-    /// Hyperbolic tangent.
-    tanh Tanh;
     /// `1 / (1 + e⁻ˣ)`.
     sigmoid Sigmoid;
     /// `|x|`; its derivative at 0 is 0.
@@ -58,7 +33,11 @@ unary! {
     /// Towards +∞; flat.
     ceil Ceil;
     /// To the nearest, halves to even; flat.
+    #[doc(alias = "rint")]
     round Round;
+    /// Towards 0; flat.
+    #[doc(alias = "fix")]
+    trunc Trunc;
 }
 
 impl<'t> Tensor<'t> {
@@ -190,56 +169,11 @@ impl<'t> Tensor<'t> {
         self.trace.apply(ops::StopGradient, &[self])
     }
 
-    /// `√(x² + y²)`; its derivative at (0, 0) is 0.
-    #[track_caller]
-    pub fn hypot(self, other: impl Into<Operand<'t>>) -> Self {
-        let [x, y] = self.trace.tensors("hypot", [self.into(), other.into()]);
-        (x.square() + y.square()).root_or_zero()
-    }
-
     /// The square root whose derivative at 0 is taken as 0.
     #[track_caller]
     pub(crate) fn root_or_zero(self) -> Self {
         let zero = self.eq(0);
         zero.select(0, zero.select(1, self).unary(Scalar::Sqrt))
-    }
-
-    /// `log(eˣ + eʸ)`, without overflow.
-    #[track_caller]
-    pub fn logaddexp(self, other: impl Into<Operand<'t>>) -> Self {
-        let [x, y] = self.trace.tensors("logaddexp", [self.into(), other.into()]);
-        // x + softplus(y - x), but inf - inf is no number: equal ones are taken apart.
-        let same = x.eq(y);
-        let gap = same.select(0, y - x);
-        let first = x + gap.softplus();
-        let equal = 0.5 * (x + y) + std::f64::consts::LN_2;
-        same.select(equal, first)
-    }
-
-    /// `x · log(y)`, 0 where `x` is 0.
-    #[track_caller]
-    pub fn xlogy(self, y: impl Into<Operand<'t>>) -> Self {
-        let [x, y] = self.trace.tensors("xlogy", [self.into(), y.into()]);
-        x.eq(0).select(0, x * y.log())
-    }
-
-    /// The largest whole number that is at most `x / y`; flat.
-    #[track_caller]
-    pub fn floor_divide(self, y: impl Into<Operand<'t>>) -> Self {
-        (self / y.into()).floor()
-    }
-
-    /// `x - y·⌊x / y⌋`, which has the sign of `y`.
-    #[track_caller]
-    pub fn modulo(self, y: impl Into<Operand<'t>>) -> Self {
-        let [x, y] = self.trace.tensors("mod", [self.into(), y.into()]);
-        x - y * (x / y).floor()
-    }
-
-    /// Towards 0; flat.
-    #[track_caller]
-    pub fn trunc(self) -> Self {
-        self.lt(0).select(self.ceil(), self.floor())
     }
 
     /// Whether it is neither infinite nor NaN.

@@ -18,15 +18,19 @@ impl<'t> Tensor<'t> {
     /// ```
     #[track_caller]
     pub fn gelu(self) -> Self {
-        self * self.ndtr()
+        let x = self.above_least();
+        x * x.ndtr()
     }
 
-    /// `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`.
+    /// `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`; 0 at -∞.
     #[track_caller]
     pub fn gelu_tanh(self) -> Self {
         let scale = (2.0 / std::f64::consts::PI).sqrt();
-        let inner = (self + self.powi(3) * 0.044715) * scale;
-        0.5 * self * (1.0 + inner.tanh())
+        let x = self.above_least();
+        // Beyond ±20 the tangent is ±1 in every digit, and cubes might overflow.
+        let near = x.clip(-20.0, 20.0);
+        let inner = (near + near.powi(3) * 0.044715) * scale;
+        0.5 * x * (1.0 + inner.tanh())
     }
 
     /// `eˣ / Σ eˣ` along an axis.

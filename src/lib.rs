@@ -3,6 +3,7 @@
 //! # Where things are
 //!
 //! * [`trace()`], [`Tensor`], [`Spec`], [`Tree`], [`Trace`]: writing programs.
+//! * [`operations`]: everything a tensor can do, by family.
 //! * [`Traced`]: derivatives of programs. [`GradientTape`]: derivatives inside of
 //!   programs, and in eager mode ([`Trace::eager`]).
 //! * [`Compile`], [`Compiled`], [`Workspace`]: running them.

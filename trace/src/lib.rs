@@ -35,6 +35,7 @@ mod gradient;
 mod jacobian;
 mod mistake;
 mod number;
+pub mod operations;
 mod ops;
 mod random;
 mod spec;

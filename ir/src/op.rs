@@ -283,7 +283,7 @@ macro_rules! primitives {
 }
 
 primitives! {
-    Input, Literal, Iota, Map, Reshape, Permute, Broadcast, Slice, Pad, Concat, Reduce, Contract,
+    Input, Literal, Iota, Map, Reshape, Permute, Broadcast, Slice, Window, Pad, Concat, Reduce, Contract,
     Gather, ScatterAdd, Cumulate, Argsort, StopGradient,
 }
 

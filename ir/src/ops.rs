@@ -21,6 +21,7 @@ mod rows;
 mod scatter_add;
 mod slice;
 mod stop_gradient;
+mod window;
 
 pub use argsort::Argsort;
 pub use broadcast::Broadcast;
@@ -43,6 +44,7 @@ pub use rows::Rows;
 pub use scatter_add::ScatterAdd;
 pub use slice::{Slice, SliceAxis};
 pub use stop_gradient::StopGradient;
+pub use window::Window;
 
 use smallvec::SmallVec;
 

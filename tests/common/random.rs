@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use backstitch_ir::ops::{
     Argsort, Axes, Broadcast, Concat, Cond, Contract, Cumulate, Gather, Iota, Loop, Pad, PadAxis,
-    Permute, Recurrence, Reduce, ScatterAdd, Slice, SliceAxis, StopGradient, Trip,
+    Permute, Recurrence, Reduce, ScatterAdd, Slice, SliceAxis, StopGradient, Trip, Window,
 };
 use backstitch_ir::{Array, Const, DType, Graph, Monoid, Op, Scalar, Shape, Type, Value};
 
@@ -124,7 +124,7 @@ impl Gen<'_> {
         let shape = self.shape(x);
         let rank = shape.rank();
         let axis = |rng: &mut Rng| rng.below(rank.max(1));
-        match self.rng.below(if control { 21 } else { 19 }) {
+        match self.rng.below(if control { 22 } else { 20 }) {
             0..=2 => {
                 let f = self.rng.pick(UNARY);
                 let x = if matches!(f, Scalar::Exp | Scalar::Expm1 | Scalar::Square) {
@@ -259,8 +259,16 @@ impl Gen<'_> {
                     _ => self.g.push(op, &[x]),
                 })
             }
-            19 => self.cond(x),
-            20 => self.repeat(x),
+            19 if rank > 0 && shape.len() < 500 && !shape.is_empty() => {
+                let axis = axis(self.rng);
+                let d = shape.dims()[axis];
+                let size = 1 + self.rng.below(d.min(3));
+                let dilation = if (size - 1) * 2 < d { 1 + self.rng.below(2) } else { 1 };
+                let stride = 1 + self.rng.below(3);
+                Some(self.g.push(Window { axis, size, stride, dilation }, &[x]))
+            }
+            20 => self.cond(x),
+            21 => self.repeat(x),
             _ => None,
         }
     }

@@ -1,7 +1,7 @@
 //! The operations of the files: a row for each, with its name (in camel case), its
 //! attributes, its operands, and what it is in the public API.
 
-use backstitch::{PadMode, Tensor, Trace};
+use backstitch::{Conv, PadMode, Pool, Tensor, Trace};
 use serde::Deserialize;
 
 use super::interpret::{cond, for_loop, scan, while_loop};
@@ -240,6 +240,39 @@ operations! {
     Cummax { axis: i32, reverse: bool } &[x] => running!(x, axis, reverse, cummax, cummax_reverse);
     Cummin { axis: i32, reverse: bool } &[x] => running!(x, axis, reverse, cummin, cummin_reverse);
     Logcumsumexp { axis: i32, reverse: bool } &[x] => running!(x, axis, reverse, logcumsumexp, logcumsumexp_reverse);
+    Sort { axis: i32, descending: bool } &[x] => running!(x, axis, descending, sort, sort_descending);
+    Argsort { axis: i32, descending: bool } &[x] => {
+        running!(x, axis, descending, argsort, argsort_descending)
+    };
+    TopK { k: usize } &[x] => <[Tensor<'_>; 2]>::from(x.top_k(*k)).to_vec();
+    Median { axis: Option<i32>, keepdims: bool } &[x] => match axis {
+        Some(axis) => kept(x, &Some(vec![*axis]), *keepdims, x.median(*axis)),
+        None => kept(x, &None, *keepdims, x.flatten().median(0)),
+    };
+    Quantile { q: f64, axis: Option<i32>, keepdims: bool } &[x] => match axis {
+        Some(axis) => kept(x, &Some(vec![*axis]), *keepdims, x.quantile(*q, *axis)),
+        None => kept(x, &None, *keepdims, x.flatten().quantile(*q, 0)),
+    };
+
+    // Convolution and pooling.
+    Conv1d { stride: Vec<usize>, padding: Vec<(usize, usize)>, dilation: Vec<usize>, groups: usize } &[x, w] => {
+        x.conv(w, &sliding(stride, padding, dilation, *groups))
+    };
+    Conv2d { stride: Vec<usize>, padding: Vec<(usize, usize)>, dilation: Vec<usize>, groups: usize } &[x, w] => {
+        x.conv(w, &sliding(stride, padding, dilation, *groups))
+    };
+    MaxPool1d { window: Vec<usize>, stride: Vec<usize>, padding: Vec<(usize, usize)> } &[x] => {
+        x.max_pool(&pool(window, stride, padding))
+    };
+    MaxPool2d { window: Vec<usize>, stride: Vec<usize>, padding: Vec<(usize, usize)> } &[x] => {
+        x.max_pool(&pool(window, stride, padding))
+    };
+    AvgPool1d { window: Vec<usize>, stride: Vec<usize>, padding: Vec<(usize, usize)>, count_include_pad: bool } &[x] => {
+        x.avg_pool(&pool(window, stride, padding).count_padding(*count_include_pad))
+    };
+    AvgPool2d { window: Vec<usize>, stride: Vec<usize>, padding: Vec<(usize, usize)>, count_include_pad: bool } &[x] => {
+        x.avg_pool(&pool(window, stride, padding).count_padding(*count_include_pad))
+    };
 
     // Losses.
     Mse { reduction: Reduction } &[p, y] => reduction.of(p.squared_error(y));
@@ -289,6 +322,19 @@ type Axes = Option<Vec<i32>>;
 
 fn over(axes: &Axes) -> backstitch::Axes {
     axes.as_ref().map_or(().into(), Into::into)
+}
+
+fn sliding(
+    stride: &[usize],
+    padding: &[(usize, usize)],
+    dilation: &[usize],
+    groups: usize,
+) -> Conv {
+    Conv::default().stride(stride).padding(padding).dilation(dilation).groups(groups)
+}
+
+fn pool(window: &[usize], stride: &[usize], padding: &[(usize, usize)]) -> Pool {
+    Pool::new(window).stride(stride).padding(padding)
 }
 
 /// The result of a reduction with the axes that went away, if they are to stay.

@@ -55,6 +55,7 @@ pub use gradient::{Gradient, Gradients, Status, Unconnected};
 pub use mistake::{Mistake, Operand as MistakenOperand, Problem, TraceError};
 pub use number::{Number, Operand};
 pub use ops::PadMode;
+pub use ops::conv::{Conv, PerAxis, Pool};
 pub use random::Key;
 pub use spec::{Spec, Typed, specs};
 pub use tape::{GradientTape, PersistentTape};

@@ -4,6 +4,7 @@ mod activation;
 mod arithmetic;
 mod attention;
 mod compare;
+pub(crate) mod conv;
 mod create;
 mod diagonal;
 mod division;
@@ -23,6 +24,7 @@ mod reduce;
 mod scan;
 mod shape;
 mod slice;
+mod sort;
 mod special;
 
 pub use pad::PadMode;

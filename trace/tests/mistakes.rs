@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use backstitch_trace::{DType, Problem, Spec, Tensor, Trace, TraceError, trace, trace_tree};
+use backstitch_trace::{
+    Conv, DType, Pool, Problem, Spec, Tensor, Trace, TraceError, trace, trace_tree,
+};
 use ndarray::{arr1, arr2};
 
 fn error(f: impl for<'t> FnOnce(&'t Trace, Tensor<'t>) -> Tensor<'t>) -> TraceError {
@@ -304,7 +306,19 @@ fn odd_parameters_are_mistakes_not_panics() {
         x.tensordot(x, [0], [1]),
         x.cumsum(2),
         x.diag(0).diag(0).expand_dims(0).diag(0),
-        x.conv(x, [1], [(0, 0)]),
+        x.conv(x, &Conv::default()),
+        x.expand_dims(0).conv(x.expand_dims(0), &Conv::default().stride([1, 1])),
+        x.expand_dims(0).conv(x.expand_dims(0), &Conv::default().stride(0)),
+        x.expand_dims(0).conv(x.expand_dims(0), &Conv::default().groups(2)),
+        x.expand_dims(0).conv_transpose(x, &Conv::default()),
+        x.expand_dims(0).max_pool(&Pool::new(4)),
+        x.expand_dims(0).avg_pool(&Pool::new(2).padding(2)),
+        e.cast(DType::Bool).cummax(1),
+        x.linear_recurrence(e, 0),
+        x.top_k(4).0,
+        e.median(1),
+        x.quantile(1.5, 0),
+        x.search_sorted(x),
         t.concat([], 0),
         t.concat([x, e.index(0, 0)], 0),
         t.stack([x, x.transpose()], 0),
@@ -334,11 +348,10 @@ fn every_node_knows_the_users_line() {
         let joined = t.stack([parts[1], parts[1].roll(1, 0)], 0).repeat(2, 1).tile([2, 1, 1, 1]);
         let grid = t.grid([t.linspace(0.0, 1.0, 3), t.range(0.0, 2.0, 1.0)]);
         let shapes = grid[0].flip(()).triu(0).diag(0).sum() + joined.sum();
-        let images = x.reshape([2, 1, 3, 2]).conv(
-            t.ones(DType::F64, [2, 1, 2, 2]),
-            [1, 1],
-            [(1, 0), (0, 1)],
-        );
+        let images = x
+            .reshape([2, 1, 3, 2])
+            .conv(t.ones(DType::F64, [2, 1, 2, 2]), &Conv::default().padding([(1, 0), (0, 1)]));
+        let images = images.max_pool(&Pool::new(2).stride(1)) + images.median(0).sum();
         let norms =
             x.normalize(1, 1e-9).cosine_similarity(x, 1, 1e-9).sum() + x.std() + x.logsumexp();
         let loss = x.sparse_cross_entropy(y).mean() + x.cross_entropy(x.softmax(1)).mean();

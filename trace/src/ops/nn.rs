@@ -2,7 +2,6 @@
 
 use backstitch_ir::Monoid;
 
-use crate::mistake::Problem;
 use crate::tensor::Tensor;
 
 impl<'t> Tensor<'t> {
@@ -79,67 +78,5 @@ impl<'t> Tensor<'t> {
     pub(super) fn float_axis(self, operation: &'static str, axis: i32) -> Result<usize, Self> {
         self.floats(operation)?;
         self.axis(operation, axis)
-    }
-
-    /// Correlation of `[N, C, spatial…]` with kernels `[O, C, kernel…]`, without
-    /// flipping them. One stride and one `(before, after)` margin per spatial axis.
-    #[track_caller]
-    pub fn conv(
-        self,
-        kernels: Tensor<'t>,
-        strides: impl AsRef<[usize]>,
-        margins: impl AsRef<[(usize, usize)]>,
-    ) -> Self {
-        let _line = self.trace.line();
-        let (xt, kt) = (self.ty(), kernels.ty());
-        let (strides, margins) = (strides.as_ref(), margins.as_ref());
-        let spatial = xt.rank().saturating_sub(2);
-        let wrong = |message: String| {
-            self.trace.mistake("conv", Problem::Shape, message, &[self, kernels], xt.clone())
-        };
-        if xt.rank() < 3 || kt.rank() != xt.rank() || xt.dims()[1] != kt.dims()[1] {
-            return wrong(format!(
-                "expected [N,C,…] and [O,C,…], got {} and {}",
-                xt.shape, kt.shape
-            ));
-        }
-        if strides.len() != spatial || margins.len() != spatial || strides.contains(&0) {
-            return wrong(format!("expected a stride and a margin for each of {spatial} axes"));
-        }
-        let mut all = vec![(0, 0), (0, 0)];
-        all.extend_from_slice(margins);
-        let padded = self.pad(all, 0);
-        let mut counts = Vec::with_capacity(spatial);
-        for (i, &stride) in strides.iter().enumerate() {
-            let (extent, kernel) = (padded.ty().dims()[i + 2], kt.dims()[i + 2]);
-            if kernel == 0 || kernel > extent {
-                return wrong(format!(
-                    "a kernel of extent {kernel} over an axis of extent {extent}"
-                ));
-            }
-            counts.push((extent - kernel) / stride + 1);
-        }
-        // One matrix product for each place in the kernel, all summed.
-        let places: usize = kt.dims()[2..].iter().product();
-        let product = |place: usize| {
-            let (mut window, mut kernel) = (padded, kernels);
-            let mut rest = place;
-            for i in (0..spatial).rev() {
-                let extent = kt.dims()[i + 2];
-                let start = (rest % extent) as i64;
-                rest /= extent;
-                let stop = start + ((counts[i] - 1) * strides[i]) as i64 + 1;
-                window = window.slice(i as i32 + 2, start..stop, strides[i] as i64);
-                kernel = kernel.index(i as i32 + 2, start);
-            }
-            window.tensordot(kernel, [1], [1])
-        };
-        let Some(sum) = (0..places).map(product).reduce(|a, b| a + b) else {
-            return wrong("the kernel is empty".to_owned());
-        };
-        // [N, spatial…, O] to [N, O, spatial…].
-        let last = sum.rank() as i32 - 1;
-        let order: Vec<i32> = [0, last].into_iter().chain(1..last).collect();
-        sum.permute(order)
     }
 }

@@ -123,10 +123,10 @@ impl<'t> Tensor<'t> {
         none.select(f64::NAN, low * 0.5 + high * 0.5)
     }
 
-    /// The element along an axis, which goes away, below which a part `q` (from 0 to
-    /// 1) of the elements lies: that at position `q · (n - 1)` of the sorted ones,
-    /// linearly interpolated. NaN if any is NaN. Elements that are equal to one of
-    /// the two neighbours share its derivative equally.
+    /// The element along an axis, which goes away, below which a part `q` of the
+    /// elements lies, `q` from 0 to 1: that at position `q · (n - 1)` of the sorted
+    /// ones, linearly interpolated. NaN if any is NaN. Elements that are equal to one
+    /// of the two neighbours share its derivative equally.
     ///
     /// ```
     /// # use backstitch_trace::Trace;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use backstitch::{Array, DType, Error, Status};
+use backstitch::{Array, DType, Error, Problem, Status};
 
 use super::modes::Results;
 use super::program::{Literal, Program, Tolerance};
@@ -53,7 +53,10 @@ impl Report {
         let results = match (results, &expect.error) {
             (Ok(results), None) => results,
             (Ok(_), Some(refusal)) => return self.failed(&program.name, mode, "none", refusal),
-            (Err(_), Some(_)) => return,
+            (Err(error), Some(refusal)) if is_refused(&error, refusal) => return,
+            (Err(error), Some(refusal)) => {
+                return self.failed(&program.name, mode, &error, refusal);
+            }
             (Err(error), None) => return self.failed(&program.name, mode, &error, ""),
         };
         let lists = [
@@ -192,6 +195,18 @@ impl fmt::Display for Row {
         let Self { program, mode, what, got, wanted, ok } = self;
         let verdict = if *ok { "ok" } else { "DIFFERS" };
         write!(f, "{program:<39} {mode:<17} {what:<16} {got:<34} {wanted:<34} {verdict}")
+    }
+}
+
+/// Whether an error is the one that the file names.
+fn is_refused(error: &Error, refusal: &str) -> bool {
+    let problem = match error {
+        Error::Trace(error) => Some(error.first().problem),
+        _ => None,
+    };
+    match refusal {
+        "integer_source" => problem == Some(Problem::Gradient),
+        _ => false,
     }
 }
 

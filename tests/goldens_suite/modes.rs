@@ -5,8 +5,9 @@
 //! *Transformed* has no tape: the program is traced and then differentiated.
 //!
 //! A derivative with respect to a node is one with respect to something that is
-//! added to its result. Tapes know that by themselves, but for second derivatives:
-//! these would follow uses of the node's result in the first derivative too.
+//! added to its result. Tapes take results themselves as sources, but to them two
+//! nodes that compute the same are one, and a second derivative follows uses of a
+//! result in the first one too.
 
 use std::time::{Duration, Instant};
 
@@ -109,9 +110,7 @@ fn differentiate<'t>(
 
 /// The nodes among the sources to whose results something is added.
 fn moved(program: &Program) -> impl Iterator<Item = Ref> {
-    let second = program.hvp.is_some() || program.hessian;
-    let nodes = program.sources().iter().copied().filter(|name| matches!(name, Ref::Node(..)));
-    nodes.filter(move |_| second)
+    program.sources().iter().copied().filter(|name| matches!(name, Ref::Node(..)))
 }
 
 /// Each operation at once, on ndarray.
@@ -137,10 +136,12 @@ pub fn eager_at(
 }
 
 /// Compiled, with the tape inside. Cotangents are data: so is then every gradient,
-/// also those that are the same wherever they are taken.
+/// also those that are the same wherever they are taken. Sources that are nodes are
+/// the tape's own, which is enough for first derivatives.
 pub fn taped(program: &Program) -> Result<Results<Array>, Error> {
     let inputs = arrays(&program.inputs);
-    let extra = Extra::of(program)?;
+    let mut extra = Extra::of(program)?;
+    extra.moved.clear();
     let mut spec = |a: &Array| Spec::from(a.ty());
     let traced = trace_tree(specs(&inputs), extra.map_leaves(&mut spec), |t, inputs, extra| {
         t.outputs(&differentiate(t, program, &inputs, &extra))

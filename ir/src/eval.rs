@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::array::Array;
 use crate::graph::{Graph, Value};
 use crate::index::IndexVec;
+use crate::routine::{self, Raised};
 
 /// A value at run time: an array, or a stack of such.
 #[derive(Clone, Debug)]
@@ -47,7 +48,8 @@ impl From<Array> for Datum {
     }
 }
 
-/// The outputs of a graph for these inputs, one for each and of its type.
+/// The outputs of a graph for these inputs, one for each and of its type. Faults
+/// of routines are [raised](routine::raise).
 pub fn eval(g: &Graph, inputs: &[Datum]) -> Vec<Datum> {
     let mut env: IndexVec<Value, Option<Datum>> = IndexVec::filled(None, g.value_count());
     for (&v, x) in g.inputs().iter().zip(inputs) {
@@ -61,7 +63,12 @@ pub fn eval(g: &Graph, inputs: &[Datum]) -> Vec<Datum> {
             let args = g.args(n);
             let args: Vec<&Datum> =
                 args.iter().map(|&a| env[a].as_ref().expect("operands come first")).collect();
-            g.op(n).eval(&args)
+            let (results, raised) = routine::watch(|| g.op(n).eval(&args));
+            if let Some(raised) = raised {
+                let place = raised.place.or(g.origin(n).place);
+                routine::raise(Raised { place, ..raised });
+            }
+            results
         };
         for (v, x) in g.results(n).into_iter().zip(results) {
             env[v] = Some(x);

@@ -176,7 +176,7 @@ impl Machine<'_> {
             })
             .collect();
         let (dtype, len) = signature.result;
-        let result = c.routine.eval(&args.iter().collect::<Vec<_>>(), &[len].into());
+        let result = c.routine.eval(&args.iter().collect::<Vec<_>>(), &[len].into(), c.place);
         // Whatever was in the memory it may work in is gone.
         if let Some(work) = c.work {
             part(work, DType::I64, c.work_len()).iter().for_each(|byte| byte.set(POISON));

@@ -130,9 +130,14 @@ pub enum Structure {
         /// The axis of `x` that is indexed.
         axis: usize,
     },
-    /// No loops of ours: a routine takes the operands and gives the result, all
+    /// No loops of ours: a routine takes operands and gives the result, all
     /// contiguous and row-major.
-    Call(Routine),
+    Call {
+        /// The routine.
+        routine: Routine,
+        /// Which of the operands it takes.
+        operands: SmallVec<[usize; 3]>,
+    },
 }
 
 /// Element `i` of an operand goes to element `offset + steps·i` of the result.
@@ -283,8 +288,9 @@ macro_rules! primitives {
 }
 
 primitives! {
-    Input, Literal, Iota, Map, Reshape, Permute, Broadcast, Slice, Window, Pad, Concat, Reduce, Contract,
-    Gather, ScatterAdd, Cumulate, Argsort, StopGradient,
+    Input, Literal, Iota, Map, Reshape, Permute, Broadcast, Slice, Window, Pad, Concat, Reduce,
+    Contract, Gather, ScatterAdd, Cumulate, Argsort, Cholesky, TriangularSolve, Lu, LuSolve, Det,
+    Cofactors, StopGradient,
 }
 
 impl From<ops::Cond> for Op {

@@ -22,7 +22,7 @@ use crate::array::Array;
 use crate::define_index;
 use crate::index::IndexVec;
 use crate::nest::Nest;
-use crate::routine::Routine;
+use crate::routine::{self, Routine};
 use crate::ty::{DType, Type};
 
 define_index! {
@@ -220,6 +220,8 @@ pub struct Call {
     /// Memory that it works in, in any state: as many bytes as the signature's
     /// words have, as `i64`. None if it needs none.
     pub work: Option<BufferRef>,
+    /// The user's line that asked for it; in text a comment.
+    pub place: routine::Place,
 }
 
 impl Call {
@@ -230,7 +232,7 @@ impl Call {
 
     /// How many `i64` it works in.
     pub fn work_len(&self) -> usize {
-        self.routine.signature().words * (size_of::<crate::routine::Word>() / size_of::<i64>())
+        self.routine.signature().words * (size_of::<routine::Word>() / size_of::<i64>())
     }
 }
 

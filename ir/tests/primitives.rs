@@ -7,7 +7,7 @@
 use backstitch_ir::eval::eval_arrays;
 use backstitch_ir::nest::Monoid;
 use backstitch_ir::op::{Family, Lane, Primitive, Sample, Site, Structure};
-use backstitch_ir::ops::{Map, Reduce};
+use backstitch_ir::ops::{Lu, Map, Reduce};
 use backstitch_ir::range::Range;
 use backstitch_ir::text::parse_graph;
 use backstitch_ir::{Array, DType, Graph, Idx, Op, Scalar, Shape, Type, Value, with_dtype};
@@ -61,7 +61,38 @@ impl Random {
             }
             return s.args.iter().zip(columns).map(|(t, c)| array(t, c)).collect();
         }
-        s.args.iter().zip(&s.domain).map(|(t, &d)| self.array(t, d)).collect()
+        let arrays = s.args.iter().zip(&s.domain).map(|(t, &d)| self.array(t, d));
+        let mut x: Vec<Array> = arrays.collect();
+        if let Op::Cholesky(_) | Op::TriangularSolve(_) | Op::Lu(_) = s.op {
+            x[0] = regular(&x[0]);
+        } else if takes_factor(&s.op) {
+            x[0] = regular(&x[0]);
+            settle(&s.op, &mut x);
+        }
+        x
+    }
+}
+
+/// Square matrices with something added to the diagonal, so that they are
+/// regular, and positive definite.
+fn regular(a: &Array) -> Array {
+    let n = a.dims()[a.dims().len() - 1];
+    let shifted = |(i, x): (usize, f64)| {
+        let (row, column) = (i / n % n, i % n);
+        x + if row == column { 4.0 } else { 0.0 }
+    };
+    array(&a.ty(), a.to_f64_vec().into_iter().enumerate().map(shifted).collect())
+}
+
+/// Whether the second operand is the factor of the first.
+const fn takes_factor(op: &Op) -> bool {
+    matches!(op, Op::LuSolve(_) | Op::Det(_) | Op::Cofactors(_))
+}
+
+/// Makes the operands fit each other, after one was changed.
+fn settle(op: &Op, x: &mut [Array]) {
+    if takes_factor(op) {
+        x[1] = Lu.eval(&[&x[0]]);
     }
 }
 
@@ -203,9 +234,13 @@ fn moved(x: &[Array], t: &[Option<Array>], h: f64) -> Vec<Array> {
 }
 
 /// `(f(x + h t) - f(x - h t)) / 2h`, all outputs one after the other.
-fn difference(g: &Graph, x: &[Array], t: &[Option<Array>]) -> Vec<f64> {
+fn difference(op: &Op, g: &Graph, x: &[Array], t: &[Option<Array>]) -> Vec<f64> {
     let h = 1e-5;
-    let at = |h| run(g, &moved(x, t, h)).iter().flat_map(Array::to_f64_vec).collect::<Vec<f64>>();
+    let at = |h| {
+        let mut x = moved(x, t, h);
+        settle(op, &mut x);
+        run(g, &x).iter().flat_map(Array::to_f64_vec).collect::<Vec<f64>>()
+    };
     // What does not change has no slope, even if it is infinite.
     let slope = |(a, b): (f64, f64)| if a == b { 0.0 } else { (a - b) / (2.0 * h) };
     at(h).into_iter().zip(at(-h)).map(slope).collect()
@@ -279,7 +314,7 @@ fn forward_rules_agree_with_differences() {
         let x = random.operands(&s);
         let mut tangent = |t: &Type| t.is_float().then(|| random.array(t, (-1.0, 1.0)));
         let t: Vec<Option<Array>> = s.args.iter().map(&mut tangent).collect();
-        let want = difference(&g, &x, &t);
+        let want = difference(&s.op, &g, &x, &t);
 
         let constants: Vec<Option<Value>> =
             t.iter().map(|t| t.as_ref().map(|t| g.constant(t.clone()))).collect();
@@ -368,7 +403,7 @@ fn reverse_rules_can_be_differentiated_again() {
         for &k in &floats {
             t[k] = Some(random.array(&s.args[k], (-1.0, 1.0)));
         }
-        let want = difference(&primal, &x, &t)[0];
+        let want = difference(&s.op, &primal, &x, &t)[0];
 
         let again = reverse(&mut g, &seeds, &wrt);
         let again = again.iter().zip(&wrt).map(|(c, &v)| c.unwrap_or_else(|| g.like(v, 0.0)));

@@ -4,6 +4,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use backstitch_ir::plan::{Plan, Step};
+use backstitch_ir::routine;
 use backstitch_jit::{Code, Externs, Options};
 
 use crate::device::{Device, Program};
@@ -106,7 +107,7 @@ impl Compiled {
             Some(Failure::Plan(reason)) => internal(reason),
             None if guard::panicked() => internal("a library routine panicked"),
             None if status != 0 => internal("the machine code gave up without a reason"),
-            None => Ok(()),
+            None => routine::take().map_or(Ok(()), |raised| Err(raised.into())),
         }
     }
 }

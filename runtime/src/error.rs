@@ -1,7 +1,9 @@
 //! What can go wrong between a plan and its results.
 
 use std::fmt;
+use std::panic::Location;
 
+use backstitch_ir::routine::{Fault, Raised};
 use backstitch_ir::{DType, Shape, Type};
 
 /// Why a plan could not be made executable, or a call could not be made.
@@ -54,6 +56,17 @@ pub enum Error {
         /// What there is.
         got: DType,
     },
+    /// A matrix that had to be positive definite is not. What depends on it is
+    /// NaN in the outputs of `call_into`; the rest is right.
+    #[error("{}{operation}: matrix {matrix} is not positive definite", At(*place))]
+    NotPositiveDefinite {
+        /// Which operation.
+        operation: &'static str,
+        /// Which of a stack of matrices, in row-major order of the leading axes.
+        matrix: usize,
+        /// The user's line that asked for it, if known.
+        place: Option<&'static Location<'static>>,
+    },
     /// Memory could not be had.
     #[error("out of memory: {what} of {bytes} bytes")]
     Memory {
@@ -73,6 +86,27 @@ pub enum Error {
         /// What was found.
         reason: String,
     },
+}
+
+impl From<Raised> for Error {
+    fn from(raised: Raised) -> Self {
+        match raised.fault {
+            Fault::NotPositiveDefinite { matrix } => Self::NotPositiveDefinite {
+                operation: raised.operation,
+                matrix,
+                place: raised.place,
+            },
+        }
+    }
+}
+
+/// A line in front of a message, if there is one.
+struct At(Option<&'static Location<'static>>);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |place| write!(f, "{place}: "))
+    }
 }
 
 /// The two ends of a program.

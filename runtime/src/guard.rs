@@ -4,14 +4,17 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use backstitch_ir::routine;
+
 thread_local! {
     /// Whether something on this thread panicked since [`begin`].
     static PANICKED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Forgets earlier panics on this thread.
+/// Forgets earlier panics and faults of routines on this thread.
 pub(crate) fn begin() {
     PANICKED.set(false);
+    routine::take();
 }
 
 /// Whether there was a panic since.

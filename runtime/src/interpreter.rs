@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use backstitch_ir::eval_plan::eval_plan;
 use backstitch_ir::plan::Plan;
+use backstitch_ir::routine;
 use backstitch_ir::{Array, Element, Type, with_array, with_dtype};
 
 use crate::device::{Device, Program};
@@ -44,16 +45,17 @@ impl Program for Interpreted {
         // SAFETY: inputs are of the plan's types.
         let read = |(ty, &data)| unsafe { read(ty, data) };
         let inputs: Vec<Array> = plan.inputs.iter().zip(inputs).map(read).collect();
-        let run = || eval_plan(plan, &inputs);
-        let results = catch_unwind(AssertUnwindSafe(run)).map_err(|_| Error::Internal {
-            plan: plan.name.clone(),
-            reason: "the interpreter panicked".to_owned(),
-        })?;
+        let run = || routine::watch(|| eval_plan(plan, &inputs));
+        let (results, raised) =
+            catch_unwind(AssertUnwindSafe(run)).map_err(|_| Error::Internal {
+                plan: plan.name.clone(),
+                reason: "the interpreter panicked".to_owned(),
+            })?;
         for (result, &to) in results.iter().zip(outputs) {
             // SAFETY: outputs are of the plan's types, and so are the results.
             unsafe { write(result, to) };
         }
-        Ok(())
+        raised.map_or(Ok(()), |raised| Err(raised.into()))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::slice;
 
 use backstitch_ir::plan::Call;
-use backstitch_ir::routine::{Slice, SliceMut, Sliced, Word};
+use backstitch_ir::routine::{Raised, Slice, SliceMut, Sliced, Word, raise};
 use backstitch_ir::{DType, with_dtype};
 use smallvec::SmallVec;
 
@@ -35,7 +35,9 @@ pub(crate) unsafe extern "C" fn call(desc: *const Call, table: *const *mut u8) {
             Some(&at) => unsafe { slice::from_raw_parts_mut(at.cast::<Word>(), signature.words) },
             None => &mut [],
         };
-        desc.routine.run(&args, work, result);
+        if let Err(fault) = desc.routine.run(&args, work, result) {
+            raise(Raised { fault, operation: desc.routine.name(), place: desc.place });
+        }
     });
 }
 

@@ -48,6 +48,7 @@ mod tree;
 pub use args::{Args, ArgsMut, View, ViewMut};
 pub use axes::{Axes, Bounds};
 pub use backstitch_derive::Tree;
+pub use backstitch_ir::routine::Triangle;
 pub use backstitch_ir::{Array, DType, Element, Graph, Shape};
 pub use control::Custom;
 pub use dense::{Activation, Dense};

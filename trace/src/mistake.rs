@@ -89,6 +89,9 @@ pub enum Problem {
     /// A tensor used outside the body of the loop or conditional that made it,
     /// or in another trace.
     Scope,
+    /// Numbers that the operation does not take: a matrix that is not positive
+    /// definite.
+    Value,
     /// A branch or a loop whose results are not of the types they have to be.
     Control,
     /// A value asked for that is known only when the compiled program runs.

@@ -13,6 +13,7 @@ mod elementary;
 mod elementwise;
 mod gamma;
 mod index;
+mod linalg;
 mod loss;
 mod matmul;
 mod nan;

@@ -164,6 +164,7 @@ impl<'t> Tensor<'t> {
             return Err(mistake.into());
         }
         match state.resolve(self.id) {
+            Ok(v) if state.failed.contains(&v) => Err(TraceError::new(state.mistakes.clone())),
             Ok(v) => Ok(state.datum(v)),
             Err(absent) => {
                 let operands = self.trace.describe(&state, &[self]);

@@ -32,7 +32,7 @@ use smallvec::SmallVec;
 use crate::mistake::{Mistake, Operand, Problem, TraceError};
 use crate::tensor::Tensor;
 
-pub(crate) use state::{Absent, Kind, Scope, Slot, State, origin};
+pub(crate) use state::{Absent, Kind, Scope, Slot, State, fault, origin};
 
 /// Records a program, or runs it as it is written.
 ///

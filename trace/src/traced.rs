@@ -6,6 +6,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use backstitch_ir::routine;
 use backstitch_ir::{Array, Graph, Type, Value};
 use backstitch_passes::inline;
 
@@ -14,7 +15,7 @@ use crate::gradient::Status;
 use crate::mistake::{Mistake, Problem, TraceError};
 use crate::spec::Spec;
 use crate::tensor::Tensor;
-use crate::trace::{State, Trace, origin};
+use crate::trace::{State, Trace, fault, origin};
 use crate::tree::Tree;
 
 mod transform;
@@ -287,7 +288,8 @@ impl<P: Tree<Spec>, D: Tree<Spec>, O: Tree<Spec>> Traced<P, D, O> {
     /// compilation.
     ///
     /// # Errors
-    /// If the arguments are not those the program takes.
+    /// If the arguments are not those the program takes, or one of its operations
+    /// does not take the numbers it gets.
     #[track_caller]
     pub fn eval<A: Args + ?Sized, B: Args + ?Sized>(
         &self,
@@ -297,7 +299,12 @@ impl<P: Tree<Spec>, D: Tree<Spec>, O: Tree<Spec>> Traced<P, D, O> {
         let mut arrays = to_arrays(params);
         arrays.extend(to_arrays(data));
         self.check(&arrays.iter().map(Array::ty).collect::<Vec<_>>())?;
-        let mut results = backstitch_ir::eval::eval_arrays(&self.graph, &arrays).into_iter();
+        let run = || backstitch_ir::eval::eval_arrays(&self.graph, &arrays);
+        let (results, raised) = routine::watch(run);
+        if let Some(raised) = raised {
+            return Err(fault(raised, Location::caller()).into());
+        }
+        let mut results = results.into_iter();
         Ok(self.outputs.map_leaves(&mut |_| results.next().expect("one result per output")))
     }
 

@@ -68,7 +68,7 @@ impl Primitive for Argsort {
 
     fn eval(&self, args: &[&Array]) -> Array {
         let ty = args[0].ty();
-        Routine::Argsort(self.routine(&ty)).eval(args, &self.result(&ty).shape)
+        Routine::Argsort(self.routine(&ty)).eval(args, &self.result(&ty).shape, None)
     }
 
     fn range(&self, _: &[Range]) -> Range {
@@ -88,7 +88,8 @@ impl Primitive for Argsort {
     }
 
     fn structure(&self, args: &[&Type]) -> Structure {
-        Structure::Call(Routine::Argsort(self.routine(args[0])))
+        let routine = Routine::Argsort(self.routine(args[0]));
+        Structure::Call { routine, operands: smallvec![0] }
     }
 
     fn carries(&self, _: usize) -> Option<bool> {

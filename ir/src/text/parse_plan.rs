@@ -207,7 +207,7 @@ fn call(at: &mut Attrs<'_>) -> Result<Call, ParseError> {
     let routine = Routine::parse(at)?;
     let args = at.list("(", ")", buffer_ref)?;
     let work = if at.eat("work") { Some(buffer_ref(at)?) } else { None };
-    Ok(Call { routine, args, result, work })
+    Ok(Call { routine, args, result, work, place: None })
 }
 
 /// Reads a number behind a comma.

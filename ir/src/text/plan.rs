@@ -136,10 +136,14 @@ impl fmt::Display for Gemm {
 
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { routine, args, result, work } = self;
+        let Self { routine, args, result, work, place } = self;
         write!(f, "call {result} = {routine} ({})", Commas(args))?;
         match work {
-            Some(work) => write!(f, " work {work}"),
+            Some(work) => write!(f, " work {work}")?,
+            None => {}
+        }
+        match place {
+            Some(place) => write!(f, "  # {place}"),
             None => Ok(()),
         }
     }

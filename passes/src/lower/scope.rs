@@ -3,7 +3,7 @@
 use backstitch_ir::index::IndexVec;
 use backstitch_ir::op::Structure;
 use backstitch_ir::plan::{self, Buffer, BufferDecl, BufferRef, Place, Step};
-use backstitch_ir::routine::Routine;
+use backstitch_ir::routine::{self, Routine};
 use backstitch_ir::ty::{DType, Shape, Type};
 use backstitch_ir::{Array, Graph, Node, Op, Value};
 use rustc_hash::FxHashMap;
@@ -29,6 +29,7 @@ pub(crate) enum Library {
         routine: Routine,
         args: Vec<Val>,
         out: Val,
+        place: routine::Place,
     },
     Cond {
         pred: Val,
@@ -201,10 +202,12 @@ impl<'g> Scope<'g> {
                 Operand::whole(out, &ty.shape)
             }
             Structure::ScatterAdd { axis } => self.scatter(&ty, &args, axis),
-            Structure::Call(routine) => {
-                let args: Vec<Val> = args.iter().map(|&a| self.whole(n, a)).collect();
+            Structure::Call { routine, operands } => {
+                let vals: Vec<Val> = operands.iter().map(|&i| self.whole(n, args[i])).collect();
                 let out = self.val(&ty, Home::Open);
-                self.call(Library::Call { routine, args: args.clone(), out }, &args, &[out]);
+                let place = g.origin(n).place;
+                let lib = Library::Call { routine, args: vals.clone(), out, place };
+                self.call(lib, &vals, &[out]);
                 Operand::whole(out, &ty.shape)
             }
         };
@@ -420,9 +423,9 @@ impl<'g> Scope<'g> {
                 Some(Library::Assemble(a)) => a.emit(self, planner, &mut steps),
                 Some(Library::Cumulate(c)) => c.emit(self, planner, &mut steps),
                 Some(Library::Scatter(s)) => s.emit(self, planner, &mut steps),
-                Some(Library::Call { routine, args, out }) => {
+                Some(Library::Call { routine, args, out, place }) => {
                     let call = self.routine(planner, routine, &args, out);
-                    steps.push(Step::Call(call));
+                    steps.push(Step::Call(plan::Call { place, ..call }));
                 }
                 Some(Library::Cond { pred, then, els, args, outs }) => {
                     self.emit_cond(planner, &mut steps, pred, [&then, &els], &args, &outs);
@@ -449,7 +452,7 @@ impl<'g> Scope<'g> {
         let mut whole = |val| BufferRef { buffer: self.buffer(planner, val), offset: 0 };
         let args = args.iter().map(|&val| whole(val)).collect();
         let result = whole(out);
-        let mut call = plan::Call { routine, args, result, work: None };
+        let mut call = plan::Call { routine, args, result, work: None, place: None };
         let len = call.work_len();
         if len > 0 {
             call.work = Some(BufferRef { buffer: planner.scratch(DType::I64, len), offset: 0 });

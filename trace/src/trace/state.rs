@@ -5,8 +5,9 @@ use std::panic::Location;
 use backstitch_ir::eval::Datum;
 use backstitch_ir::graph::{Origin, Values};
 use backstitch_ir::op::TypeError;
+use backstitch_ir::routine::{self, Raised};
 use backstitch_ir::{Array, DType, Graph, Idx, Node, Op, Shape, Type, Value};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use crate::mistake::{Mistake, Operand, Problem};
@@ -51,6 +52,8 @@ pub(crate) struct State {
     /// Values of the outermost graph, in eager mode.
     pub(crate) data: Vec<Datum>,
     computed: usize,
+    /// Values of the outermost graph that follow from a fault, in eager mode.
+    pub(crate) failed: FxHashSet<Value>,
     /// Inputs that stand for constants, in a compiling trace.
     pub(crate) held: Vec<(Value, Array)>,
     pub(crate) tapes: Vec<TapeState>,
@@ -234,19 +237,41 @@ impl State {
     }
 
     /// Computes the nodes of the outermost graph that are not computed yet.
+    ///
+    /// What follows from a fault fails silently, as what follows from a mistake.
+    #[track_caller]
     pub(crate) fn catch_up(&mut self) {
         let graph = &self.scopes[0].graph;
         while self.computed < graph.node_count() {
             let n = Node::new(self.computed);
             let args = graph.args(n);
-            let results = {
+            let (results, raised) = {
                 let args: SmallVec<[&Datum; 4]> =
                     args.iter().map(|a| &self.data[a.index()]).collect();
-                graph.op(n).eval(&args)
+                routine::watch(|| graph.op(n).eval(&args))
             };
+            let follows = !self.failed.is_empty() && args.iter().any(|a| self.failed.contains(a));
+            if raised.is_some() || follows {
+                self.failed.extend(graph.results(n));
+            }
+            if let Some(raised) = raised.filter(|_| !follows) {
+                let here = Location::caller();
+                self.mistakes.push(fault(raised, graph.origin(n).place.unwrap_or(here)));
+            }
             self.data.extend(results);
             self.computed += 1;
         }
+    }
+}
+
+/// A fault as a mistake of the program, in that line if it does not know its own.
+pub(crate) fn fault(raised: Raised, place: &'static Location<'static>) -> Mistake {
+    Mistake {
+        place: raised.place.unwrap_or(place),
+        operation: raised.operation,
+        problem: Problem::Value,
+        message: raised.fault.to_string(),
+        operands: vec![],
     }
 }
 

@@ -30,10 +30,7 @@ use goldens_suite::second;
 
 /// Operations that the library does not have yet, and programs that do not agree
 /// yet: they fail, but do not fail the test.
-#[rustfmt::skip]
-const NOT_YET: &[&str] = &[
-    "cholesky", "det", "inverse", "slogdet", "solve", "triangular_solve",
-];
+const NOT_YET: &[&str] = &[];
 
 /// A file and its programs.
 struct File {

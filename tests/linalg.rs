@@ -200,7 +200,7 @@ fn determinants_of_singular_matrices_have_their_derivatives() -> Result<(), Erro
     let cofactors = |i: usize, j: usize| {
         let [r, s] = [[1, 2], [0, 2], [0, 1]][i];
         let [p, q] = [[1, 2], [0, 2], [0, 1]][j];
-        let sign = if (i + j) % 2 == 0 { 1.0 } else { -1.0 };
+        let sign = if (i + j).is_multiple_of(2) { 1.0 } else { -1.0 };
         sign * (a[(r, p)] * a[(s, q)] - a[(r, q)] * a[(s, p)])
     };
     for (k, x) in det_gradient(&a).into_iter().enumerate() {

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use backstitch_ir::ops::{
-    Argsort, Axes, Broadcast, Concat, Cond, Contract, Cumulate, Gather, Iota, Loop, Pad, PadAxis,
-    Permute, Recurrence, Reduce, ScatterAdd, Slice, SliceAxis, StopGradient, Trip, Window,
+    Argsort, Axes, Broadcast, Cholesky, Concat, Cond, Contract, Cumulate, Det, Gather, Iota, Loop,
+    Lu, LuSolve, Pad, PadAxis, Permute, Recurrence, Reduce, ScatterAdd, Slice, SliceAxis,
+    StopGradient, TriangularSolve, Trip, Window,
 };
+use backstitch_ir::routine::Triangle;
 use backstitch_ir::{Array, Const, DType, Graph, Monoid, Op, Scalar, Shape, Type, Value};
 
 /// A small, fast, reproducible generator (SplitMix64, Steele et al. 2014).
@@ -124,7 +126,7 @@ impl Gen<'_> {
         let shape = self.shape(x);
         let rank = shape.rank();
         let axis = |rng: &mut Rng| rng.below(rank.max(1));
-        match self.rng.below(if control { 22 } else { 20 }) {
+        match self.rng.below(if control { 23 } else { 21 }) {
             0..=2 => {
                 let f = self.rng.pick(UNARY);
                 let x = if matches!(f, Scalar::Exp | Scalar::Expm1 | Scalar::Square) {
@@ -267,10 +269,48 @@ impl Gen<'_> {
                 let stride = 1 + self.rng.below(3);
                 Some(self.g.push(Window { axis, size, stride, dilation }, &[x]))
             }
-            20 => self.cond(x),
-            21 => self.repeat(x),
+            20 => self.matrices(x),
+            21 => self.cond(x),
+            22 => self.repeat(x),
             _ => None,
         }
+    }
+
+    /// Linear algebra with a positive definite matrix made of `x`.
+    fn matrices(&mut self, x: Value) -> Option<Value> {
+        let n = *self.shape(x).dims().last()?;
+        let len = self.shape(x).len();
+        if n == 0 || n > 5 || len > 500 {
+            return None;
+        }
+        let x = self.tame(x);
+        let rows = self.g.reshape(x, [len / n, n]);
+        let over = [[0].into_iter().collect(), [0].into_iter().collect()];
+        let a = self.g.push(Contract { batch: Default::default(), over }, &[rows, rows]);
+        let a = self.tame(a);
+        let shift = ndarray::Array2::<f64>::eye(n) * (n as f64 + 1.0);
+        let shift = self.g.constant(shift);
+        let shift = self.g.cast(shift, self.dtype);
+        let a = self.g.map(Scalar::Add, &[a, shift]);
+        let right = self.g.push(Permute { perm: [1, 0].into_iter().collect() }, &[rows]);
+        let r = match self.rng.below(4) {
+            0 => self.g.push(Cholesky, &[a]),
+            1 => {
+                let [lower, transpose, unit_diagonal] = [(); 3].map(|()| self.rng.once_in(2));
+                let triangle = Triangle { lower, transpose, unit_diagonal };
+                let a = if unit_diagonal { self.tame(a) } else { a };
+                self.g.push(TriangularSolve { triangle }, &[a, right])
+            }
+            2 => {
+                let (factor, transpose) = (self.g.push(Lu, &[a]), self.rng.once_in(2));
+                self.g.push(LuSolve { transpose }, &[a, factor, right])
+            }
+            _ => {
+                let (factor, log) = (self.g.push(Lu, &[a]), self.rng.once_in(2));
+                self.g.push(Det { log }, &[a, factor])
+            }
+        };
+        Some(self.tame(r))
     }
 
     fn body(&mut self, x: Value, extra: &[Value], nodes: usize) -> Graph {

@@ -1,7 +1,7 @@
 //! The operations of the files: a row for each, with its name (in camel case), its
 //! attributes, its operands, and what it is in the public API.
 
-use backstitch::{Conv, PadMode, Pool, Tensor, Trace};
+use backstitch::{Conv, PadMode, Pool, Tensor, Trace, Triangle};
 use serde::Deserialize;
 
 use super::interpret::{cond, for_loop, scan, while_loop};
@@ -186,6 +186,18 @@ operations! {
     // Products.
     Matmul {} &[x, y] => x.matmul(y);
     Dot {} &[x, y] => x.dot(y);
+    Solve {} &[a, b] => a.solve(b);
+    TriangularSolve { lower: bool, transpose: bool, unit_diagonal: bool } &[a, b] => {
+        let [lower, transpose, unit_diagonal] = [lower, transpose, unit_diagonal].map(|&x| x);
+        a.triangular_solve(b, Triangle { lower, transpose, unit_diagonal })
+    };
+    Inverse {} &[a] => a.inverse();
+    Det {} &[a] => a.det();
+    Slogdet {} &[a] => {
+        let (sign, log) = a.slogdet();
+        vec![sign, log]
+    };
+    Cholesky {} &[a] => a.cholesky();
     Outer {} &[x, y] => x.outer(y);
     Einsum { equation: String } operands => t.einsum(equation, operands);
     Tensordot { axes: [Vec<i32>; 2] } &[x, y] => x.tensordot(y, &axes[0], &axes[1]);

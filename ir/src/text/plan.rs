@@ -138,9 +138,8 @@ impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { routine, args, result, work, place } = self;
         write!(f, "call {result} = {routine} ({})", Commas(args))?;
-        match work {
-            Some(work) => write!(f, " work {work}")?,
-            None => {}
+        if let Some(work) = work {
+            write!(f, " work {work}")?;
         }
         match place {
             Some(place) => write!(f, "  # {place}"),

@@ -30,7 +30,10 @@ use goldens_suite::second;
 
 /// Operations that the library does not have yet, and programs that do not agree
 /// yet: they fail, but do not fail the test.
-const NOT_YET: &[&str] = &[];
+const NOT_YET: &[&str] = &[
+    // A carry of a loop is taken to influence all results: connected, with zeros.
+    "random/12",
+];
 
 /// A file and its programs.
 struct File {

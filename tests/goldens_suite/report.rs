@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use backstitch::runtime::Error as RuntimeError;
 use backstitch::{Array, DType, Error, Problem, Status};
 
 use super::modes::Results;
@@ -206,6 +207,11 @@ fn is_refused(error: &Error, refusal: &str) -> bool {
     };
     match refusal {
         "integer_source" => problem == Some(Problem::Gradient),
+        "not_positive_definite" => {
+            let compiled =
+                matches!(error, Error::Runtime(RuntimeError::NotPositiveDefinite { .. }));
+            compiled || problem == Some(Problem::Value)
+        }
         _ => false,
     }
 }

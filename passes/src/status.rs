@@ -10,8 +10,9 @@ use std::fmt;
 use std::panic::Location;
 
 use backstitch_ir::op::Family;
-use backstitch_ir::ops::{Region, Rule};
+use backstitch_ir::ops::{Loop, Region, Rule};
 use backstitch_ir::{Graph, IndexVec, Node, Op, Value};
+use rustc_hash::FxHashMap;
 
 /// How a source is connected to the targets.
 #[derive(Clone, Debug)]
@@ -104,25 +105,63 @@ impl fmt::Display for Status {
     }
 }
 
-/// How far a derivative of a value gets towards the targets, best first.
+/// How far a derivative of a value gets towards the targets, best last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Reach {
     None,
-    /// There is a path, but it is cut at this node.
-    Cut(Node),
-    Flat(Node),
+    /// There is a path, but it is cut there.
+    Cut(Site),
+    Flat(Site),
     Connected,
 }
 
+/// Where a path ends or goes flat.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Site {
+    /// At a node of this graph.
+    Node(Node),
+    /// Beyond this output of the body.
+    Output(usize),
+}
+
+impl Reach {
+    fn cut(n: Node) -> Self {
+        Self::Cut(Site::Node(n))
+    }
+
+    /// The same with another site, if there is one.
+    fn moved(self, to: impl Fn(Site) -> Site) -> Self {
+        match self {
+            Self::Cut(site) => Self::Cut(to(site)),
+            Self::Flat(site) => Self::Flat(to(site)),
+            Self::None | Self::Connected => self,
+        }
+    }
+}
+
+/// What was found for bodies: how their outputs and how their inputs reach the
+/// targets. Rounds of a loop ask again for bodies inside, mostly for the same.
+type Found = FxHashMap<(*const Graph, Node), (Vec<Reach>, Vec<Reach>)>;
+
 /// How each source is connected to the targets. Linear in the graph.
 pub fn status(g: &Graph, targets: &[Value], sources: &[Value]) -> Vec<Status> {
-    let reach = reach(g, targets);
+    // A target that is not a float has no derivative, but is reached.
+    let start = |&t: &Value| match g.ty(t).is_float() {
+        true => (t, Reach::Connected),
+        false => (t, Reach::cut(g.source(t).0)),
+    };
+    let targets: Vec<(Value, Reach)> = targets.iter().map(start).collect();
+    let reach = reach(g, &targets, &mut Found::default());
     sources
         .iter()
         .map(|&s| {
             if !g.ty(s).is_float() {
                 return Status::Unconnected(Break::new(Reason::NotFloat));
             }
+            let node = |site| match site {
+                Site::Node(n) => n,
+                Site::Output(_) => unreachable!("the whole program is no body"),
+            };
             let at = |n: Node, reason| Break {
                 reason,
                 node: Some(n),
@@ -131,11 +170,11 @@ pub fn status(g: &Graph, targets: &[Value], sources: &[Value]) -> Vec<Status> {
             };
             match reach[s] {
                 Reach::Connected => Status::Connected,
-                Reach::Flat(n) => Status::Flat(at(n, Reason::Flat)),
+                Reach::Flat(site) => Status::Flat(at(node(site), Reason::Flat)),
                 Reach::None => Status::Unconnected(Break::new(Reason::Unused)),
-                Reach::Cut(n) => Status::Unconnected(at(
-                    n,
-                    match g.op(n) {
+                Reach::Cut(site) => Status::Unconnected(at(
+                    node(site),
+                    match g.op(node(site)) {
                         Op::StopGradient(_) => Reason::Stopped,
                         Op::Cond(_) | Op::Loop(_) | Op::Region(_) => Reason::Inside,
                         _ => Reason::Discrete,
@@ -146,11 +185,10 @@ pub fn status(g: &Graph, targets: &[Value], sources: &[Value]) -> Vec<Status> {
         .collect()
 }
 
-fn reach(g: &Graph, targets: &[Value]) -> IndexVec<Value, Reach> {
+fn reach(g: &Graph, targets: &[(Value, Reach)], found: &mut Found) -> IndexVec<Value, Reach> {
     let mut reach = IndexVec::filled(Reach::None, g.value_count());
-    for &t in targets {
-        // A target that is not a float has no derivative, but is reached.
-        reach[t] = if g.ty(t).is_float() { Reach::Connected } else { Reach::Cut(g.source(t).0) };
+    for &(t, start) in targets {
+        reach[t] = reach[t].max(start);
     }
     for n in g.nodes().rev() {
         let results = g.results(n);
@@ -158,16 +196,16 @@ fn reach(g: &Graph, targets: &[Value]) -> IndexVec<Value, Reach> {
         if best == Reach::None {
             continue;
         }
-        let bodies = bodies(g, n, &reach);
+        let bodies = bodies(g, n, &reach, found);
         for (i, a) in g.args(n).into_iter().enumerate() {
             let through = match g.op(n).family() {
                 Family::Array(p) => pass(best, p.carries(i), n),
                 Family::Rows(_) => best,
                 Family::Region(r) => region(r, &bodies, best, i, n),
-                Family::Cond(_) if i == 0 => Reach::Cut(n),
+                Family::Cond(_) if i == 0 => Reach::cut(n),
                 Family::Cond(_) => bodies.iter().map(|b| b[i - 1]).max().unwrap_or(Reach::None),
                 Family::Loop(l) => match i.checked_sub(l.lead()) {
-                    None => Reach::Cut(n),
+                    None => Reach::cut(n),
                     Some(i) if i < l.carries => reach[results[i]].max(bodies[0][i]),
                     Some(i) => bodies[0][i],
                 },
@@ -176,7 +214,7 @@ fn reach(g: &Graph, targets: &[Value]) -> IndexVec<Value, Reach> {
                 through
             } else {
                 // Whatever is not a float ends here, at the latest.
-                Reach::Cut(n)
+                Reach::cut(n)
             };
             reach[a] = reach[a].max(through);
         }
@@ -188,48 +226,76 @@ fn reach(g: &Graph, targets: &[Value]) -> IndexVec<Value, Reach> {
 fn region(r: &Region, bodies: &[Vec<Reach>], best: Reach, i: usize, n: Node) -> Reach {
     match r.rule {
         Rule::Custom { wrt, .. } if i < wrt => best,
-        Rule::Custom { .. } => Reach::Cut(n),
+        Rule::Custom { .. } => Reach::cut(n),
         Rule::Checkpoint | Rule::Recompute => bodies[0][i],
     }
 }
 
 fn pass(best: Reach, carries: Option<bool>, n: Node) -> Reach {
     match (carries, best) {
-        (None, _) => Reach::Cut(n),
-        (Some(_), Reach::Cut(m)) => Reach::Cut(m),
+        (None, _) => Reach::cut(n),
+        (Some(_), Reach::Cut(site)) => Reach::Cut(site),
         (Some(true), best) => best,
-        (Some(false), _) => Reach::Flat(n),
+        (Some(false), _) => Reach::Flat(Site::Node(n)),
     }
 }
 
 /// How the inputs of the bodies of a node reach the targets.
-fn bodies(g: &Graph, n: Node, reach: &IndexVec<Value, Reach>) -> Vec<Vec<Reach>> {
+fn bodies(
+    g: &Graph,
+    n: Node,
+    reach: &IndexVec<Value, Reach>,
+    found: &mut Found,
+) -> Vec<Vec<Reach>> {
     let outs: Vec<Reach> = g.results(n).iter().map(|&r| reach[r]).collect();
     match g.op(n).family() {
         Family::Array(_) | Family::Rows(_) => Vec::new(),
-        Family::Cond(c) => vec![inside(&c.then, &outs, n), inside(&c.els, &outs, n)],
-        Family::Region(r) => vec![inside(&r.body, &outs, n)],
-        Family::Loop(l) => {
-            // A carry may influence any result in a later iteration.
-            let best = outs.iter().copied().max().unwrap_or(Reach::None);
-            vec![inside(&l.body, &vec![best; outs.len()], n)]
+        Family::Cond(c) => {
+            vec![inside(&c.then, &outs, n, found), inside(&c.els, &outs, n, found)]
+        }
+        Family::Region(r) => vec![inside(&r.body, &outs, n, found)],
+        Family::Loop(l) => vec![repeated(l, outs, n, found)],
+    }
+}
+
+/// How the inputs of a loop's body reach the targets: at the end, or in a later
+/// iteration through what a carry becomes there.
+fn repeated(l: &Loop, mut outs: Vec<Reach>, n: Node, found: &mut Found) -> Vec<Reach> {
+    /// Iterations after which carries are taken to influence all others. Each tells
+    /// of one more carry between a carry and a result.
+    const ROUNDS: usize = 8;
+    for round in 0..=ROUNDS {
+        let inputs = inside(&l.body, &outs, n, found);
+        let better = |i: usize| inputs[i] > outs[i];
+        if !(0..l.carries).any(better) {
+            return inputs;
+        }
+        let best = outs.iter().copied().max().unwrap_or(Reach::None);
+        for (out, &input) in outs.iter_mut().zip(&inputs[..l.carries]) {
+            *out = if round + 1 < ROUNDS { (*out).max(input) } else { best };
         }
     }
+    inside(&l.body, &outs, n, found)
 }
 
 /// How the inputs of a body reach the targets, given how its outputs do. Breaks
 /// inside are reported at the node that holds the body.
-fn inside(body: &Graph, outs: &[Reach], n: Node) -> Vec<Reach> {
-    let reached = |&(_, r): &(&Value, &Reach)| *r > Reach::None;
-    let best = outs.iter().copied().max().unwrap_or(Reach::None);
-    let targets: Vec<Value> =
-        body.outputs().iter().zip(outs).filter(reached).map(|(&v, _)| v).collect();
-    let within = reach(body, &targets);
+fn inside(body: &Graph, outs: &[Reach], n: Node, found: &mut Found) -> Vec<Reach> {
+    let key = (std::ptr::from_ref(body), n);
+    if let Some((before, inputs)) = found.get(&key)
+        && before == outs
+    {
+        return inputs.clone();
+    }
+    let start = |(j, (&v, out)): (usize, (&Value, &Reach))| (v, out.moved(|_| Site::Output(j)));
+    let targets: Vec<(Value, Reach)> =
+        body.outputs().iter().zip(outs).enumerate().map(start).collect();
+    let within = reach(body, &targets, found);
     let outside = |&v: &Value| match within[v] {
-        Reach::Connected => best,
-        Reach::Flat(_) if best > Reach::Cut(n) => Reach::Flat(n),
-        Reach::None => Reach::None,
-        _ => Reach::Cut(n),
+        Reach::Cut(Site::Output(j)) | Reach::Flat(Site::Output(j)) => outs[j],
+        here => here.moved(|_| Site::Node(n)),
     };
-    body.inputs().iter().map(outside).collect()
+    let inputs: Vec<Reach> = body.inputs().iter().map(outside).collect();
+    found.insert(key, (outs.to_vec(), inputs.clone()));
+    inputs
 }

@@ -134,6 +134,41 @@ fn unused_parameters_have_zeros_and_a_reason() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn a_carry_is_connected_through_the_carries_that_it_becomes() -> Outcome {
+    // a, b and c move on by one place in each iteration; d stays by itself.
+    fn step<'t>(_: Tensor<'t>, [a, b, c, d]: [Tensor<'t>; 4]) -> [Tensor<'t>; 4] {
+        [a, a, b + c.floor(), d * 2.0]
+    }
+    let connected = |which: usize| -> Result<Vec<&'static str>, TraceError> {
+        let program =
+            trace([(); 4].map(|()| Spec::f64([])), (), |t, x, ()| t.for_loop(3, x, step)[which])?;
+        let name = |status: &Status| match status {
+            Status::Connected => "connected",
+            Status::Flat(_) => "flat",
+            _ => "unconnected",
+        };
+        Ok(program.gradient_status().iter().map(name).collect())
+    };
+    assert_eq!(connected(0)?, ["connected", "unconnected", "unconnected", "unconnected"]);
+    assert_eq!(connected(1)?, ["connected", "connected", "unconnected", "unconnected"]);
+    assert_eq!(connected(2)?, ["connected", "connected", "connected", "unconnected"]);
+    assert_eq!(connected(3)?, ["unconnected", "unconnected", "unconnected", "connected"]);
+    Ok(())
+}
+
+#[test]
+fn each_result_of_a_branch_has_paths_of_its_own() -> Outcome {
+    let program = trace((Spec::f64([]), Spec::f64([])), (), |t, (a, b), ()| {
+        let [x, y] = t.cond(a.gt(0.0), || [a.exp(), b.exp()], || [a, b]);
+        x + y.stop_gradient()
+    })?;
+    let (a, b) = program.gradient_status();
+    assert!(matches!(a, Status::Connected));
+    assert!(b.to_string().contains("stop_gradient"), "{b}");
+    Ok(())
+}
+
 /// A program that uses a bit of everything.
 fn everything<'t>(t: &'t Trace, x: Tensor<'t>, (key, ids): (Tensor<'t>, Tensor<'t>)) -> Tensor<'t> {
     let [a, b] = Key::from_tensor(key).split();

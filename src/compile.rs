@@ -37,6 +37,15 @@ impl Options {
         self.passes.optimise = optimise;
         self
     }
+
+    /// How many operations a loop of known length may become when its iterations are
+    /// written out one after the other, so that they fuse. 0 leaves all loops as they
+    /// are. More of it makes programs faster and compiling them slower.
+    #[must_use]
+    pub fn unroll(mut self, operations: usize) -> Self {
+        self.passes.unroll = operations;
+        self
+    }
 }
 
 /// Compilation of traced programs.

@@ -2,8 +2,9 @@
 //! cotangents are added up when several later loops read them.
 #![allow(missing_docs)]
 
-use backstitch::DType;
+use backstitch::ir::plan::Step;
 use backstitch::prelude::*;
+use backstitch::{Compiled, DType, Options};
 
 /// `x · a⁶` by three times two multiplications.
 fn sixth_power<'t>(t: &'t Trace, a: Tensor<'t>, x: Tensor<'t>) -> Tensor<'t> {
@@ -34,7 +35,7 @@ fn every_derivative_of_nested_loops_up_to_the_fourth() {
         for (order, falling) in [6.0, 30.0, 120.0, 360.0].into_iter().enumerate() {
             let want = falling * x * 2f64.powi(5 - order as i32);
             assert_eq!(f.eval(&a, &x).unwrap().item::<f64>(), Some(want), "order {order}");
-            let compiled = f.compile().unwrap();
+            let compiled = f.compile_with(&Options::default().unroll(0)).unwrap();
             assert_eq!(compiled.call(&a, &x).unwrap().item::<f64>(), Some(want), "order {order}");
             f = f.grad().unwrap();
         }
@@ -79,10 +80,15 @@ fn a_scan_reads_and_writes_rows_in_either_direction() {
     for back in [false, true] {
         let f = trace(Spec::f64([2]), Spec::f64([3, 2]), |t, w, x| recurrence(t, back, w, x));
         let f = f.unwrap();
-        let value = f.compile().unwrap().call(&w, &x).unwrap().item::<f64>().unwrap();
+        let rolled = Options::default().unroll(0);
+        let value = f.compile_with(&rolled).unwrap().call(&w, &x).unwrap().item::<f64>().unwrap();
         assert!(close(&[value], &[by_hand(back, w.as_slice().unwrap(), &x)]));
 
-        let gradient = f.grad().unwrap().compile().unwrap().call(&w, &x).unwrap().to_f64_vec();
+        let gradient = f.grad().unwrap();
+        let written_out = gradient.compile().unwrap().call(&w, &x).unwrap().to_f64_vec();
+        let gradient = gradient.compile_with(&rolled).unwrap();
+        let gradient = gradient.call(&w, &x).unwrap().to_f64_vec();
+        assert!(close(&written_out, &gradient));
         let difference = |i: usize| {
             let moved = |by: f64| {
                 let mut w = w.to_vec();
@@ -97,7 +103,7 @@ fn a_scan_reads_and_writes_rows_in_either_direction() {
         // Forward over reverse, and all rows of a Jacobian at once.
         let hessian = f.hessian().unwrap();
         let want = hessian.eval(&w, &x).unwrap().to_f64_vec();
-        let got = hessian.compile().unwrap().call(&w, &x).unwrap().to_f64_vec();
+        let got = hessian.compile_with(&rolled).unwrap().call(&w, &x).unwrap().to_f64_vec();
         assert!(close(&got, &want), "{got:?} and {want:?}");
         for i in 0..2 {
             let v = ndarray::Array1::from_shape_fn(2, |j| f64::from(u8::from(i == j)));
@@ -109,11 +115,12 @@ fn a_scan_reads_and_writes_rows_in_either_direction() {
 
 #[test]
 fn a_loop_of_known_length_needs_no_stack() {
+    let rolled = Options::default().unroll(0);
     let f = trace(Spec::f64([2]), Spec::f64([3, 2]), |t, w, x| recurrence(t, false, w, x)).unwrap();
-    let compiled = f.value_and_grad().unwrap().compile().unwrap();
+    let compiled = f.value_and_grad().unwrap().compile_with(&rolled).unwrap();
     assert!(compiled.executable().plan().stores.is_empty(), "{compiled}");
     let f = trace(Spec::f64([]), Spec::f64([]), sixth_power).unwrap();
-    let compiled = f.value_and_grad().unwrap().compile().unwrap();
+    let compiled = f.value_and_grad().unwrap().compile_with(&rolled).unwrap();
     assert!(compiled.executable().plan().stores.is_empty(), "{compiled}");
 }
 
@@ -204,7 +211,8 @@ fn long_rows_are_copied_whole() {
     let f = f.unwrap().value_and_grad().unwrap();
     let x = ndarray::Array2::from_shape_fn((5, 41), |(i, j)| 0.1 * i as f64 - 0.01 * j as f64);
     let (want, slope) = f.eval(&0.7, &x).unwrap();
-    let (value, gradient) = f.compile().unwrap().call(&0.7, &x).unwrap();
+    let (value, gradient) =
+        f.compile_with(&Options::default().unroll(0)).unwrap().call(&0.7, &x).unwrap();
     assert!(close(&value.to_f64_vec(), &want.to_f64_vec()));
     assert!(close(&gradient.to_f64_vec(), &slope.to_f64_vec()));
     let mut total = 0.0;
@@ -216,4 +224,32 @@ fn long_rows_are_copied_whole() {
         }
     }
     assert!(close(&[total], &want.to_f64_vec()));
+}
+
+/// Whether a loop over steps is left in a program.
+fn loops(compiled: &Compiled<Spec, Spec, (Spec, Spec)>) -> bool {
+    let is_loop =
+        |s: &Step| matches!(s, Step::Scan { .. } | Step::Repeat { .. } | Step::While { .. });
+    compiled.executable().plan().steps.iter().any(is_loop)
+}
+
+#[test]
+fn short_loops_are_written_out_and_long_ones_are_not() {
+    fn power<'t>(t: &'t Trace, n: i64, a: Tensor<'t>, x: Tensor<'t>) -> Tensor<'t> {
+        t.for_loop(n, x, |_, y| y * a)
+    }
+    let short = trace(Spec::f64([]), Spec::f64([]), |t, a, x| power(t, 8, a, x)).unwrap();
+    let long = trace(Spec::f64([]), Spec::f64([]), |t, a, x| power(t, 800, a, x)).unwrap();
+    for (f, n) in [(short, 8), (long, 800)] {
+        let compiled = f.value_and_grad().unwrap().compile().unwrap();
+        assert_eq!(loops(&compiled), n > 100, "{compiled}");
+        let (value, slope) = compiled.call(&1.01, &3.0).unwrap();
+        let want = 3.0 * 1.01f64.powi(n);
+        assert!((value.item::<f64>().unwrap() / want - 1.0).abs() < 1e-12);
+        assert!((slope.item::<f64>().unwrap() / (want * f64::from(n) / 1.01) - 1.0).abs() < 1e-12);
+    }
+    // Rows that are read and written in opposite orders.
+    let f = trace(Spec::f64([2]), Spec::f64([3, 2]), |t, w, x| recurrence(t, true, w, x)).unwrap();
+    let compiled = f.value_and_grad().unwrap().compile().unwrap();
+    assert!(!loops(&compiled), "{compiled}");
 }

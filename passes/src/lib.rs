@@ -18,6 +18,7 @@ pub mod pipeline;
 mod rebuild;
 mod simplify;
 mod status;
+mod unroll;
 mod vjp;
 mod vmap;
 
@@ -29,5 +30,6 @@ pub use pipeline::{Options, Prepared, prepare};
 pub use rebuild::{inline, prune};
 pub use simplify::{Class, RULES, Rule, merge_loops, simplify};
 pub use status::{Break, Reason, Status, status};
+pub use unroll::unroll;
 pub use vjp::reverse;
 pub use vmap::batch;

@@ -11,7 +11,8 @@ use rustc_hash::FxHashMap;
 use crate::legalise::{is_illegal, legalise};
 use crate::lower::{Lowered, lower};
 use crate::rebuild::{prune, rebuild, same};
-use crate::{inline_regions, merge_loops, simplify};
+use crate::unroll::has_short_loops;
+use crate::{inline_regions, merge_loops, simplify, unroll};
 
 /// A pass from graph to graph.
 #[derive(Clone, Copy)]
@@ -19,9 +20,9 @@ pub struct Pass {
     /// Its name.
     pub name: &'static str,
     /// What it does.
-    pub run: fn(&Graph) -> Graph,
+    pub run: fn(&Graph, &Options) -> Graph,
     /// Whether it would find something to do in a graph (its bodies aside).
-    pub applies: fn(&Graph) -> bool,
+    pub applies: fn(&Graph, &Options) -> bool,
     /// Whether programs are right without it.
     pub optional: bool,
 }
@@ -29,31 +30,48 @@ pub struct Pass {
 /// All passes before lowering, in order.
 pub const PIPELINE: &[Pass] = &[
     // Differentiation leaves dead code behind: gradients nobody asked for.
-    Pass { name: "prune", run: prune, applies: always, optional: false },
+    Pass { name: "prune", run: |g, _| prune(g), applies: always, optional: false },
     // Derivatives have been taken: what had a rule of its own is like the rest.
-    Pass { name: "inline_regions", run: inline_regions, applies: has_regions, optional: false },
+    Pass {
+        name: "inline_regions",
+        run: |g, _| inline_regions(g),
+        applies: has_regions,
+        optional: false,
+    },
     // Before anything changes one of two loops that are to be one.
-    Pass { name: "merge_loops", run: merge_loops, applies: has_loops, optional: true },
-    Pass { name: "simplify", run: simplify, applies: always, optional: true },
+    Pass { name: "merge_loops", run: |g, _| merge_loops(g), applies: has_loops, optional: true },
+    // Before simplification, which then sees the iterations side by side.
+    Pass {
+        name: "unroll",
+        run: |g, o| unroll(g, o.unroll),
+        applies: |g, o| has_short_loops(g, o.unroll),
+        optional: true,
+    },
+    Pass { name: "simplify", run: |g, _| simplify(g), applies: always, optional: true },
     // Lowering takes no `stop_gradient`, and only products worth a call.
-    Pass { name: "legalise", run: legalise, applies: is_illegal, optional: false },
+    Pass {
+        name: "legalise",
+        run: |g, _| legalise(g),
+        applies: |g, _| is_illegal(g),
+        optional: false,
+    },
     // Products have become maps of broadcasts.
-    Pass { name: "simplify", run: simplify, applies: has_broadcasts, optional: true },
+    Pass { name: "simplify", run: |g, _| simplify(g), applies: has_broadcasts, optional: true },
 ];
 
-fn always(_: &Graph) -> bool {
+fn always(_: &Graph, _: &Options) -> bool {
     true
 }
 
-fn has_regions(g: &Graph) -> bool {
+fn has_regions(g: &Graph, _: &Options) -> bool {
     g.nodes().any(|n| matches!(g.op(n), Op::Region(r) if r.rule != Rule::Recompute))
 }
 
-fn has_loops(g: &Graph) -> bool {
+fn has_loops(g: &Graph, _: &Options) -> bool {
     g.nodes().any(|n| matches!(g.op(n), Op::Loop(_)))
 }
 
-fn has_broadcasts(g: &Graph) -> bool {
+fn has_broadcasts(g: &Graph, _: &Options) -> bool {
     g.nodes().any(|n| matches!(g.op(n), Op::Broadcast(_)))
 }
 
@@ -67,13 +85,16 @@ pub struct Options {
     pub optimise: bool,
     /// Verify after each pass. On in debug builds.
     pub verify: bool,
+    /// How many operations a loop of known length may become when its iterations are
+    /// written out one after the other; 0 leaves all loops as they are.
+    pub unroll: usize,
     /// Called with a pass's name and the graph after it.
     pub observe: Option<Observer>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { optimise: true, verify: cfg!(debug_assertions), observe: None }
+        Self { optimise: true, verify: cfg!(debug_assertions), unroll: 96, observe: None }
     }
 }
 
@@ -97,7 +118,7 @@ pub fn prepare(g: &Graph, options: &Options) -> Prepared {
     let mut graph: Option<Graph> = None;
     for pass in PIPELINE.iter().filter(|p| options.optimise || !p.optional) {
         let start = Instant::now();
-        let Some(next) = everywhere(graph.as_ref().unwrap_or(g), pass) else { continue };
+        let Some(next) = everywhere(graph.as_ref().unwrap_or(g), pass, options) else { continue };
         times.push((pass.name, start.elapsed()));
         if options.verify
             && let Err(errors) = backstitch_ir::verify::verify_graph(&next)
@@ -123,14 +144,14 @@ pub fn prepare(g: &Graph, options: &Options) -> Prepared {
 
 /// Runs a pass on a graph and, before that, on the bodies inside. `None` if it
 /// finds nothing to do.
-fn everywhere(g: &Graph, pass: &Pass) -> Option<Graph> {
-    let inside = inside(g, pass);
+fn everywhere(g: &Graph, pass: &Pass, options: &Options) -> Option<Graph> {
+    let inside = inside(g, pass, options);
     let g = inside.as_ref().unwrap_or(g);
-    if (pass.applies)(g) { Some((pass.run)(g)) } else { inside }
+    if (pass.applies)(g, options) { Some((pass.run)(g, options)) } else { inside }
 }
 
 /// Runs a pass on the bodies inside a graph.
-fn inside(g: &Graph, pass: &Pass) -> Option<Graph> {
+fn inside(g: &Graph, pass: &Pass, options: &Options) -> Option<Graph> {
     let is_control = |n: Node| matches!(g.op(n), Op::Cond(_) | Op::Loop(_) | Op::Region(_));
     if !g.nodes().any(is_control) {
         return None;
@@ -138,10 +159,11 @@ fn inside(g: &Graph, pass: &Pass) -> Option<Graph> {
     // A body may occur in several places: it is worked on once, and stays one.
     let mut done: FxHashMap<*const Graph, Arc<Graph>> = FxHashMap::default();
     let mut body = |b: &Arc<Graph>| {
-        let made = done.entry(Arc::as_ptr(b)).or_insert_with(|| match everywhere(b, pass) {
-            Some(next) => Arc::new(next),
-            None => b.clone(),
-        });
+        let made =
+            done.entry(Arc::as_ptr(b)).or_insert_with(|| match everywhere(b, pass, options) {
+                Some(next) => Arc::new(next),
+                None => b.clone(),
+            });
         made.clone()
     };
     Some(rebuild(g, |to, n, args| -> Values {

@@ -36,11 +36,11 @@ fn plans_mean_what_graphs_mean() {
         let tol = if dtype == DType::F64 { 1e-10 } else { 2e-4 };
         let mut now = g.clone();
         for pass in PIPELINE {
-            now = (pass.run)(&now);
+            now = (pass.run)(&now, &Options::default());
             agree(pass.name, seed, &now, &want, &eval_arrays(&now, &inputs), tol);
         }
         for optimise in [false, true] {
-            let options = Options { optimise, verify: true, observe: None };
+            let options = Options { optimise, verify: true, ..Options::default() };
             let plan = prepare(&g, &options).lowered.plan;
             let what = if optimise { "fused plan" } else { "plain plan" };
             agree(what, seed, &g, &want, &eval_plan(&plan, &inputs), tol);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use backstitch_ir::array::Array;
 use backstitch_ir::op::{Family, Lane, materialise};
 use backstitch_ir::ops::{Cond, Loop, Region, Rule, Trip};
-use backstitch_ir::{DType, Graph, IndexVec, Monoid, Node, Scalar, Shape, Type, Value};
+use backstitch_ir::{DType, Graph, IndexVec, Monoid, Node, Op, Scalar, Shape, Type, Value};
 
 use crate::rebuild::live;
 
@@ -51,7 +51,7 @@ fn batch_node(g: &mut Graph, f: &Graph, node: Node, lanes: &[Lane], n: usize) ->
     match op.family() {
         Family::Array(p) => vec![Lane { value: p.vmap(g, lanes, n), batched: true }],
         Family::Cond(c) => batch_cond(g, c, lanes, n),
-        Family::Loop(l) => batch_loop(g, l, lanes, n),
+        Family::Loop(l) => batch_loop(g, l, joins_late(f, node), lanes, n),
         Family::Region(r) => batch_region(g, r, lanes, n),
         Family::Rows(r) => vec![Lane { value: r.vmap(g, lanes[0], n), batched: true }],
     }
@@ -168,7 +168,26 @@ fn batch_region(g: &mut Graph, r: &Region, lanes: &[Lane], n: usize) -> Vec<Lane
     results.into_iter().map(|value| Lane { value, batched: true }).collect()
 }
 
-fn batch_loop(g: &mut Graph, l: &Loop, lanes: &[Lane], n: usize) -> Vec<Lane> {
+/// Whether a lane of a counted loop that has fewer iterations than others takes part
+/// in the last ones instead of the first.
+///
+/// The reverse of a loop pops what was pushed last first: the lanes that ended early
+/// there join late here. Its own reverse is again the other way round.
+fn joins_late(f: &Graph, node: Node) -> bool {
+    let mut late = false;
+    let mut at = node;
+    while let Op::Loop(l) = f.op(at)
+        && l.pops > 0
+    {
+        // A loop through the entries of a stack gives one of the same order.
+        late ^= l.trip != Trip::Entries;
+        let stack = f.args(at)[f.args(at).len() - 1];
+        at = f.source(stack).0;
+    }
+    late
+}
+
+fn batch_loop(g: &mut Graph, l: &Loop, late: bool, lanes: &[Lane], n: usize) -> Vec<Lane> {
     let lead = l.lead();
     let steady = l.carries + l.consts;
     let mut flags: Vec<bool> = lanes[lead..].iter().map(|l| l.batched).collect();
@@ -211,16 +230,19 @@ fn batch_loop(g: &mut Graph, l: &Loop, lanes: &[Lane], n: usize) -> Vec<Lane> {
             .map(|(value, batched)| Lane { value, batched })
             .collect();
     }
-    ragged_loop(g, l, lanes, &flags, inits, rest, n)
+    ragged_loop(g, l, late, lanes, &flags, inits, rest, n)
 }
 
-/// A loop whose lanes end at different times. A counted loop runs from the
-/// greatest count down, because the stacks it pops were pushed by a loop that ran
-/// as long: lane `i` joins when as many iterations are left as it has. One that
-/// runs through a stack is never ragged: all lanes share the stack's length.
+/// A loop whose lanes end at different times. A counted loop runs as often as the
+/// greatest count says. Lanes are done after as many iterations as they have; or,
+/// because the stacks it pops were pushed by a loop that ran as long, they join when
+/// as many are left ([`joins_late`]). One that runs through a stack is never ragged:
+/// all lanes share the stack's length.
+#[expect(clippy::too_many_arguments, reason = "what is known of a loop and of its operands")]
 fn ragged_loop(
     g: &mut Graph,
     l: &Loop,
+    late: bool,
     lanes: &[Lane],
     flags: &[bool],
     inits: Vec<Value>,
@@ -229,7 +251,7 @@ fn ragged_loop(
 ) -> Vec<Lane> {
     let steady = l.carries + l.consts;
     // The masked body gets one more constant (the counts) and one more carry (the
-    // iterations left) in counted loops, and nothing more in while loops.
+    // iterations left or before) in counted loops, and nothing more in while loops.
     match &l.trip {
         Trip::While(cond) => {
             let any = |to: &mut Graph, _: &[Lane], out: Vec<Lane>| {
@@ -261,17 +283,20 @@ fn ragged_loop(
                 Lane { value: to.input(ty, l.body.name_of(v)), batched: flags[i] }
             };
             let mut inputs: Vec<Lane> = (0..l.carries).map(|i| lane_input(&mut to, i)).collect();
-            let left = to.input(Type::scalar(DType::I64), None);
+            let clock = to.input(Type::scalar(DType::I64), None);
             inputs.extend((l.carries..steady).map(|i| lane_input(&mut to, i)));
             let counts_in = to.input(Type::new(DType::I64, [n]), None);
             inputs.extend((steady..steady + l.pops).map(|i| lane_input(&mut to, i)));
             let outs = batch(&mut to, &l.body, &inputs, n);
             let shape = Shape::from([n]);
-            let left_all = to.broadcast(left, &shape, &[]);
-            let pred = to.map(Scalar::Le, &[left_all, counts_in]);
+            // Iterations left, or iterations before.
+            let (compare, step) =
+                if late { (Scalar::Le, Scalar::Sub) } else { (Scalar::Lt, Scalar::Add) };
+            let clock_all = to.broadcast(clock, &shape, &[]);
+            let pred = to.map(compare, &[clock_all, counts_in]);
             let outs = keep_done(&mut to, &inputs, outs, pred, l.carries, n);
             let one = to.constant(Array::from(1i64));
-            let next = to.map(Scalar::Sub, &[left, one]);
+            let next = to.map(step, &[clock, one]);
             let mut values: Vec<Value> = outs.iter().map(|&o| materialise(&mut to, o, n)).collect();
             values.insert(l.carries, next);
             to.set_outputs(values);
@@ -283,7 +308,8 @@ fn ragged_loop(
                 pops: l.pops,
             };
             let (consts, pops) = rest.split_at(l.consts);
-            let operands = [&[most][..], &inits, &[most], consts, &[counts], pops].concat();
+            let start = if late { most } else { g.constant(Array::from(0i64)) };
+            let operands = [&[most][..], &inits, &[start], consts, &[counts], pops].concat();
             let results = g.add(op, &operands).unwrap_or_else(|e| panic!("vmap: {e}\n{g}"));
             let keep = |&(i, _): &(usize, Value)| i != l.carries;
             let lane = |(_, value)| Lane { value, batched: true };

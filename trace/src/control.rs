@@ -18,6 +18,7 @@ use crate::tensor::Tensor;
 use crate::trace::{Absent, Kind, Scope, Trace, origin};
 use crate::tree::Tree;
 
+mod append;
 mod region;
 mod scan;
 

@@ -25,11 +25,29 @@ pub(crate) fn jacobian(g: &mut Graph, target: Value, sources: &[Value]) -> Vec<O
     let rows = g.ty(target).len();
     let columns: usize = sources.iter().map(|&s| g.ty(s).len()).sum();
     if columns < rows {
-        return sources.iter().map(|&s| by_columns(g, target, s)).collect();
+        return jacobian_forward(g, target, sources);
     }
+    jacobian_reverse(g, target, sources)
+}
+
+/// As [`jacobian`], by the tangents along each element of the sources.
+pub(crate) fn jacobian_forward(
+    g: &mut Graph,
+    target: Value,
+    sources: &[Value],
+) -> Vec<Option<Value>> {
+    sources.iter().map(|&s| by_columns(g, target, s)).collect()
+}
+
+/// As [`jacobian`], by the cotangents of each element of the target.
+pub(crate) fn jacobian_reverse(
+    g: &mut Graph,
+    target: Value,
+    sources: &[Value],
+) -> Vec<Option<Value>> {
     let ty = g.ty(target).clone();
     let ct = identity(g, &ty);
-    let found = by_rows(g, target, sources, ct, rows);
+    let found = by_rows(g, target, sources, ct, ty.len());
     let shaped = |(v, &s): (Option<Value>, &Value)| {
         let v = v?;
         let dims: Shape = ty.dims().iter().chain(g.ty(s).dims()).copied().collect();

@@ -18,7 +18,11 @@ use crate::tensor::Tensor;
 use crate::trace::{State, Trace, fault, origin};
 use crate::tree::Tree;
 
+mod jacobians;
 mod transform;
+mod vmap;
+
+pub use vmap::{Lane, Lanes};
 
 /// A program that has been traced: a graph, and the structures that it takes
 /// and gives.

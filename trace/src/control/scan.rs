@@ -143,7 +143,7 @@ impl Trace {
 }
 
 /// The type of a row of an array.
-fn row(ty: &Type) -> Type {
+pub(super) fn row(ty: &Type) -> Type {
     ty.with_shape(ty.dims().get(1..).unwrap_or_default())
 }
 

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use backstitch_ir::{Graph, Value};
 use backstitch_passes::{forward, reverse};
 
-use crate::jacobian::jacobian;
 use crate::mistake::TraceError;
 use crate::spec::Spec;
 use crate::traced::Traced;
@@ -108,52 +107,6 @@ where
         Ok(self.transformed(graph, "jvp", data, outputs))
     }
 
-    /// The derivative of each element of each output with respect to each element
-    /// of each parameter: for each leaf of the outputs a structure of the
-    /// parameters, of the output's shape followed by the parameter's. Forward or
-    /// reverse, whichever takes fewer sweeps.
-    ///
-    /// ```
-    /// use backstitch_trace::{Spec, trace};
-    /// let traced = trace(Spec::f64([2]), (), |_, x, ()| x * x.sum())?;
-    /// let j = traced.jacobian()?.eval(&ndarray::arr1(&[1.0, 2.0]), &())?;
-    /// assert_eq!(j.to_f64_vec(), [4.0, 1.0, 2.0, 5.0]);
-    /// # Ok::<(), backstitch_trace::TraceError>(())
-    /// ```
-    ///
-    /// # Errors
-    /// If an output or a parameter is no float.
-    #[track_caller]
-    pub fn jacobian(&self) -> Result<Traced<P, D, O::Nest<Spec, P::With<Spec>>>, TraceError> {
-        let sources = self.float_params("jacobian")?;
-        self.floats("jacobian", self.graph.outputs(), "an output")?;
-        let mut graph = self.extend();
-        let targets = graph.outputs().to_vec();
-        let mut blocks = Vec::with_capacity(targets.len() * sources.len());
-        for &target in &targets {
-            let found = jacobian(&mut graph, target, &sources);
-            for (block, &source) in found.into_iter().zip(&sources) {
-                let ty = Self::block(graph.ty(target), graph.ty(source));
-                blocks.push(block.unwrap_or_else(|| graph.splat(&ty, 0.0)));
-            }
-        }
-        graph.set_outputs(blocks);
-        let block = |of: &Spec, by: &Spec| Self::block(of.ty(), by.ty()).into();
-        let outputs =
-            self.outputs.nest_leaves(&mut |of| self.params.map_leaves(&mut |by| block(of, by)));
-        Ok(self.transformed(graph, "jacobian", self.data.clone(), outputs))
-    }
-
-    /// The second derivatives of a scalar program: for each parameter a structure
-    /// of the parameters.
-    ///
-    /// # Errors
-    /// As [`grad`](Self::grad).
-    #[track_caller]
-    pub fn hessian(&self) -> Result<Traced<P, D, P::Nest<Spec, P::With<Spec>>>, TraceError> {
-        self.grad()?.jacobian()
-    }
-
     /// The product of the second derivatives of a scalar program with a vector,
     /// which is additional data of the parameters' types. Forward over reverse, so
     /// about as costly as two gradients.
@@ -194,7 +147,12 @@ where
     }
 
     /// Adds an input for each leaf, named after it.
-    fn inputs_like(&self, graph: &mut Graph, tree: &impl Tree<Spec>, suffix: &str) -> Vec<Value> {
+    pub(super) fn inputs_like(
+        &self,
+        graph: &mut Graph,
+        tree: &impl Tree<Spec>,
+        suffix: &str,
+    ) -> Vec<Value> {
         let mut all = Vec::new();
         tree.visit(&mut Path::root(), &mut |path, spec| {
             let name = format!("{}'{suffix}", path.as_str());
@@ -203,7 +161,7 @@ where
         all
     }
 
-    fn transformed<E, Q>(
+    pub(super) fn transformed<E, Q>(
         &self,
         mut graph: Graph,
         by: &str,
@@ -213,11 +171,6 @@ where
         graph.name = format!("{}.{by}", self.graph.name);
         let graph = backstitch_passes::prune(&graph);
         Traced { graph: Arc::new(graph), params: self.params.clone(), data, outputs }
-    }
-
-    fn block(target: &backstitch_ir::Type, source: &backstitch_ir::Type) -> backstitch_ir::Type {
-        let dims = target.dims().iter().chain(source.dims()).copied();
-        target.with_shape(dims.collect::<backstitch_ir::Shape>())
     }
 }
 

@@ -253,3 +253,65 @@ fn short_loops_are_written_out_and_long_ones_are_not() {
     let compiled = f.value_and_grad().unwrap().compile().unwrap();
     assert!(!loops(&compiled), "{compiled}");
 }
+
+#[test]
+fn an_associative_scan_of_any_length_is_a_running_combination() {
+    // x -> a·x + b, composed: the running values of a linear recurrence.
+    for n in 1..10 {
+        let f = trace((Spec::f64([n]), Spec::f64([n, 2])), (), |t, (a, b), ()| {
+            let a = a.expand_dims(1);
+            let (_, y) = t.associative_scan((a, b), |(a, b), (c, d)| (a * c, b * c + d));
+            (y * y).sum()
+        });
+        let g = trace((Spec::f64([n]), Spec::f64([n, 2])), (), |t, (a, b), ()| {
+            let start = t.zeros(DType::F64, [2]);
+            let (_, y) = t.scan(start, (a, b), |y, (a, b)| (y * a + b, y * a + b));
+            (y * y).sum()
+        });
+        let (f, g) = (f.unwrap().value_and_grad().unwrap(), g.unwrap().value_and_grad().unwrap());
+        let a = ndarray::Array1::from_shape_fn(n, |i| 0.5 + 0.2 * i as f64);
+        let b = ndarray::Array2::from_shape_fn((n, 2), |(i, j)| 1.0 - 0.3 * (i + j) as f64);
+        let p = (a.into_dyn(), b.into_dyn());
+        let (value, slopes) = f.compile().unwrap().call(&p, &()).unwrap();
+        let (want, steps) = g.compile().unwrap().call(&p, &()).unwrap();
+        assert!(close(&value.to_f64_vec(), &want.to_f64_vec()), "{n}");
+        assert!(close(&slopes.0.to_f64_vec(), &steps.0.to_f64_vec()), "{n}");
+        assert!(close(&slopes.1.to_f64_vec(), &steps.1.to_f64_vec()), "{n}");
+    }
+    let t = Trace::eager();
+    let none = t.zeros(DType::F64, [0, 3]);
+    assert_eq!(t.associative_scan(none, |x, y| x + y).shape().dims(), [0, 3]);
+    let wrong = trace(Spec::f64([4]), (), |t, x, ()| t.associative_scan(x, |x, _| x.sum()));
+    let message = wrong.err().map(|e| e.to_string()).unwrap_or_default();
+    assert!(message.contains("the function takes f64[2] and gives f64[]"), "{message}");
+}
+
+#[test]
+fn a_switch_runs_one_branch_and_clamps_its_number() {
+    let f = trace(Spec::f64([]), Spec::i64([]), |t, x, i| {
+        t.switch(
+            i,
+            [
+                Box::new(|| x),
+                Box::new(|| x * x),
+                Box::new(|| t.while_loop(x, |y| y.lt(100.0), |y| y * x)),
+                Box::new(|| x.sin()),
+                Box::new(|| -x),
+            ],
+        )
+    });
+    let f = f.unwrap().value_and_grad().unwrap().compile().unwrap();
+    let x = 3.0f64;
+    let of = |i: i64| {
+        let (value, slope) = f.call(&x, &i).unwrap();
+        (value.item::<f64>().unwrap(), slope.item::<f64>().unwrap())
+    };
+    let power = (243.0, 5.0 * 81.0);
+    let want = [(3.0, 1.0), (9.0, 6.0), power, (x.sin(), x.cos()), (-3.0, -1.0)];
+    for (i, (value, slope)) in want.into_iter().enumerate() {
+        let (v, s) = of(i as i64);
+        assert!((v - value).abs() < 1e-12 && (s - slope).abs() < 1e-12, "branch {i}: {v}, {s}");
+    }
+    assert_eq!(of(-7), want[0]);
+    assert_eq!(of(99), want[4]);
+}

@@ -19,10 +19,13 @@ use crate::trace::{Absent, Kind, Scope, Trace, origin};
 use crate::tree::Tree;
 
 mod append;
+mod associative;
 mod region;
 mod scan;
+mod switch;
 
 pub use region::Custom;
+pub use switch::Branch;
 
 /// A body that has been recorded: its graph without outputs yet, and the
 /// tensors it gave, where they are to be had.

@@ -50,7 +50,7 @@ pub use axes::{Axes, Bounds};
 pub use backstitch_derive::Tree;
 pub use backstitch_ir::routine::Triangle;
 pub use backstitch_ir::{Array, DType, Element, Graph, Shape};
-pub use control::Custom;
+pub use control::{Branch, Custom};
 pub use dense::{Activation, Dense};
 pub use gradient::{Gradient, Gradients, Status, Unconnected};
 pub use mistake::{Mistake, Operand as MistakenOperand, Problem, TraceError};

@@ -62,7 +62,10 @@ pub use spec::{Spec, Typed, specs};
 pub use tape::{GradientTape, PersistentTape};
 pub use tensor::Tensor;
 pub use trace::Trace;
-pub use traced::{Lane, Lanes, Outputs, Traced, trace, trace_tree};
+pub use traced::{
+    Comparison, GradientCheck, GradientEntry, GradientReport, Lane, Lanes, Outputs, Traced, trace,
+    trace_tree,
+};
 pub use tree::{Leaf, Path, Tree};
 
 /// What the code refers to that `#[derive(Tree)]` writes.

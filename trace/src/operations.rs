@@ -35,7 +35,7 @@
 //! | Random | [`Key`](crate::Key): `uniform`, `normal`, `bernoulli`, `categorical`, … | `jax.random` |
 //! | Control flow | [`cond`](Trace::cond) [`switch`](Trace::switch) [`while_loop`](Trace::while_loop) [`for_loop`](Trace::for_loop) [`scan`](Trace::scan) [`scan_back`](Trace::scan_back) [`associative_scan`](Trace::associative_scan) [`map_rows`](Trace::map_rows) | `lax.cond`, `fori_loop` |
 //! | Batching | [`vmap`](Trace::vmap) inside of a program, [`Traced::vmap`](crate::Traced::vmap) and [`vmap_with`](crate::Traced::vmap_with) of one | `vectorized_map` |
-//! | Derivatives of programs | [`grad`](crate::Traced::grad) [`value_and_grad`](crate::Traced::value_and_grad) [`vjp`](crate::Traced::vjp) [`jvp`](crate::Traced::jvp) [`hvp`](crate::Traced::hvp) [`hessian`](crate::Traced::hessian) [`jacobian`](crate::Traced::jacobian) [`jacobian_forward`](crate::Traced::jacobian_forward) [`jacobian_reverse`](crate::Traced::jacobian_reverse) [`batch_jacobian`](crate::Traced::batch_jacobian); [`apply`](crate::Traced::apply) inside of programs | `jacfwd`, `jacrev` |
+//! | Derivatives of programs | [`grad`](crate::Traced::grad) [`value_and_grad`](crate::Traced::value_and_grad) [`vjp`](crate::Traced::vjp) [`jvp`](crate::Traced::jvp) [`hvp`](crate::Traced::hvp) [`hessian`](crate::Traced::hessian) [`jacobian`](crate::Traced::jacobian) [`jacobian_forward`](crate::Traced::jacobian_forward) [`jacobian_reverse`](crate::Traced::jacobian_reverse) [`batch_jacobian`](crate::Traced::batch_jacobian); [`apply`](crate::Traced::apply) inside of programs, [`check_gradients`](crate::Traced::check_gradients) | `jacfwd`, `jacrev` |
 //! | Derivatives of your own | [`custom`](Trace::custom) [`checkpoint`](Trace::checkpoint) | `custom_vjp`, `custom_gradient`, `remat` |
 
 #[cfg(doc)]

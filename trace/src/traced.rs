@@ -18,10 +18,12 @@ use crate::tensor::Tensor;
 use crate::trace::{State, Trace, fault, origin};
 use crate::tree::Tree;
 
+mod check;
 mod jacobians;
 mod transform;
 mod vmap;
 
+pub use check::{Comparison, GradientCheck, GradientEntry, GradientReport};
 pub use vmap::{Lane, Lanes};
 
 /// A program that has been traced: a graph, and the structures that it takes

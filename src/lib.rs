@@ -26,7 +26,7 @@ pub use error::Error;
 /// What most programs import.
 pub mod prelude {
     pub use crate::{
-        Compile, Dense, GradientTape, Spec, Tensor, Trace, Traced, Tree, Workspace, trace,
-        trace_tree,
+        Compile, Dense, GradientTape, Spec, Tensor, Trace, Traced, Tree, Workspace, control_flow,
+        trace, trace_tree,
     };
 }

@@ -20,6 +20,7 @@ use crate::tree::Tree;
 
 mod append;
 mod associative;
+pub(crate) mod host;
 mod region;
 mod scan;
 mod switch;
@@ -75,41 +76,48 @@ impl Trace {
         let place = Location::caller();
         let (left, results) = self.body("then", &[], &[], place, |_| then());
         let (right, others) = self.body("else", &[], &left.scope.captures, place, |_| otherwise());
+        let names = [results.leaf_names(), others.leaf_names()];
+        self.branch(predicate, (left, right), names, &results, place)
+    }
+
+    /// One of two bodies that are recorded; the names are those of their results.
+    #[track_caller]
+    fn branch<'t, R: Tree<Tensor<'t>>>(
+        &'t self,
+        predicate: Tensor<'t>,
+        (mut left, right): (Body, Body),
+        [names, other_names]: [Vec<String>; 2],
+        like: &R,
+        place: &'static Location<'static>,
+    ) -> R::With<Tensor<'t>> {
         let (ty, types) = (predicate.ty(), left.types.clone());
         if left.is_poisoned() || right.is_poisoned() {
-            return self.guesses(&results, &types, place);
+            return self.guesses(like, &types, place);
         }
-        if ty != Type::scalar(DType::Bool) {
+        let message = if ty != Type::scalar(DType::Bool) {
             let message = format!("expected one truth value to decide by, got {ty}");
             self.mistake("cond", Problem::Control, message, &[predicate], ty);
-            return self.guesses(&results, &types, place);
-        }
-        let (names, other_names) = (results.leaf_names(), others.leaf_names());
-        if names != other_names {
-            let message = format!(
-                "the branches give {} and {}",
-                list_names(&names),
-                list_names(&other_names)
-            );
+            return self.guesses(like, &types, place);
+        } else if names != other_names {
+            let (names, others) = (list_names(&names), list_names(&other_names));
+            Some(format!("the branches give {names} and {others}"))
+        } else if left.types != right.types {
+            Some(format!("the branches give {} and {}", list(&left.types), list(&right.types)))
+        } else {
+            None
+        };
+        if let Some(message) = message {
             self.mistake("cond", Problem::Control, message, &[], ty);
-            return self.guesses(&results, &types, place);
-        }
-        if left.types != right.types {
-            let message =
-                format!("the branches give {} and {}", list(&left.types), list(&right.types));
-            self.mistake("cond", Problem::Control, message, &[], ty);
-            return self.guesses(&results, &types, place);
+            return self.guesses(like, &types, place);
         }
         // What only the other branch uses is an input of this one as well.
-        let mut left = left;
         let extra = &right.scope.captures[left.scope.captures.len()..];
         for &(_, inner) in extra {
             left.scope.graph.input(right.scope.graph.ty(inner).clone(), None);
         }
         let captured: Vec<Value> = right.scope.captures.iter().map(|c| c.0).collect();
         let op = ops::Cond { then: Arc::new(left.seal()), els: Arc::new(right.seal()) };
-        let found = self.finish(op.into(), &[predicate], &captured, &[], &types, place);
-        rebuild(&results, &found)
+        rebuild(like, &self.finish(op.into(), &[predicate], &captured, &[], &types, place))
     }
 
     /// Repeats a body while a predicate holds, and gives the last carry.
@@ -137,19 +145,32 @@ impl Trace {
         let (test, _) = self.body("while", &types, &[], place, |c| predicate(rebuild(&init, c)));
         let (step, next) =
             self.body("body", &types, &test.scope.captures, place, |c| body(rebuild(&init, c)));
+        self.repeat_while(&init, &start, (test, step), &next, place)
+    }
+
+    /// A loop whose predicate and body are recorded.
+    #[track_caller]
+    fn repeat_while<'t, C: Tree<Tensor<'t>>>(
+        &'t self,
+        init: &C,
+        start: &[Tensor<'t>],
+        (mut test, step): (Body, Body),
+        next: &impl Tree<Tensor<'t>>,
+        place: &'static Location<'static>,
+    ) -> C::With<Tensor<'t>> {
+        let types: Vec<Type> = start.iter().map(|x| x.ty()).collect();
         if test.is_poisoned() || step.is_poisoned() {
-            return self.guesses(&init, &types, place);
+            return self.guesses(init, &types, place);
         }
         if test.types != [Type::scalar(DType::Bool)] {
             let message =
                 format!("expected one truth value to go on by, got {}", list(&test.types));
             self.mistake("while_loop", Problem::Control, message, &[], Type::scalar(DType::Bool));
-            return self.guesses(&init, &types, place);
+            return self.guesses(init, &types, place);
         }
-        if !self.steady("while_loop", (&init, &types), (&next, &step.types), place) {
-            return self.guesses(&init, &types, place);
+        if !self.steady("while_loop", (init, &types), (next, &step.types), place) {
+            return self.guesses(init, &types, place);
         }
-        let mut test = test;
         for &(_, inner) in &step.scope.captures[test.scope.captures.len()..] {
             test.scope.graph.input(step.scope.graph.ty(inner).clone(), None);
         }
@@ -161,7 +182,7 @@ impl Trace {
             consts: captured.len(),
             pops: 0,
         };
-        rebuild(&init, &self.finish(op.into(), &start, &captured, &[], &types, place))
+        rebuild(init, &self.finish(op.into(), start, &captured, &[], &types, place))
     }
 
     /// Repeats a body `count` times (a number, or an integer scalar) and gives the
@@ -206,10 +227,25 @@ impl Trace {
             let _line = self.line_at(place);
             (c[0] + 1, next)
         });
+        self.repeat_count(count, &init, start, step, &given.1, place)
+    }
+
+    /// A loop of `count` steps whose body is recorded; the counter is the first carry.
+    #[track_caller]
+    fn repeat_count<'t, C: Tree<Tensor<'t>>>(
+        &'t self,
+        count: Tensor<'t>,
+        init: &C,
+        start: Vec<Tensor<'t>>,
+        step: Body,
+        next: &impl Tree<Tensor<'t>>,
+        place: &'static Location<'static>,
+    ) -> C::With<Tensor<'t>> {
+        let types: Vec<Type> = start.iter().map(|x| x.ty()).collect();
         if step.is_poisoned()
-            || !self.steady("for_loop", (&init, &types[1..]), (&given.1, &step.types[1..]), place)
+            || !self.steady("for_loop", (init, &types[1..]), (next, &step.types[1..]), place)
         {
-            return self.guesses(&init, &types[1..], place);
+            return self.guesses(init, &types[1..], place);
         }
         let captured: Vec<Value> = step.scope.captures.iter().map(|c| c.0).collect();
         let op = ops::Loop {
@@ -221,7 +257,7 @@ impl Trace {
         };
         let mut args = vec![count];
         args.extend(start);
-        rebuild(&init, &self.finish(op.into(), &args, &captured, &[], &types, place)[1..])
+        rebuild(init, &self.finish(op.into(), &args, &captured, &[], &types, place)[1..])
     }
 
     /// Records a body on inputs of these types. Captures that another body made
@@ -235,28 +271,45 @@ impl Trace {
         place: &'static Location<'static>,
         f: impl FnOnce(&[Tensor<'t>]) -> R,
     ) -> (Body, R) {
-        let inputs: Vec<Tensor<'t>> = {
-            let mut state = self.state();
-            state.open(Graph::new(name));
-            let graph = &mut state.top().graph;
-            graph.set_origin(origin(place));
-            let values: Vec<Value> =
-                carries.iter().map(|ty| graph.input(ty.clone(), None)).collect();
-            for &(outer, _) in captures {
-                let depth = state.scopes.len() - 2;
-                let (ty, name) = {
-                    let around = &state.scopes[depth].graph;
-                    (around.ty(outer).clone(), around.name_of(outer).map(str::to_owned))
-                };
-                let top = state.top();
-                let here = top.graph.input(ty, name.as_deref());
-                top.capture(outer, here);
-            }
-            let slots = values.into_iter();
-            slots.map(|v| self.slot(&mut state, v, Kind::Plain, place)).collect()
-        };
+        let inputs = self.open_body(name, carries, captures, place);
         let result = f(&inputs);
         let leaves: Vec<Tensor<'t>> = result.leaves().into_iter().copied().collect();
+        (self.close_body(leaves, place), result)
+    }
+
+    /// Starts to record a body; its inputs for the carries.
+    fn open_body<'t>(
+        &'t self,
+        name: &str,
+        carries: &[Type],
+        captures: &[(Value, Value)],
+        place: &'static Location<'static>,
+    ) -> Vec<Tensor<'t>> {
+        let mut state = self.state();
+        state.open(Graph::new(name));
+        let graph = &mut state.top().graph;
+        graph.set_origin(origin(place));
+        let values: Vec<Value> = carries.iter().map(|ty| graph.input(ty.clone(), None)).collect();
+        for &(outer, _) in captures {
+            let depth = state.scopes.len() - 2;
+            let (ty, name) = {
+                let around = &state.scopes[depth].graph;
+                (around.ty(outer).clone(), around.name_of(outer).map(str::to_owned))
+            };
+            let top = state.top();
+            let here = top.graph.input(ty, name.as_deref());
+            top.capture(outer, here);
+        }
+        let slots = values.into_iter();
+        slots.map(|v| self.slot(&mut state, v, Kind::Plain, place)).collect()
+    }
+
+    /// Ends the recording of a body that gives these.
+    fn close_body<'t>(
+        &'t self,
+        leaves: Vec<Tensor<'t>>,
+        place: &'static Location<'static>,
+    ) -> Body {
         let mut state = self.state();
         let types = leaves.iter().map(|&x| self.type_of(&state, x)).collect();
         let mut outputs = Vec::with_capacity(leaves.len());
@@ -270,9 +323,7 @@ impl Trace {
             }
             outputs.push(value);
         }
-        let scope = state.close();
-        drop(state);
-        (Body { scope, outputs, types }, result)
+        Body { scope: state.close(), outputs, types }
     }
 
     /// Adds the operation to the scope around its bodies; its results, of these

@@ -48,6 +48,8 @@ mod tree;
 pub use args::{Args, ArgsMut, View, ViewMut};
 pub use axes::{Axes, Bounds};
 pub use backstitch_derive::Tree;
+#[doc = include_str!("control/control_flow.md")]
+pub use backstitch_derive::control_flow;
 pub use backstitch_ir::routine::Triangle;
 pub use backstitch_ir::{Array, DType, Element, Graph, Shape};
 pub use control::{Branch, Custom};
@@ -73,4 +75,10 @@ pub use tree::{Leaf, Path, Tree};
 pub mod derive_support {
     pub use crate::args::{Args, ArgsMut, View, ViewMut};
     pub use crate::tree::{Leaf, Path, Tree};
+}
+
+/// What the code refers to that `#[control_flow]` writes.
+#[doc(hidden)]
+pub mod control_support {
+    pub use crate::control::host::*;
 }

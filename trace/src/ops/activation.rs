@@ -93,33 +93,43 @@ impl<'t> Tensor<'t> {
         -(-self).softplus()
     }
 
-    /// 0 in place of -∞: for products whose other factor goes to 0 faster, and their
-    /// derivatives.
+    /// `x · gate(x)`, where the gate opens from 0 to 1 faster than any power of `x`:
+    /// 0 at -∞ and `x` at ∞, with the derivatives of these.
     #[track_caller]
-    pub(crate) fn above_least(self) -> Self {
-        self.eq(f64::NEG_INFINITY).select(0, self)
+    pub(crate) fn gated(self, operation: &'static str, gate: impl FnOnce(Self) -> Self) -> Self {
+        if let Err(poisoned) = self.floats(operation) {
+            return poisoned;
+        }
+        let finite = self.is_finite();
+        let x = finite.select(self, 0);
+        finite.select(x * gate(x), self.relu())
     }
 
     /// `x · sigmoid(x)`; 0 at -∞.
     #[track_caller]
     #[doc(alias = "swish")]
     pub fn silu(self) -> Self {
-        let x = self.above_least();
-        x * x.sigmoid()
+        let _line = self.trace.line();
+        self.gated("silu", |x| x.sigmoid())
     }
 
     /// `x · tanh(softplus(x))`; 0 at -∞.
     #[track_caller]
     pub fn mish(self) -> Self {
-        let x = self.above_least();
-        x * x.softplus().tanh()
+        let _line = self.trace.line();
+        self.gated("mish", |x| x.softplus().tanh())
     }
 
-    /// `x / (1 + |x|)`.
+    /// `x / (1 + |x|)`; ±1 at ±∞.
     #[track_caller]
     pub fn softsign(self) -> Self {
-        let size = self.lt(0).select(-self, self);
-        self / (size + 1.0)
+        if let Err(poisoned) = self.floats("softsign") {
+            return poisoned;
+        }
+        let largest = self.largest();
+        let x = self.clip(-largest, largest);
+        let size = x.lt(0).select(-x, x);
+        x / (size + 1.0)
     }
 
     /// `x` between 0 and 6, else the nearer of the two; flat at both ends.
@@ -146,8 +156,8 @@ impl<'t> Tensor<'t> {
     #[track_caller]
     #[doc(alias = "hard_swish")]
     pub fn hard_silu(self) -> Self {
-        let x = self.above_least();
-        x * x.hard_sigmoid()
+        let _line = self.trace.line();
+        self.gated("hard_silu", |x| x.hard_sigmoid())
     }
 
     /// The first half along an axis times the sigmoid of the second half.

@@ -76,10 +76,10 @@ impl<'t> Tensor<'t> {
     /// ```
     #[track_caller]
     pub fn powi(self, n: i32) -> Self {
-        if n < 0 {
-            return self.power(n.unsigned_abs()).reciprocal();
-        }
-        self.power(n.unsigned_abs())
+        // Powers of the reciprocal: the derivative of the reciprocal of a power would
+        // square it, and leave the range where neither value nor derivative does.
+        let x = if n < 0 { self.reciprocal() } else { self };
+        x.power(n.unsigned_abs())
     }
 
     #[track_caller]
@@ -167,6 +167,14 @@ impl<'t> Tensor<'t> {
     #[track_caller]
     pub fn stop_gradient(self) -> Self {
         self.trace.apply(ops::StopGradient, &[self])
+    }
+
+    /// The largest finite number of its type.
+    pub(crate) fn largest(self) -> f64 {
+        match self.dtype() {
+            DType::F32 => f32::MAX.into(),
+            _ => f64::MAX,
+        }
     }
 
     /// The square root whose derivative at 0 is taken as 0.

@@ -10,7 +10,7 @@
 //! `[n, 1]` is nearly always a mistake, and is one here. All derivatives are with
 //! respect to both. Products with a probability of 0 are 0.
 
-use backstitch_ir::{Shape, Type};
+use backstitch_ir::{Scalar, Shape, Type};
 
 use crate::mistake::Problem;
 use crate::tensor::Tensor;
@@ -75,8 +75,10 @@ impl<'t> Tensor<'t> {
         match self.like("huber", target) {
             Ok(_) => {
                 let r = self - target;
-                let far = delta * (r.abs() - 0.5 * delta);
-                r.abs().le(delta).select(0.5 * r.square(), far)
+                let near = r.abs().le(delta);
+                // The side not taken stays small.
+                let square = near.select(r, 0).square();
+                near.select(0.5 * square, delta * (r.abs() - 0.5 * delta))
             }
             Err(poisoned) => poisoned,
         }
@@ -101,13 +103,14 @@ impl<'t> Tensor<'t> {
         }
         let r = self - target;
         let near = r.abs().lt(1);
-        // log(1 + 2 sinh²(r/2)) loses no digit near 0; r + softplus(-2r) - log 2 does not
-        // overflow.
+        // log(1 + 2 sinh²(r/2)) loses no digit near 0; |r| + log(1 + e^(-2|r|)) - log 2
+        // does not overflow.
         let half = near.select(0.5 * r, 0);
         let sinh = 0.5 * (half.expm1() - (-half).expm1());
+        let size = r.abs();
         near.select(
             (2.0 * sinh.square()).log1p(),
-            r + (-2.0 * r).softplus() - std::f64::consts::LN_2,
+            size + (-2.0 * size).exp().log1p() - std::f64::consts::LN_2,
         )
     }
 
@@ -152,7 +155,7 @@ impl<'t> Tensor<'t> {
     #[track_caller]
     pub fn poisson_nll(self, counts: Tensor<'t>) -> Self {
         match self.like("poisson_nll", counts) {
-            Ok(_) => self.exp() - counts * self,
+            Ok(_) => self.exp() - counts.binary(Scalar::MulZ, self),
             Err(poisoned) => poisoned,
         }
     }
@@ -221,7 +224,13 @@ impl<'t> Tensor<'t> {
     #[doc(alias = "binary_cross_entropy")]
     pub fn bce_with_logits(self, labels: Tensor<'t>) -> Self {
         match self.like("bce_with_logits", labels) {
-            Ok(_) => self.softplus() - self * labels,
+            Ok(_) => {
+                // softplus(z) - z·y with the linear part in one product: nothing cancels
+                // for a sure prediction, and an infinite one costs nothing if it is right.
+                let low = self.le(0);
+                let linear = self.binary(Scalar::MulZ, low.select(-labels, 1.0 - labels));
+                linear + low.select(self, -self).exp().log1p()
+            }
             Err(poisoned) => poisoned,
         }
     }
@@ -312,9 +321,11 @@ impl<'t> Tensor<'t> {
     #[track_caller]
     fn of_class(self, operation: &'static str, classes: Tensor<'t>, depth: usize) -> Self {
         // A choice rather than a product, so that an infinite logit of another class
-        // does no harm.
+        // does no harm. Both terms are those of logits less the largest, whose size
+        // would cost digits.
         let hit = classes.hits(operation, depth);
-        self.logsumexp_over(-1) - hit.select(self, 0).sum_over(-1)
+        let shifted = self.below_max(&[self.rank() - 1]).0;
+        shifted.exp().sum_over(-1).log() - hit.select(shifted, 0).sum_over(-1)
     }
 
     /// Probabilities along the last axis moved towards equal ones: `(1 - amount) · p +

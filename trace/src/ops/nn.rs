@@ -17,19 +17,22 @@ impl<'t> Tensor<'t> {
     /// ```
     #[track_caller]
     pub fn gelu(self) -> Self {
-        let x = self.above_least();
-        x * x.ndtr()
+        let _line = self.trace.line();
+        self.gated("gelu", |x| x.ndtr())
     }
 
     /// `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`; 0 at -∞.
     #[track_caller]
     pub fn gelu_tanh(self) -> Self {
         let scale = (2.0 / std::f64::consts::PI).sqrt();
-        let x = self.above_least();
-        // Beyond ±20 the tangent is ±1 in every digit, and cubes might overflow.
-        let near = x.clip(-20.0, 20.0);
-        let inner = (near + near.powi(3) * 0.044715) * scale;
-        0.5 * x * (1.0 + inner.tanh())
+        let _line = self.trace.line();
+        self.gated("gelu_tanh", |x| {
+            // ½(1 + tanh u) is the sigmoid of 2u, which loses no digit left of 0. Beyond
+            // ±25 it is 0 or 1 in every digit, and cubes might overflow.
+            let near = x.clip(-25.0, 25.0);
+            let inner = (near + near.powi(3) * 0.044715) * scale;
+            (2.0 * inner).sigmoid()
+        })
     }
 
     /// `eˣ / Σ eˣ` along an axis.

@@ -348,11 +348,7 @@ impl<'t> Tensor<'t> {
     /// elements leave no NaN behind: the largest is 0 below itself, unless all are -∞.
     #[track_caller]
     pub(crate) fn below_max(self, axes: &[usize]) -> (Self, Self) {
-        let largest = match self.dtype() {
-            DType::F32 => f32::MAX.into(),
-            _ => f64::MAX,
-        };
-        let m = self.stop_gradient().reduce(Monoid::Max, axes).maximum(-largest);
+        let m = self.stop_gradient().reduce(Monoid::Max, axes).maximum(-self.largest());
         let m = m.stop_gradient();
         (self.binary(Scalar::SubZ, m.unreduce(&self.shape(), axes)), m)
     }

@@ -3,9 +3,9 @@
 //! Positions come from one primitive and carry no derivative; elements are picked
 //! at them, and picking has one. A median or quantile is an element of the array,
 //! of which several may be equal: those share its derivative. So it is written as
-//! the largest of the elements that are equal to it.
+//! the mean of the elements that are equal to it.
 
-use backstitch_ir::{DType, Monoid, Shape, Type, ops};
+use backstitch_ir::{DType, Monoid, Scalar, Shape, Type, ops};
 
 use crate::mistake::Problem;
 use crate::tensor::Tensor;
@@ -286,9 +286,13 @@ impl<'t> Tensor<'t> {
     /// that are equal to it.
     #[track_caller]
     fn equal_to(self, value: Self, axis: usize) -> Self {
-        let shape = self.shape();
-        let same = self.eq(value.unreduce(&shape, &[axis]));
-        same.select(self, f64::NEG_INFINITY).reduce(Monoid::Max, &[axis])
+        let all = value.unreduce(&self.shape(), &[axis]);
+        let same = self.eq(all);
+        let count = same.cast(self.dtype()).reduce(Monoid::Sum, &[axis]);
+        // The mean of those that are equal, written as the value and differences from it
+        // that are 0: exact, and infinite ones may be equal.
+        let away = same.select(self.binary(Scalar::SubZ, all), 0);
+        value + away.reduce(Monoid::Sum, &[axis]) / count
     }
 
     /// An axis of floats with at least one element. `Err` is the poisoned result.

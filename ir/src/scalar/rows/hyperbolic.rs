@@ -48,7 +48,7 @@ pub(super) static ASINH: Def = Def {
     // The library doubles a number that may overflow; the formula for half of the
     // result does not.
     eval: float!(x => {
-        if x.abs() < 1e18 {
+        if x.abs() < 1e18 || x.is_infinite() {
             x.asinh()
         } else {
             2.0 * (0.5 * x / (0.5 + 0.5 * x.hypot(1.0)).sqrt()).asinh()

@@ -2,7 +2,7 @@
 //! are those computed, in eager mode and compiled.
 #![allow(missing_docs)]
 
-use backstitch::{Array, Compile, DType, Spec, Tensor, trace, trace_tree};
+use backstitch::{Array, Compile, DType, Spec, Tensor, Trace, trace, trace_tree};
 use ndarray::arr1;
 
 const INF: f64 = f64::INFINITY;
@@ -137,4 +137,15 @@ fn quantiles_at_infinity_belong_to_the_elements_that_are_infinite() {
     );
     let third = 1.0 / 3.0;
     expect(|x| x.median(0), f64s([0.1, 0.1, 0.1]), &[0.1], &[third; 3], 1e-15);
+}
+
+#[test]
+fn what_is_beyond_all_elements_is_found_behind_them() -> Result<(), Box<dyn std::error::Error>> {
+    for n in 1..9 {
+        let t = Trace::eager();
+        let sorted = t.iota(DType::F64, [n], 0);
+        let at = sorted.search_sorted(t.constant(arr1(&[-INF, 0.5, INF])));
+        assert_eq!(at.array()?.to_f64_vec(), [0.0, 1.0, n as f64]);
+    }
+    Ok(())
 }

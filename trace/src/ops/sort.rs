@@ -198,7 +198,7 @@ impl<'t> Tensor<'t> {
         let mut step = 1i64 << n.ilog2();
         while step > 0 {
             let next = below + step;
-            let element = self.take(next - 1, 0);
+            let element = self.take((next - 1).minimum(n - 1), 0);
             let less = element.lt(values).or(is_nan(values).and(is_nan(element).not()));
             below = next.le(n).and(less).select(next, below);
             step /= 2;

@@ -5,15 +5,17 @@
 //! be the host's (comparisons by operators, `let`, literals, those marked `#[host]`) leave
 //! their construct as it is.
 
+use std::collections::HashSet;
+
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::visit::Visit;
 use syn::visit_mut::{self, VisitMut};
 use syn::{
-    Attribute, BinOp, Block, Error, Expr, ExprAssign, ExprBreak, ExprClosure, ExprForLoop, ExprIf,
-    ExprLoop, ExprWhile, Ident, Item, ItemFn, Label, Lifetime, Pat, Path, RangeLimits, Result,
-    Stmt, UnOp, parse_quote, parse_quote_spanned,
+    Arm, Attribute, BinOp, Block, Error, Expr, ExprAssign, ExprBreak, ExprClosure, ExprForLoop,
+    ExprIf, ExprLoop, ExprWhile, Ident, Item, ItemFn, Label, Lifetime, Lit, Pat, PatLit, Path,
+    RangeLimits, Result, Stmt, UnOp, parse_quote, parse_quote_spanned,
 };
 
 mod exits;
@@ -32,12 +34,13 @@ pub fn expand(krate: Path, mut function: ItemFn) -> Result<TokenStream> {
     if let Some(token) = &function.sig.constness {
         return Err(Error::new(token.span(), "`#[control_flow]` takes no `const fn`"));
     }
-    let mut lower = Lower { krate, frames: Vec::new(), made: 0, error: None };
+    let mutable = names::mutable(&function);
+    let mut lower = Lower { krate, mutable, frames: Vec::new(), made: 0, error: None };
     lower.function(&mut function.block);
     match lower.error {
         Some(error) => Err(error),
         None => Ok(quote! {
-            #[allow(unreachable_code, unused_assignments, unused_braces, clippy::all)]
+            #[allow(unreachable_code, unused_assignments, clippy::diverging_sub_expression)]
             #function
         }),
     }
@@ -64,6 +67,7 @@ struct LoopTarget {
 
 struct Lower {
     krate: Path,
+    mutable: HashSet<String>,
     frames: Vec<Frame>,
     made: usize,
     error: Option<Error>,
@@ -172,9 +176,8 @@ impl Lower {
 
     fn demanded(&self, mode: &Ident, what: &str, span: Span) -> TokenStream {
         let (support, function) = (self.support(span), Ident::new(what, span));
-        let mut mode = mode.clone();
-        mode.set_span(Span::mixed_site().located_at(span));
-        quote_spanned!(span=> #support::#function(&#mode);)
+        // A name of the user's position alone, for it is what the message points to.
+        quote_spanned!(span=> { let __here = &#mode; #support::#function(__here); })
     }
 
     /// A frame for a construct in which these are assigned.
@@ -234,6 +237,8 @@ impl Lower {
         let mode = self.name("if", span);
         let (kept, half) = (self.name("kept", span), self.name("half", span));
         let (value, result) = (self.name("value", span), self.name("result", span));
+        let hold = self.hold(&names, span);
+        let (declare, take, release) = (&hold.declare, &hold.take, &hold.release);
         let label = self.label(span);
         // A break of the loop around makes this one of the conditions that the loop ends by.
         let mut seen = quote!();
@@ -282,11 +287,13 @@ impl Lower {
                 #seen
                 #(#demands)*
                 let #kept;
+                #declare
                 if #support::is_traced(&#mode) {
                     let __again;
                     (#kept, __again) =
                         #support::Branch::open(#support::tracing(&#mode), #all);
                     #open
+                    #take
                 } else {
                     #support::hosted(&#mode);
                 }
@@ -309,6 +316,7 @@ impl Lower {
                     let (__out, __result) = #support::Branch::close(
                         #support::tracing(&#mode), #half, (#out, #result));
                     #finish
+                    #release
                     break #label __result;
                 } else {
                     #support::hosted(&#mode);
@@ -421,6 +429,8 @@ impl Lower {
             names.visit_block(&body);
         });
         let carried = names.assigned_but(flag.as_ref());
+        let hold = self.hold(&names, span);
+        let (declare, take, release) = (&hold.declare, &hold.take, &hold.release);
         let mode = self.name("loop", span);
         let (test, kept) = (self.name("test", span), self.name("kept", span));
         let (by, guard) = (self.name("by", span), self.name("guard", span));
@@ -455,7 +465,9 @@ impl Lower {
             #label: loop {
                 let mut #test;
                 let #kept;
+                #declare
                 if #support::is_traced(&#mode) {
+                    #take
                     let __inside;
                     (#test, #kept, __inside) =
                         #support::Repeat::begin(#support::tracing(&#mode), #tree);
@@ -477,6 +489,7 @@ impl Lower {
                 if #support::is_traced(&#mode) {
                     #place = #support::Repeat::end(
                         #support::tracing(&#mode), #test, #kept, #tree);
+                    #release
                     break #label;
                 } else {
                     #support::hosted(&#mode);
@@ -490,6 +503,8 @@ impl Lower {
         let support = self.support(span);
         let names = names::find(|names| names.body_of(&pat, &body));
         let carried = names.assigned_but(flag.as_ref());
+        let hold = self.hold(&names, span);
+        let (declare, take, release) = (&hold.declare, &hold.take, &hold.release);
         let mode = self.name("loop", span);
         let target = self.target(label.as_ref(), span, flag.clone());
         let frame = self.loop_body(target, &mode, &names, &mut body);
@@ -508,6 +523,7 @@ impl Lower {
                     (#step, __inside) = #support::Repeat::open_unless(
                         #support::tracing(&#mode), &#flag, #tree);
                     #place = __inside;
+                    #take
                 } else {
                     #support::hosted(&#mode);
                 }
@@ -516,6 +532,7 @@ impl Lower {
                 if #support::is_traced(&#mode) {
                     #place = #support::Repeat::close_unless(
                         #support::tracing(&#mode), #step, #tree);
+                    #release
                 } else {
                     #support::hosted(&#mode);
                 }
@@ -535,6 +552,7 @@ impl Lower {
                 #start
                 #label: for #pat in #over {
                     #declared
+                    #declare
                     #open
                     #body
                     #close
@@ -566,7 +584,9 @@ impl Lower {
                 let #begun;
                 let #kept;
                 #declared
+                #declare
                 if #support::is_traced(&#range) {
+                    #take
                     let __inside;
                     (#begun, #kept, __inside) =
                         #support::Count::#begin(#support::tracing(&#range), #tree);
@@ -585,6 +605,7 @@ impl Lower {
                 if #support::is_traced(&#range) {
                     #place = #support::Count::end(
                         #support::tracing(&#range), #begun, #kept, #tree);
+                    #release
                     break #label;
                 } else {
                     #support::hosted(&#range);
@@ -592,6 +613,32 @@ impl Lower {
                 }
             }
         }}
+    }
+}
+
+/// Borrows variables while a construct is recorded, so that no method changes them there.
+struct Hold {
+    declare: TokenStream,
+    take: TokenStream,
+    release: TokenStream,
+}
+
+impl Lower {
+    fn hold(&mut self, names: &Names, span: Span) -> Hold {
+        let (name, support) = (self.name("held", span), self.support(span));
+        let held: Vec<&Ident> = names.held(&self.mutable).collect();
+        if held.is_empty() {
+            return Hold { declare: quote!(), take: quote!(), release: quote!() };
+        }
+        let tuple = held
+            .iter()
+            .rev()
+            .fold(quote_spanned!(span=> ()), |rest, name| quote_spanned!(span=> (&#name, #rest)));
+        Hold {
+            declare: quote_spanned!(span=> let #name;),
+            take: quote_spanned!(span=> #name = #tuple;),
+            release: quote_spanned!(span=> #support::release(#name);),
+        }
     }
 }
 
@@ -720,6 +767,16 @@ impl VisitMut for Lower {
                     body => self.visit_expr_mut(body),
                 }
                 self.frames = frames;
+            }
+            Expr::Match(this) => {
+                visit_mut::visit_expr_match_mut(self, this);
+                let truth =
+                    |arm: &Arm| matches!(&arm.pat, Pat::Lit(PatLit { lit: Lit::Bool(_), .. }));
+                if this.arms.iter().any(truth) {
+                    let (of, span) = (&this.expr, this.match_token.span);
+                    let support = self.support(span);
+                    *this.expr = parse_quote_spanned!(span=> #support::matched(#of));
+                }
             }
             Expr::Async(_) | Expr::Const(_) => {}
             Expr::Block(this) if this.label.is_some() => {

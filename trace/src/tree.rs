@@ -36,7 +36,8 @@ pub trait Leaf: Tree<Self> + Sized {}
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a tree with leaves `{L}`",
-    note = "trees are leaves, tuples, arrays, `Vec`, `Option`, maps, and structs with `#[derive(Tree)]`"
+    note = "trees are leaves, tuples, arrays, `Vec`, `Option`, maps, and structs with `#[derive(Tree)]`",
+    note = "what a traced branch or loop assigns is a tree of tensors: begin with `t.scalar(0)`, not `0`"
 )]
 pub trait Tree<L: Leaf> {
     /// The same structure with leaves `U`.

@@ -8,7 +8,8 @@ use std::collections::HashSet;
 use syn::visit::{self, Visit};
 use syn::{
     Arm, Block, Expr, ExprAssign, ExprAsync, ExprBinary, ExprClosure, ExprForLoop, ExprIf, ExprLet,
-    ExprReference, ExprWhile, Ident, Item, Local, Pat, PatIdent, UnOp,
+    ExprMethodCall, ExprReference, ExprWhile, Ident, Item, ItemFn, Local, Pat, PatIdent, PatType,
+    Type, UnOp,
 };
 
 /// The variables that are assigned in what is visited.
@@ -30,6 +31,29 @@ pub fn bound(pat: &Pat) -> Vec<Ident> {
     }
     let mut names = Bound(Vec::new());
     names.visit_pat(pat);
+    names.0
+}
+
+/// The names that can be changed anywhere in a function: those bound by `mut`, and arguments
+/// that are `&mut`.
+pub fn mutable(function: &ItemFn) -> HashSet<String> {
+    struct Mutable(HashSet<String>);
+    impl Visit<'_> for Mutable {
+        fn visit_pat_ident(&mut self, pat: &PatIdent) {
+            if pat.mutability.is_some() {
+                self.0.insert(pat.ident.to_string());
+            }
+            visit::visit_pat_ident(self, pat);
+        }
+        fn visit_pat_type(&mut self, pat: &PatType) {
+            if matches!(&*pat.ty, Type::Reference(ty) if ty.mutability.is_some()) {
+                self.0.extend(bound(&pat.pat).iter().map(Ident::to_string));
+            }
+            visit::visit_pat_type(self, pat);
+        }
+    }
+    let mut names = Mutable(HashSet::new());
+    names.visit_item_fn(function);
     names.0
 }
 
@@ -66,6 +90,8 @@ pub struct Names {
     pub assigned: Vec<Ident>,
     /// References through which is assigned.
     pub through: Vec<Ident>,
+    /// Variables of which methods are called.
+    receivers: Vec<Ident>,
 }
 
 impl Names {
@@ -91,6 +117,14 @@ impl Names {
     /// The variables that are assigned, without that one.
     pub fn assigned_but(&self, flag: Option<&Ident>) -> Vec<Ident> {
         self.assigned.iter().filter(|&name| Some(name) != flag).cloned().collect()
+    }
+
+    /// Those of the variables `mutable` that methods are called of and that are not assigned:
+    /// if the methods change them, that is lost.
+    pub fn held<'a>(&'a self, mutable: &'a HashSet<String>) -> impl Iterator<Item = &'a Ident> {
+        let held =
+            |name: &&Ident| mutable.contains(&name.to_string()) && !self.assigned.contains(name);
+        self.receivers.iter().filter(held)
     }
 
     fn is_outer(&self, name: &Ident) -> bool {
@@ -194,6 +228,16 @@ impl Visit<'_> for Names {
         match e.mutability {
             Some(_) => self.target(&e.expr),
             None => self.visit_expr(&e.expr),
+        }
+    }
+
+    fn visit_expr_method_call(&mut self, e: &ExprMethodCall) {
+        visit::visit_expr_method_call(self, e);
+        if let Some(name) = root(&e.receiver)
+            && self.is_outer(name)
+            && !self.receivers.contains(name)
+        {
+            self.receivers.push(name.clone());
         }
     }
 

@@ -1,0 +1,15 @@
+use backstitch_trace::{Tensor, control_flow};
+
+#[control_flow(crate = backstitch_trace)]
+fn doubled<'t>(x: Tensor<'t>) -> Tensor<'t> {
+    let mut y = x;
+    while y.lt(10.0) {
+        y = y * 2.0;
+        if y.gt(5.0) {
+            return y;
+        }
+    }
+    y
+}
+
+fn main() {}

@@ -341,9 +341,7 @@ impl Op {
             Family::Rows(r) => r.infer(args)?,
             Family::Region(r) => r.infer(args)?,
         };
-        let too_large =
-            |t: &Type| t.shape.checked_len().and_then(|n| n.checked_mul(t.dtype.size())).is_none();
-        if types.iter().any(too_large) {
+        if types.iter().any(|ty| ty.checked_bytes().is_none()) {
             return Err(self.mistake("a result that can be addressed in memory", args));
         }
         Ok(types)

@@ -191,6 +191,12 @@ impl Type {
         Self::new(dtype, Shape::scalar())
     }
 
+    /// Number of bytes of its elements, or `None` where that does not fit in an `isize`.
+    pub fn checked_bytes(&self) -> Option<usize> {
+        let n = self.shape.checked_len()?.checked_mul(self.dtype.size())?;
+        isize::try_from(n).ok().map(|_| n)
+    }
+
     /// The type of a stack of these.
     pub fn stacked(&self) -> Self {
         Self { stack: self.stack + 1, ..self.clone() }

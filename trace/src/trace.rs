@@ -32,7 +32,7 @@ use smallvec::SmallVec;
 use crate::mistake::{Mistake, Operand, Problem, TraceError};
 use crate::tensor::Tensor;
 
-pub(crate) use state::{Absent, Kind, Scope, Slot, State, fault, origin};
+pub(crate) use state::{Absent, Kind, Scope, Slot, State, fault, is_to_be_had, origin};
 
 /// Records a program, or runs it as it is written.
 ///
@@ -215,6 +215,8 @@ impl Trace {
         place: &'static Location<'static>,
     ) -> Tensor<'t> {
         let value = Value::new(state.guesses.len());
+        // A guess is asked for its size as any other type.
+        let guess = if guess.checked_bytes().is_some() { guess } else { Type::scalar(guess.dtype) };
         state.guesses.push(guess);
         self.slot(state, value, Kind::Poisoned, place)
     }
@@ -369,6 +371,13 @@ impl Trace {
         place: &'static Location<'static>,
     ) -> Tensor<'_> {
         let mut state = self.state.borrow_mut();
+        if ty.checked_bytes().is_none() {
+            let (operation, problem) = ("input", Problem::Shape);
+            let message = format!("`{name}` as {ty} does not fit in memory");
+            let operands = vec![];
+            state.mistakes.push(Mistake { place, operation, problem, message, operands });
+            return self.poison(&mut state, Type::scalar(ty.dtype), place);
+        }
         let graph = &mut state.top().graph;
         graph.set_origin(origin(place));
         let value = graph.input(ty.clone(), (!name.is_empty()).then_some(name));

@@ -1,7 +1,7 @@
 //! Derivatives where there is none or more than one: one test for each row of
 //! `docs/conventions.md`.
 
-use backstitch_trace::{DType, Problem, Spec, Status, Tensor, Trace, trace};
+use backstitch_trace::{DType, Pool, Problem, Spec, Status, Tensor, Trace, trace};
 use ndarray::arr1;
 
 const INF: f64 = f64::INFINITY;
@@ -95,6 +95,14 @@ conventions! {
     hard_tanh_at_1: slopes(|_, x| x.hard_tanh()) at [-1.0, 1.0] => [0.0, 0.0];
     relu6_at_6: slopes(|_, x| x.relu6()) at [0.0, 6.0] => [0.0, 0.0];
     normalize_at_0: slopes(|_, x| x.normalize(0, 1e-12)) at [0.0, 0.0] => [0.0, 0.0];
+    atan2_at_0: slopes(|_, x| pair(x).0.atan2(pair(x).1)) at [0.0, 0.0] => [0.0, 0.0];
+    sort_of_equals: slopes(|t, x| x.sort(0) * t.range(1.0, 4.0, 1.0)) at [2.0, 2.0, 1.0] => [2.0, 3.0, 1.0];
+    top_of_equals: slopes(|_, x| x.top_k(1).0) at [2.0, 1.0, 2.0] => [1.0, 0.0, 0.0];
+    median_of_an_even_number: slopes(|_, x| x.median(0)) at [1.0, 2.0, 3.0, 4.0] => [0.0, 0.5, 0.5, 0.0];
+    median_of_equals: slopes(|_, x| x.median(0)) at [1.0; 3] => [1.0 / 3.0; 3];
+    quantile_of_equals: slopes(|_, x| x.quantile(0.25, 0)) at [1.0; 5] => [0.2; 5];
+    largest_of_a_window_of_equals: slopes(|_, x| x.reshape([1, 1, 2]).max_pool(&Pool::new(2))) at [2.0, 2.0] => [0.5, 0.5];
+    det_of_zeros: slopes(|_, x| x.reshape([2, 2]).det()) at [0.0; 4] => [0.0; 4];
     absolute_error_of_equals: slopes(|_, x| x.absolute_error(x.stop_gradient())) at [1.0] => [0.0];
     kl_div_of_nothing: slopes(|_, x| x.kl_div(x.stop_gradient())) at [0.0, 1.0] => [0.0, 1.0];
     a_product_twice: bends(|_, x| 2.0 * x) at [3.0] => [0.0];
@@ -105,6 +113,15 @@ fn argmax_is_the_first() {
     let t = Trace::eager();
     let x = t.constant(arr1(&[1.0, 2.0, 2.0]));
     assert_eq!(x.argmax(0).item::<i64>().unwrap(), 1);
+}
+
+#[test]
+fn cholesky_of_what_has_none() {
+    let t = Trace::eager();
+    let line = line!() + 1;
+    let factor = t.zeros(DType::F64, [2, 2]).cholesky();
+    let e = factor.array().unwrap_err();
+    assert_eq!((e.first().problem, e.first().place.line()), (Problem::Value, line));
 }
 
 #[test]

@@ -38,6 +38,9 @@ fn so_have_composed_operations() {
     let e = error(|_, x| x.softmax(2));
     assert_eq!((e.first().place.line(), e.first().operation), (line, "softmax"));
     let line = line!() + 1;
+    let e = error(|_, x| x.gt(0).sinc());
+    assert_eq!(e.first().place.line(), line);
+    let line = line!() + 1;
     let e = error(|t, x| x.layer_norm(t.ones(DType::F64, [5]), t.zeros(DType::F64, [3]), 1e-5));
     assert_eq!(e.first().place.line(), line);
 }
@@ -394,4 +397,52 @@ fn a_step_that_is_never_taken_may_have_any_size() {
         assert_eq!(value.item::<f64>(), Some(sum));
         assert_eq!(gradient.to_f64_vec()[row..row + 3], [1.0; 3]);
     }
+}
+
+#[test]
+fn an_input_beyond_memory_is_a_mistake() {
+    let e = trace(Spec::f64([1 << 31, 1 << 31]), (), |_, x, ()| x.sum()).unwrap_err();
+    assert_eq!((e.first().operation, e.mistakes.len()), ("input", 1));
+    assert!(e.to_string().contains("`params` as f64[2147483648,2147483648]"), "{e}");
+}
+
+#[test]
+fn eager_results_beyond_memory_are_mistakes() {
+    let t = Trace::eager();
+    let wrong = [
+        t.eye(DType::F32, 1 << 30, 1 << 30),
+        t.linspace(0, 1, 1 << 50),
+        t.zeros(DType::Bool, [1 << 62]),
+        t.constant(1).one_hot(1 << 60, DType::F64),
+    ];
+    assert!(wrong.iter().all(|x| x.array().is_err()));
+    let e = t.check().unwrap_err();
+    assert!(e.mistakes.len() >= wrong.len(), "{e}");
+    assert!(e.mistakes.iter().all(|m| m.message.contains("memory")), "{e}");
+    // Of nothing there is nothing to make, however long the other axes are.
+    assert_eq!(t.eye(DType::F64, 0, 1 << 40).size(), 0);
+}
+
+#[test]
+fn parts_are_not_more_than_can_be_held() {
+    let t = Trace::eager();
+    let none = t.zeros(DType::F64, [0]);
+    assert!(none.split_into(0, usize::MAX).iter().all(|x| x.array().is_err()));
+    assert!(none.reshape([1, 0]).batch_norm(none, none, 0.0).array().is_ok());
+    let none = none.reshape([1, 0, 1]);
+    assert!(none.group_norm(usize::MAX, none.flatten(), none.flatten(), 0.0).array().is_err());
+    assert_eq!(t.check().unwrap_err().mistakes.len(), 2);
+    let e = trace(Spec::f64([1 << 40]), (), |_, x, ()| x.unstack(0).first().copied().unwrap_or(x))
+        .unwrap_err();
+    assert_eq!(e.first().operation, "unstack");
+}
+
+#[test]
+fn a_guess_of_another_rank_does_no_harm() {
+    let e = error(|t, x| {
+        let keys = t.ones(DType::F32, [1, 3]);
+        let huge = x.broadcast_to([usize::MAX, usize::MAX, 2, 3]);
+        huge.causal_attention(keys, keys).flatten()
+    });
+    assert_eq!(e.mistakes.len(), 1);
 }

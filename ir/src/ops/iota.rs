@@ -53,6 +53,8 @@ impl Primitive for Iota {
         let outer: usize = dims[..self.axis].iter().product();
         with_dtype!(self.ty.dtype, T => {
             let mut data: Vec<T> = Vec::with_capacity(self.ty.len());
+            // Of nothing, there is nothing to count, however long the other axes are.
+            let outer = if self.ty.is_empty() { 0 } else { outer };
             for _ in 0..outer {
                 for i in 0..dims[self.axis] {
                     let i = T::from_const(Const::of_int(T::DTYPE, i as i64));

@@ -64,12 +64,13 @@ impl<'t> Tensor<'t> {
         let scores = (self * scale).matmul(keys.swap_axes(-2, -1));
         let Some(mask) = mask.into() else { return scores.softmax(-1).matmul(values) };
         let shape = scores.shape();
+        // Without an axis they are what a mistake left.
+        let Some(last) = shape.rank().checked_sub(1) else { return scores };
         if mask.dtype() != DType::Bool || mask.shape().broadcast(&shape).as_ref() != Some(&shape) {
             let message =
                 format!("expected a mask that stretches to bool{shape}, got {}", mask.ty());
             return wrong(Problem::Shape, message);
         }
-        let last = shape.rank() - 1;
         let e = mask.select(scores, f64::NEG_INFINITY).below_max(&[last]).0.exp();
         let sum = e.reduce(Monoid::Sum, &[last]);
         let some = sum.eq(0).select(1, sum).unreduce(&shape, &[last]);

@@ -12,6 +12,7 @@ use backstitch_ir::{Const, DType, Monoid, Shape, Type, ops};
 
 use crate::mistake::Problem;
 use crate::tensor::Tensor;
+use crate::trace::is_to_be_had;
 
 /// A setting for all spatial axes at once, or for each.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -351,6 +352,10 @@ impl<'t> Tensor<'t> {
         if how.count_padding || slides.iter().all(|s| s.padding == (0, 0)) {
             let count: usize = slides.iter().map(|s| s.size).product();
             return sum / count as f64;
+        }
+        if !shape.dims()[2..].iter().all(|&n| is_to_be_had(&Type::new(DType::F64, [n]))) {
+            let message = format!("windows {shape} are too many to be counted");
+            return self.mistake("avg_pool", Problem::Shape, message, sum.ty());
         }
         // Elements of a window that are there: a product over the axes.
         let extents = self.shape();

@@ -32,8 +32,9 @@ impl Trace {
         value: impl Into<Number>,
     ) -> Tensor<'_> {
         let (value, shape) = (value.into(), shape.into());
-        if shape.checked_len().and_then(|n| n.checked_mul(dtype.size())).is_none() {
-            let message = format!("an array {dtype}{shape} does not fit in memory");
+        let ty = Type::new(dtype, shape.clone());
+        if ty.checked_bytes().is_none() {
+            let message = format!("an array {ty} does not fit in memory");
             return self.mistake("full", Problem::Shape, message, &[], Type::scalar(dtype));
         }
         self.number(value, dtype, "full").stretch(&shape)

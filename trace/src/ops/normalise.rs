@@ -116,7 +116,7 @@ impl<'t> Tensor<'t> {
             Err(poisoned) => return poisoned,
         };
         let ty = self.ty();
-        if groups == 0 || !ty.dims()[1].is_multiple_of(groups) {
+        if groups == 0 || groups > ty.dims()[1].max(1) || !ty.dims()[1].is_multiple_of(groups) {
             let message = format!("{} channels do not fall into {groups} groups", ty.dims()[1]);
             return self.mistake("group_norm", Problem::Parameter, message, ty);
         }

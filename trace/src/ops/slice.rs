@@ -8,6 +8,9 @@ use crate::mistake::Problem;
 use crate::number::Operand;
 use crate::tensor::Tensor;
 
+/// Tensors that one call gives at most.
+const MOST_PARTS: usize = 1 << 16;
+
 impl<'t> Tensor<'t> {
     /// Every `step`th element along an axis, by Python's rules: negative bounds
     /// count from the end, a negative step goes backwards.
@@ -107,11 +110,12 @@ impl<'t> Tensor<'t> {
         let ty = self.ty();
         let a = match self.axis("split_into", axis) {
             Ok(a) => a,
-            Err(poisoned) => return vec![poisoned; parts],
+            Err(poisoned) => return vec![poisoned; parts.min(MOST_PARTS)],
         };
-        if parts == 0 || !ty.dims()[a].is_multiple_of(parts) {
+        if parts == 0 || parts > MOST_PARTS || !ty.dims()[a].is_multiple_of(parts) {
             let message = format!("an axis of extent {} has no {parts} equal parts", ty.dims()[a]);
-            return vec![self.mistake("split_into", Problem::Parameter, message, ty); parts];
+            let poisoned = self.mistake("split_into", Problem::Parameter, message, ty);
+            return vec![poisoned; parts.min(MOST_PARTS)];
         }
         self.split(axis, vec![ty.dims()[a] / parts; parts])
     }
@@ -129,10 +133,15 @@ impl<'t> Tensor<'t> {
     #[doc(alias = "unbind")]
     pub fn unstack(self, axis: i32) -> Vec<Self> {
         let _line = self.trace.line();
-        match self.axis("unstack", axis) {
-            Ok(a) => (0..self.ty().dims()[a] as i64).map(|i| self.index(axis, i)).collect(),
-            Err(_) => Vec::new(),
+        let Ok(a) = self.axis("unstack", axis) else { return Vec::new() };
+        let ty = self.ty();
+        let n = ty.dims()[a];
+        if n > MOST_PARTS {
+            let message = format!("{n} slices are too many to be had one by one; use `scan`");
+            self.mistake("unstack", Problem::Parameter, message, ty);
+            return Vec::new();
         }
+        (0..n as i64).map(|i| self.index(axis, i)).collect()
     }
 
     /// This array with what [`slice`](Self::slice) would take replaced by these values,

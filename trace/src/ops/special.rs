@@ -22,6 +22,7 @@ impl<'t> Tensor<'t> {
     /// ```
     #[track_caller]
     pub fn sinc(self) -> Self {
+        let _line = self.trace.line();
         let x = self * std::f64::consts::PI;
         // Near 0 the series, where derivatives of the quotient would lose digits. The
         // argument of the side not taken stays small.

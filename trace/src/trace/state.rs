@@ -187,7 +187,16 @@ impl State {
         place: &'static Location<'static>,
         eager: bool,
     ) -> Result<Values, TypeError> {
+        let eager_now = eager && self.scopes.len() == 1;
         let graph = &mut self.top().graph;
+        if eager_now {
+            let types: SmallVec<[&Type; 4]> = args.iter().map(|&v| graph.ty(v)).collect();
+            if !op.infer(&types)?.iter().all(is_to_be_had) {
+                let got = types.into_iter().cloned().collect();
+                let expected = "a result for which there is memory".to_owned();
+                return Err(TypeError { op: op.name().to_owned(), expected, got });
+            }
+        }
         graph.set_origin(origin(place));
         let results = graph.add(op, args)?;
         if eager {
@@ -273,6 +282,12 @@ pub(crate) fn fault(raised: Raised, place: &'static Location<'static>) -> Mistak
         message: raised.fault.to_string(),
         operands: vec![],
     }
+}
+
+/// Whether there is memory for an array: asked of the allocator if it is a large one.
+pub(crate) fn is_to_be_had(ty: &Type) -> bool {
+    const SURELY: usize = 1 << 30;
+    ty.checked_bytes().is_some_and(|n| n < SURELY || Vec::<u8>::new().try_reserve_exact(n).is_ok())
 }
 
 /// Where a node comes from that the user's line asked for.

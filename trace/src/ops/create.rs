@@ -55,6 +55,14 @@ impl Trace {
     }
 
     /// Element `i` is `i[axis]`.
+    ///
+    /// ```
+    /// # use backstitch_trace::{DType, Trace};
+    /// let t = Trace::eager();
+    /// let i = t.iota(DType::I32, [2, 3], 1);
+    /// assert_eq!(i.array()?.to_f64_vec(), [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn iota(&self, dtype: DType, shape: impl Into<Shape>, axis: usize) -> Tensor<'_> {
         let ty = Type::new(dtype, shape);
@@ -76,6 +84,7 @@ impl Trace {
     /// # Ok::<(), backstitch_trace::TraceError>(())
     /// ```
     #[track_caller]
+    #[doc(alias = "arange")]
     pub fn range(
         &self,
         start: impl Into<Number>,
@@ -126,6 +135,13 @@ impl Trace {
 
     /// `count` numbers from `start` to `stop`, both included, at equal distances.
     /// Of the type of `start`.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// assert_eq!(t.linspace(0.0, 1.0, 3).array()?.to_f64_vec(), [0.0, 0.5, 1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn linspace(
         &self,
@@ -143,6 +159,13 @@ impl Trace {
     }
 
     /// `rows × columns` with ones on the diagonal.
+    ///
+    /// ```
+    /// # use backstitch_trace::{DType, Trace};
+    /// let t = Trace::eager();
+    /// assert_eq!(t.eye(DType::F64, 2, 2).array()?.to_f64_vec(), [1.0, 0.0, 0.0, 1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn eye(&self, dtype: DType, rows: usize, columns: usize) -> Tensor<'_> {
         let i = self.iota(DType::I64, [rows, columns], 0);

@@ -25,6 +25,7 @@ unary! {
     /// `1 / (1 + e⁻ˣ)`.
     sigmoid Sigmoid;
     /// `|x|`; its derivative at 0 is 0.
+    #[doc(alias = "absolute")]
     abs Abs;
     /// -1, 0 or 1; flat.
     sign Sign;
@@ -116,6 +117,7 @@ impl<'t> Tensor<'t> {
     /// # Ok::<(), backstitch_trace::TraceError>(())
     /// ```
     #[track_caller]
+    #[doc(alias = "power")]
     pub fn pow(self, exponent: impl Into<Operand<'t>>) -> Self {
         let exponent = exponent.into();
         if let Operand::Number(n) = exponent
@@ -131,12 +133,14 @@ impl<'t> Tensor<'t> {
 
     /// The larger of the two; the derivative of equal ones goes half to each.
     #[track_caller]
+    #[doc(alias = "fmax")]
     pub fn maximum(self, other: impl Into<Operand<'t>>) -> Self {
         self.binary(Scalar::Max, other)
     }
 
     /// The smaller of the two; the derivative of equal ones goes half to each.
     #[track_caller]
+    #[doc(alias = "fmin")]
     pub fn minimum(self, other: impl Into<Operand<'t>>) -> Self {
         self.binary(Scalar::Min, other)
     }
@@ -151,6 +155,8 @@ impl<'t> Tensor<'t> {
     /// # Ok::<(), backstitch_trace::TraceError>(())
     /// ```
     #[track_caller]
+    #[doc(alias = "clip_by_value")]
+    #[doc(alias = "clamp")]
     pub fn clip(self, lo: impl Into<Number>, hi: impl Into<Number>) -> Self {
         let (lo, hi) = (self.number(lo), self.number(hi));
         let raised = self.lt(lo).select(lo, self);
@@ -159,6 +165,7 @@ impl<'t> Tensor<'t> {
 
     /// With another element type. Between floats it carries the derivative.
     #[track_caller]
+    #[doc(alias = "astype")]
     pub fn cast(self, dtype: DType) -> Self {
         if self.dtype() == dtype { self } else { self.unary(Scalar::cast_to(dtype)) }
     }
@@ -186,6 +193,7 @@ impl<'t> Tensor<'t> {
 
     /// Whether it is neither infinite nor NaN.
     #[track_caller]
+    #[doc(alias = "isfinite")]
     pub fn is_finite(self) -> Self {
         match self.floats("is_finite") {
             Ok(()) => self.abs().lt(f64::INFINITY),
@@ -195,6 +203,7 @@ impl<'t> Tensor<'t> {
 
     /// Whether it is NaN.
     #[track_caller]
+    #[doc(alias = "isnan")]
     pub fn is_nan(self) -> Self {
         self.ne(self)
     }

@@ -30,6 +30,7 @@ impl<'t> Tensor<'t> {
     #[track_caller]
     #[doc(alias = "mse")]
     #[doc(alias = "l2_loss")]
+    #[doc(alias = "mean_squared_error")]
     pub fn squared_error(self, target: Tensor<'t>) -> Self {
         match self.like("squared_error", target) {
             Ok(_) => (self - target).square(),
@@ -51,6 +52,7 @@ impl<'t> Tensor<'t> {
     #[track_caller]
     #[doc(alias = "mae")]
     #[doc(alias = "l1_loss")]
+    #[doc(alias = "mean_absolute_error")]
     pub fn absolute_error(self, target: Tensor<'t>) -> Self {
         match self.like("absolute_error", target) {
             Ok(_) => (self - target).abs(),
@@ -71,6 +73,7 @@ impl<'t> Tensor<'t> {
     /// ```
     #[track_caller]
     #[doc(alias = "smooth_l1")]
+    #[doc(alias = "huber_loss")]
     pub fn huber(self, target: Tensor<'t>, delta: f64) -> Self {
         match self.like("huber", target) {
             Ok(_) => {
@@ -222,6 +225,7 @@ impl<'t> Tensor<'t> {
     #[track_caller]
     #[doc(alias = "sigmoid_cross_entropy")]
     #[doc(alias = "binary_cross_entropy")]
+    #[doc(alias = "sigmoid_cross_entropy_with_logits")]
     pub fn bce_with_logits(self, labels: Tensor<'t>) -> Self {
         match self.like("bce_with_logits", labels) {
             Ok(_) => {
@@ -249,6 +253,7 @@ impl<'t> Tensor<'t> {
     /// ```
     #[track_caller]
     #[doc(alias = "softmax_cross_entropy")]
+    #[doc(alias = "softmax_cross_entropy_with_logits")]
     pub fn cross_entropy(self, labels: Tensor<'t>) -> Self {
         match self.rows("cross_entropy", labels) {
             Ok(_) => {
@@ -276,6 +281,7 @@ impl<'t> Tensor<'t> {
     #[track_caller]
     #[doc(alias = "sparse_softmax_cross_entropy")]
     #[doc(alias = "nll_loss")]
+    #[doc(alias = "sparse_softmax_cross_entropy_with_logits")]
     pub fn sparse_cross_entropy(self, classes: Tensor<'t>) -> Self {
         let operation = "sparse_cross_entropy";
         let ty = match self.class_rows(operation, classes) {

@@ -73,6 +73,7 @@ reductions! {
     /// assert_eq!(x.sum_keep([0]).shape().dims(), [1, 2]);
     /// # Ok::<(), backstitch_trace::TraceError>(())
     /// ```
+    #[doc(alias = "reduce_sum")]
     sum, sum_over, sum_keep => |x, axes| x.reduce(Monoid::Sum, &axes);
     /// The product of all elements; 1 if there are none. Derivatives of every order
     /// are right where elements are 0.
@@ -83,6 +84,7 @@ reductions! {
     /// assert_eq!(t.range(1, 5, 1).prod().item::<i32>()?, 24);
     /// # Ok::<(), backstitch_trace::TraceError>(())
     /// ```
+    #[doc(alias = "reduce_prod")]
     prod, prod_over, prod_keep => |x, axes| x.reduce(Monoid::Prod, &axes);
     /// The largest element; NaN if one is NaN. Equal ones share the derivative. That
     /// there is no element is a mistake.
@@ -103,10 +105,29 @@ reductions! {
     #[doc(alias = "amin")]
     min, min_over, min_keep => |x, axes| x.extreme(Monoid::Min, &axes);
     /// Whether any truth value holds; of none, no.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[1.0, -1.0]));
+    /// assert!(x.lt(0).any().is_true()? && !x.lt(0).all().is_true()?);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[doc(alias = "reduce_any")]
     any, any_over, any_keep => |x, axes| x.reduce(Monoid::Any, &axes);
     /// Whether all truth values hold; of none, yes.
+    #[doc(alias = "reduce_all")]
     all, all_over, all_keep => |x, axes| x.reduce(Monoid::All, &axes);
-    /// The mean of all elements, which are floats.
+    /// The mean of all elements, which are floats; NaN if there are none.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// assert_eq!(t.constant(ndarray::arr1(&[1.0, 4.0])).mean().item::<f64>()?, 2.5);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[doc(alias = "reduce_mean")]
+    #[doc(alias = "average")]
     mean, mean_over, mean_keep => |x, axes| match x.floats("mean") {
         Ok(()) => x.reduce(Monoid::Sum, &axes) / x.count(&axes),
         Err(poisoned) => poisoned.reduce(Monoid::Sum, &axes),
@@ -154,6 +175,7 @@ reductions! {
     };
     /// `log Σ eˣ`, without overflow. Where all elements are -∞ it is -∞, and its
     /// derivative 0; where some are ∞ it is ∞, and they share the derivative.
+    #[doc(alias = "reduce_logsumexp")]
     logsumexp, logsumexp_over, logsumexp_keep => |x, axes| match x.floats("logsumexp") {
         Ok(()) => {
             let (shifted, m) = x.below_max(&axes);

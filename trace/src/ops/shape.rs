@@ -32,6 +32,13 @@ impl<'t> Tensor<'t> {
     }
 
     /// All elements along one axis.
+    ///
+    /// ```
+    /// # use backstitch_trace::{DType, Trace};
+    /// let t = Trace::eager();
+    /// assert_eq!(t.zeros(DType::F64, [2, 3]).flatten().shape().dims(), [6]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     #[doc(alias = "ravel")]
     pub fn flatten(self) -> Self {
@@ -39,6 +46,14 @@ impl<'t> Tensor<'t> {
     }
 
     /// Axes in another order: axis `i` of the result is axis `axes[i]`.
+    ///
+    /// ```
+    /// # use backstitch_trace::{DType, Trace};
+    /// let t = Trace::eager();
+    /// let x = t.zeros(DType::F64, [2, 3, 4]);
+    /// assert_eq!(x.permute([2, 0, 1]).shape().dims(), [4, 2, 3]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     #[doc(alias = "transpose")]
     pub fn permute(self, axes: impl AsRef<[i32]>) -> Self {
@@ -105,6 +120,7 @@ impl<'t> Tensor<'t> {
     /// # Ok::<(), backstitch_trace::TraceError>(())
     /// ```
     #[track_caller]
+    #[doc(alias = "moveaxis")]
     pub fn move_axis(self, from: i32, to: i32) -> Self {
         let (from, to) = match (self.axis("move_axis", from), self.axis("move_axis", to)) {
             (Ok(from), Ok(to)) => (from, to),
@@ -117,8 +133,18 @@ impl<'t> Tensor<'t> {
     }
 
     /// With a new axis of extent 1, which is axis `axis` of the result.
+    ///
+    /// ```
+    /// # use backstitch_trace::{DType, Trace};
+    /// let t = Trace::eager();
+    /// let x = t.zeros(DType::F64, [2, 3]);
+    /// assert_eq!(x.expand_dims(-1).shape().dims(), [2, 3, 1]);
+    /// assert_eq!(x.expand_dims(-1).squeeze(()).shape().dims(), [2, 3]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     #[doc(alias = "newaxis")]
+    #[doc(alias = "unsqueeze")]
     pub fn expand_dims(self, axis: i32) -> Self {
         let ty = self.ty();
         let axis = match crate::axes::axis(axis, ty.rank() + 1) {
@@ -155,6 +181,14 @@ impl<'t> Tensor<'t> {
     }
 
     /// Repeated to that shape, as NumPy stretches.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.range(0, 2, 1).broadcast_to([2, 2]);
+    /// assert_eq!(x.array()?.to_f64_vec(), [0.0, 1.0, 0.0, 1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn broadcast_to(self, shape: impl Into<Shape>) -> Self {
         let (shape, ty) = (shape.into(), self.ty());
@@ -166,6 +200,14 @@ impl<'t> Tensor<'t> {
     }
 
     /// In reverse order along these axes.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// assert_eq!(t.range(0, 3, 1).flip(0).array()?.to_f64_vec(), [2.0, 1.0, 0.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[doc(alias = "reverse")]
     #[track_caller]
     pub fn flip(self, axes: impl Into<Axes>) -> Self {
         let _line = self.trace.line();
@@ -296,6 +338,14 @@ impl Trace {
     }
 
     /// Arrays of one shape along a new axis, which is axis `axis` of the result.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.range(0, 3, 1);
+    /// assert_eq!(t.stack([x, x], 0).shape().dims(), [2, 3]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn stack<'t>(&'t self, parts: impl AsRef<[Tensor<'t>]>, axis: i32) -> Tensor<'t> {
         let parts = parts.as_ref();

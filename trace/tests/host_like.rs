@@ -354,7 +354,7 @@ fn host<'t>(
         out.push(x * *factor);
     }
     let n = view.len();
-    let mut count = 0;
+    let mut count = 0usize;
     for i in 0..n {
         if verbose {
             out.push(x + i as f64);
@@ -365,6 +365,21 @@ fn host<'t>(
         return Ok(out);
     }
     let deciding = |n: usize| n.is_multiple_of(2);
+    if n == 7 {
+        let moved = 3; // an exit of the host may stand among other variables of its names
+        if count > moved {
+            return Ok(out);
+        }
+    }
+    out.reserve(moved.len());
+    while {
+        if count == 3 {
+            break;
+        }
+        !verbose && deciding(count)
+    } {
+        count += 1;
+    }
     if deciding(n + 1) {
         return Err(format!("{n} is odd"));
     }
@@ -416,6 +431,50 @@ fn what_is_the_hosts_stays_as_it_is() {
     // Factors, indices, what is left, the total, and the branch in the loop.
     let want = vec![1.0, 2.0, 1.0, 2.0, 2.0, 1.0, 8.0, 4.0];
     assert_eq!(numbers(host(x, Mode::Twice, names())), Ok(want));
+}
+
+/// Marks where types are not known yet; labels of the loop itself; and a break that the host
+/// decides in a loop that is traced.
+#[control_flow(crate = backstitch_trace)]
+fn marked<'t>(t: &'t Trace, x: Tensor<'t>) -> Tensor<'t> {
+    let (n, factors) = (3, [1.0, 2.0, 3.0]);
+    let (mut y, mut left) = (x, n);
+    #[host]
+    for i in 0..n {
+        y = y * factors[i] * factors[n - 1 - i];
+    }
+    #[host]
+    while left.is_power_of_two() || left > 0 {
+        left -= 1;
+    }
+    #[host]
+    if n.is_power_of_two() {
+        y = y * 0.0;
+    }
+    let mut i = t.scalar(0);
+    'walk: while i.lt(10) {
+        i = i + 1;
+        if i.lt(3) {
+            continue 'walk;
+        }
+        if y.gt(100.0) {
+            break 'walk;
+        }
+        y = y * 2.0;
+    }
+    while y.gt(0.0) {
+        y = y + 1.0;
+        if left == 0 {
+            break;
+        }
+        y = y * 100.0;
+    }
+    y
+}
+
+#[test]
+fn marks_and_labels() {
+    assert_eq!(at(marked, 1.0), (145.0, 144.0));
 }
 
 /// Methods, generics, closures, and constructs in the middle of expressions.

@@ -9,7 +9,7 @@
 //!
 //! Then `return x` at an end of the function is its result `x`, `continue` at an end of a
 //! loop's body is nothing, and `break` there sets a flag. For the host this is the same
-//! program.
+//! program. Where a branch may go on or not, what follows is written twice.
 
 use std::collections::HashSet;
 
@@ -128,15 +128,18 @@ impl Target<'_> {
                 return Ok(());
             }
             let Stmt::Expr(Expr::If(e), _) = &block.stmts[i] else { continue };
-            if !self.may_exit(e) {
+            let needed = self.by(e);
+            if !self.may_exit(e) || (!needed && matches!(self, Self::Function)) {
                 continue;
             }
-            let rest = block.stmts.split_off(i + 1);
-            let Some(Stmt::Expr(Expr::If(mut e), _)) = block.stmts.pop() else {
-                unreachable!("matched above")
-            };
-            self.move_into(&mut e, &rest)?;
-            block.stmts.push(Stmt::Expr(Expr::If(e), None));
+            let mut moved = e.clone();
+            match self.move_into(&mut moved, &block.stmts[i + 1..]) {
+                // Exits of the host may stand anywhere.
+                Err(_) if !needed => continue,
+                result => result?,
+            }
+            block.stmts.truncate(i);
+            block.stmts.push(Stmt::Expr(Expr::If(moved), None));
             return Ok(());
         }
         Ok(())

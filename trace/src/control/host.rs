@@ -34,8 +34,8 @@ pub use count::{
     Begun, Count, Counting, End, HostRange, LiteralEnd, Ranged, TracedRange, Variable,
 };
 pub use count::{range, range_to, steps};
-pub use demand::{Breaks, Matched, Questions, Returns, Writes};
-pub use demand::{breaks, matched, questions, release, returns, writes};
+pub use demand::{Assigns, Breaks, Matched, Questions, Returns, Writes};
+pub use demand::{assigns, breaks, matched, questions, release, returns, writes};
 pub use mode::{Condition, Guard, Loop, Mode, Together};
 pub use mode::{
     and_by, and_range, decide, guard, hosted, is_traced, loop_mode, see, takes, tracing,

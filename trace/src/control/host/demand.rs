@@ -37,6 +37,14 @@ pub trait Questions {}
 )]
 pub trait Writes {}
 
+/// What assigns in its condition.
+#[diagnostic::on_unimplemented(
+    message = "the condition of a traced loop cannot assign",
+    label = "here",
+    note = "assign in the body of the loop"
+)]
+pub trait Assigns {}
+
 /// What `match` compares with `true` and `false`.
 #[diagnostic::on_unimplemented(
     message = "`match` decides by values of the host",
@@ -62,7 +70,7 @@ macro_rules! hosts {
         impl<C: $trait, G> $trait for Loop<(C, G)> where Loop<G>: $trait {}
     )*};
 }
-hosts!(Returns Breaks Questions Writes);
+hosts!(Returns Breaks Questions Writes Assigns);
 
 /// Says that a construct is left by `return`.
 pub fn returns<M: Returns>(_: &M) {}
@@ -75,6 +83,9 @@ pub fn questions<M: Questions>(_: &M) {}
 
 /// Says that a construct assigns through a reference.
 pub fn writes<M: Writes>(_: &M) {}
+
+/// Says that a construct assigns in its condition.
+pub fn assigns<M: Assigns>(_: &M) {}
 
 /// Ends a borrow.
 pub fn release<H>(_: H) {}

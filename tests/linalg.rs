@@ -224,6 +224,23 @@ fn determinants_of_singular_matrices_have_their_derivatives() -> Result<(), Erro
 }
 
 #[test]
+fn a_column_of_zeros_has_cofactors_in_any_place() {
+    for (n, zero) in [(2, 0), (5, 3), (40, 0), (40, 17), (40, 38), (40, 39), (131, 64)] {
+        let mut a = stack(1, n, n, 13).index_axis_move(Axis(0), 0) * (2.0 / (n as f64).sqrt());
+        a.column_mut(zero).fill(0.0);
+        let gradient = Array2::from_shape_vec((n, n), det_gradient(&a)).unwrap();
+        // The determinant is linear in that column, and its gradient is nothing elsewhere.
+        let column = ndarray::Array1::from(numbers(n, 14));
+        let got = gradient.column(zero).dot(&column);
+        a.column_mut(zero).assign(&column);
+        let want = Trace::eager().constant(a).det().item::<f64>().unwrap();
+        assert!((got - want).abs() < 1e-10 * want.abs(), "{n}, {zero}: {got} and {want}");
+        let elsewhere = gradient.indexed_iter().filter(|((_, j), _)| *j != zero);
+        assert!(elsewhere.into_iter().all(|(_, &x)| x == 0.0), "{n}, {zero}");
+    }
+}
+
+#[test]
 fn lanes_of_a_batch_are_independent() -> Result<(), Error> {
     let (a, b) = (definite(3, 6, 11), stack(3, 6, 2, 12));
     let t = Trace::eager();

@@ -81,7 +81,7 @@ impl Routine {
             },
             Self::Cholesky(c) => {
                 let a = (c.dtype, count(&[c.batch, c.n, c.n]));
-                Signature { args: smallvec![a], result: a, words: 0 }
+                Signature { args: smallvec![a], result: a, words: c.words() }
             }
             Self::TriangularSolve(t) => {
                 let (a, b) = (count(&[t.batch, t.n, t.n]), count(&[t.batch, t.n, t.k]));
@@ -97,8 +97,7 @@ impl Routine {
                     Task::Det | Task::LogAbsDet => (smallvec![factor], of(&[])),
                     Task::Cofactors => (smallvec![factor], a),
                 };
-                let words = (lu.scratch() * lu.dtype.size()).div_ceil(size_of::<Word>());
-                Signature { args, result, words }
+                Signature { args, result, words: lu.words() }
             }
         }
     }
@@ -131,7 +130,7 @@ impl Routine {
                 sort.run::<T>(operand(args, 0), work, elements(result));
             }),
             Self::Cholesky(c) => with_real!(c.dtype, T => {
-                return c.run::<T>(operand(args, 0), elements(result));
+                return c.run::<T>(operand(args, 0), work, elements(result));
             }),
             Self::TriangularSolve(t) => with_real!(t.dtype, T => {
                 t.run::<T>(operand(args, 0), operand(args, 1), elements(result));
@@ -139,7 +138,7 @@ impl Routine {
             Self::Lu(lu) => with_real!(lu.dtype, T => {
                 let (x, out) = (operand::<T>(args, 0), elements(result));
                 match lu.task {
-                    Task::Factor => lu.factor(x, out),
+                    Task::Factor => lu.factor(x, work, out),
                     Task::Solve { k, transpose } => {
                         lu.solve((k, transpose), x, operand(args, 1), out);
                     }
@@ -204,6 +203,11 @@ impl fmt::Display for Routine {
 /// A product of extents; of arrays that are too large, more than any memory has.
 fn count(extents: &[usize]) -> usize {
     extents.iter().fold(1, |n, &extent| n.saturating_mul(extent))
+}
+
+/// A number of rows whose square is a number; above, [`count`] has said enough.
+fn representable(n: usize) -> usize {
+    n.min(u32::MAX as usize)
 }
 
 /// Operand `i`.

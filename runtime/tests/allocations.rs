@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use backstitch_runtime::{Backend, Executable};
-use common::{MEAN, SCALAR, SORTED, SQUARING, plan};
+use common::{FACTORED, MEAN, SCALAR, SORTED, SQUARING, plan};
 use ndarray::Array2;
 
 struct Counting;
@@ -90,4 +90,19 @@ fn calls_allocate_nothing() {
     });
     assert_eq!(n, 0);
     assert!(first.iter().enumerate().all(|(i, &at)| at * 7 % 1000 == i as i64), "{first}");
+
+    let exe = load(FACTORED);
+    let mut ws = exe.workspace().unwrap();
+    let a = Array2::from_shape_fn((96, 96), |(i, j)| {
+        1.0 / (1.0 + (i as f64 - j as f64).abs()) + if i == j { 96.0 } else { 0.0 }
+    });
+    let b = Array2::from_shape_fn((96, 3), |(i, j)| (i + j) as f64);
+    let (mut l, mut x) = (a.clone(), b.clone());
+    let n = allocations(|| {
+        let inputs = [(&a).try_into().unwrap(), (&b).try_into().unwrap()];
+        let outputs = &mut [(&mut l).try_into().unwrap(), (&mut x).try_into().unwrap()];
+        exe.call_into(&mut ws, &inputs, outputs).unwrap();
+    });
+    assert_eq!(n, 0);
+    assert!((l.dot(&l.t()) - &a).iter().chain(&(a.dot(&x) - &b)).all(|e| e.abs() < 1e-10));
 }

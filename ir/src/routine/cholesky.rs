@@ -1,12 +1,12 @@
-//! Cholesky factorisation, left-looking: a block of columns takes the product of
-//! all columns before it away, then goes row by row.
+//! Cholesky factorisation.
 
 use std::fmt;
 
-use ndarray::{ArrayViewMut2, Axis};
+use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
+use faer::{MatMut, Par};
 
-use super::dense::{BLOCK, Real, dot, matrices, matrices_mut, subtract_product, view_mut};
-use super::{Fault, extent};
+use super::dense::{Real, matrices, matrices_mut, stack, words};
+use super::{Fault, Word, extent, representable};
 use crate::text::{Attrs, ParseError};
 use crate::ty::DType;
 
@@ -25,21 +25,44 @@ pub struct Cholesky {
 impl Cholesky {
     pub(super) const NAME: &'static str = "cholesky";
 
-    pub(super) fn run<T: Real>(&self, a: &[T], out: &mut [T]) -> Result<(), Fault> {
+    /// Memory for one matrix after the other, in words.
+    pub(super) fn words(&self) -> usize {
+        if self.batch == 0 {
+            return 0;
+        }
+        // `f32` needs no more.
+        words(cholesky_in_place_scratch::<f64>(representable(self.n), Par::Seq, Default::default()))
+    }
+
+    pub(super) fn run<T: Real>(
+        &self,
+        a: &[T],
+        work: &mut [Word],
+        out: &mut [T],
+    ) -> Result<(), Fault> {
         let n = self.n;
         let mut first = Ok(());
-        let half = T::one() / (T::one() + T::one());
+        let half = (T::one() + T::one()).recip();
         for (matrix, (a, out)) in matrices(a, n, n).zip(matrices_mut(out, n, n)).enumerate() {
+            // Our upper triangle is the lower one of the columns that are wanted there.
             for i in 0..n {
-                for j in 0..i {
+                out[i * n + i] = a[i * n + i];
+                for j in i + 1..n {
                     out[i * n + j] = half * a[i * n + j] + half * a[j * n + i];
                 }
-                out[i * n + i] = a[i * n + i];
-                out[i * n + i + 1..(i + 1) * n].fill(T::zero());
             }
-            if !factor(view_mut(out, n, n)) {
+            let columns = MatMut::from_column_major_slice_mut(out, n, n);
+            let (regularization, params) = Default::default();
+            let done = cholesky_in_place(columns, regularization, Par::Seq, stack(work), params);
+            if done.is_err() {
                 out.fill(T::NAN);
                 first = first.and(Err(Fault::NotPositiveDefinite { matrix }));
+                continue;
+            }
+            for i in 0..n {
+                for j in 0..i {
+                    out[i * n + j] = std::mem::replace(&mut out[j * n + i], T::zero());
+                }
             }
         }
         first
@@ -55,47 +78,4 @@ impl fmt::Display for Cholesky {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} batch {} n {}", Self::NAME, self.dtype, self.batch, self.n)
     }
-}
-
-/// Factors the lower triangle in place; false if it is not positive definite.
-fn factor<T: Real>(mut a: ArrayViewMut2<'_, T>) -> bool {
-    let n = a.nrows();
-    for start in (0..n).step_by(BLOCK) {
-        let end = (start + BLOCK).min(n);
-        let (_, rows) = a.view_mut().split_at(Axis(0), start);
-        let (left, right) = rows.split_at(Axis(1), start);
-        let (mut block, _) = right.split_at(Axis(1), end - start);
-        let above = left.slice(ndarray::s![..end - start, ..]);
-        subtract_product(&mut block, &left.view(), &above.t());
-        if !columns(block) {
-            return false;
-        }
-        // The product also reached above the diagonal.
-        for i in start..end {
-            a.slice_mut(ndarray::s![i, i + 1..end]).fill(T::zero());
-        }
-    }
-    true
-}
-
-/// Factors a block of columns, whose first rows are those of the diagonal.
-fn columns<T: Real>(mut a: ArrayViewMut2<'_, T>) -> bool {
-    let width = a.ncols();
-    for i in 0..a.nrows() {
-        let (above, mut below) = a.view_mut().split_at(Axis(0), i);
-        let row = below.row_mut(0).into_slice().expect("rows are contiguous");
-        for j in 0..width.min(i) {
-            let other = above.row(j).to_slice().expect("rows are contiguous");
-            row[j] = (row[j] - dot(&row[..j], &other[..j])) / other[j];
-        }
-        if i < width {
-            let square = row[i] - dot(&row[..i], &row[..i]);
-            // Not NaN either.
-            if !(square > T::zero() && square < T::one() / T::zero()) {
-                return false;
-            }
-            row[i] = square.sqrt();
-        }
-    }
-    true
 }

@@ -1,34 +1,26 @@
-//! What the factorisations share: blocks, and products of blocks.
+//! What the routines on matrices share: numbers, and faer's views of memory.
 //!
-//! Factorisations run over blocks of columns. Within a block they go row by row,
-//! over slices that are contiguous; what a block needs from all before it is one
-//! matrix product, where nearly all of the time goes for large matrices.
+//! The numerical work on matrices is faer's, on one thread. It works in place in
+//! our row-major arrays, and in memory that the routine declares; besides, the
+//! products inside of it have one buffer per thread, which is made when a thread
+//! first needs it and then stays.
 
-use std::ops::{Add, Div, Mul, Neg, Sub};
+use std::mem::MaybeUninit;
+use std::ops::Neg;
 
-use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayView2, ArrayViewMut2, LinalgScalar};
+use faer::dyn_stack::{MemStack, StackReq};
+use faer::traits::RealField;
+use faer::{MatMut, MatRef};
 
-use super::Sliced;
-
-/// Columns per block.
-pub(super) const BLOCK: usize = 32;
+use super::{Sliced, Word};
 
 /// Numbers that matrices are made of: `f32`, `f64`.
-pub(super) trait Real:
-    Sliced
-    + LinalgScalar
-    + PartialOrd
-    + Neg<Output = Self>
-    + Add<Output = Self>
-    + Sub<Output = Self>
-    + Mul<Output = Self>
-    + Div<Output = Self>
-{
+pub(super) trait Real: Sliced + RealField + Neg<Output = Self> {
     const NAN: Self;
-    fn sqrt(self) -> Self;
     fn abs(self) -> Self;
     fn ln(self) -> Self;
+    fn recip(self) -> Self;
+    fn is_infinite(self) -> bool;
     fn of_index(i: usize) -> Self;
     fn index(self) -> usize;
 }
@@ -37,14 +29,17 @@ macro_rules! reals {
     ($($t:ident)*) => {$(
         impl Real for $t {
             const NAN: Self = $t::NAN;
-            fn sqrt(self) -> Self {
-                $t::sqrt(self)
-            }
             fn abs(self) -> Self {
                 $t::abs(self)
             }
             fn ln(self) -> Self {
                 $t::ln(self)
+            }
+            fn recip(self) -> Self {
+                $t::recip(self)
+            }
+            fn is_infinite(self) -> bool {
+                $t::is_infinite(self)
             }
             fn of_index(i: usize) -> Self {
                 i as $t
@@ -75,38 +70,17 @@ macro_rules! with_real {
 }
 pub(super) use with_real;
 
-/// `Σ x·y`, in eight partial sums.
-pub(super) fn dot<T: Real>(x: &[T], y: &[T]) -> T {
-    const LANES: usize = 8;
-    let mut sums = [T::zero(); LANES];
-    let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-    let rest = xs.remainder().iter().zip(ys.remainder());
-    let rest = rest.fold(T::zero(), |sum, (&x, &y)| sum + x * y);
-    for (x, y) in xs.zip(ys) {
-        for i in 0..LANES {
-            sums[i] = sums[i] + x[i] * y[i];
-        }
-    }
-    let [a, b, c, d, e, f, g, h] = sums;
-    ((a + e) + (c + g)) + ((b + f) + (d + h)) + rest
-}
-
 /// `x -= a·y`.
 pub(super) fn subtract_multiple<T: Real>(x: &mut [T], a: T, y: &[T]) {
     for (x, &y) in x.iter_mut().zip(y) {
-        *x = *x - a * y;
+        *x -= a * y;
     }
 }
 
-/// `c -= a·b`.
-pub(super) fn subtract_product<T: Real>(
-    c: &mut ArrayViewMut2<'_, T>,
-    a: &ArrayView2<'_, T>,
-    b: &ArrayView2<'_, T>,
-) {
-    if !c.is_empty() && a.ncols() > 0 {
-        general_mat_mul(-T::one(), a, b, T::one(), c);
-    }
+/// Exchanges two different rows of a matrix of `m` columns.
+pub(super) fn swap_rows<T>(x: &mut [T], m: usize, i: usize, j: usize) {
+    let (top, bottom) = x.split_at_mut(i.max(j) * m);
+    top[i.min(j) * m..][..m].swap_with_slice(&mut bottom[..m]);
 }
 
 /// The matrices of a stack, `n` by `m`.
@@ -120,11 +94,24 @@ pub(super) fn matrices_mut<T>(x: &mut [T], n: usize, m: usize) -> impl Iterator<
 }
 
 /// A contiguous matrix.
-pub(super) fn view<T>(x: &[T], n: usize, m: usize) -> ArrayView2<'_, T> {
-    ArrayView2::from_shape((n, m), x).expect("as many elements as the matrix has")
+pub(super) fn view<T>(x: &[T], n: usize, m: usize) -> MatRef<'_, T> {
+    MatRef::from_row_major_slice(x, n, m)
 }
 
 /// A contiguous matrix to be written.
-pub(super) fn view_mut<T>(x: &mut [T], n: usize, m: usize) -> ArrayViewMut2<'_, T> {
-    ArrayViewMut2::from_shape((n, m), x).expect("as many elements as the matrix has")
+pub(super) fn view_mut<T>(x: &mut [T], n: usize, m: usize) -> MatMut<'_, T> {
+    MatMut::from_row_major_slice_mut(x, n, m)
+}
+
+/// How many words hold what faer asks for, wherever they begin.
+pub(super) fn words(need: StackReq) -> usize {
+    need.unaligned_bytes_required().div_ceil(size_of::<Word>())
+}
+
+/// Memory for faer.
+pub(super) fn stack(work: &mut [Word]) -> &mut MemStack {
+    let work: *mut [Word] = work;
+    // SAFETY: the same memory, exclusively borrowed. Only what has no undefined
+    // bytes (floats and indices) is written there, so the words stay words.
+    MemStack::new_any(unsafe { &mut *(work as *mut [MaybeUninit<Word>]) })
 }

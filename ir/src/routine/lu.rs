@@ -1,20 +1,24 @@
-//! LU factorisation with row exchanges, right-looking in blocks of columns, and
-//! what is computed from a factor.
+//! LU factorisation with row exchanges, and what is computed from a factor.
 //!
 //! The *factor* of an `n` by `n` matrix is an array of `n + 1` rows: `L` below
 //! the diagonal (ones on it are not stored), `U` from the diagonal up, and in
 //! the last row the *exchanges*: row `i` was exchanged with row `p[i] ≥ i`, in
 //! order, as floats. Whatever is in that row, no routine leaves the matrix.
+//!
+//! A singular matrix has a factor as well, with a zero on the diagonal of `U`
+//! and `L` finite: cofactors are continuous there.
 
 use std::fmt;
 
-use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
+use faer::dyn_stack::StackReq;
+use faer::linalg::lu::partial_pivoting::factor::{lu_in_place, lu_in_place_scratch};
+use faer::{MatRef, Par};
 
 use super::dense::{
-    BLOCK, Real, matrices, matrices_mut, subtract_multiple, subtract_product, view, view_mut,
+    Real, matrices, matrices_mut, stack, subtract_multiple, swap_rows, view, view_mut, words,
 };
-use super::extent;
 use super::triangular::{Triangle, solve};
+use super::{Word, extent, representable};
 use crate::text::{Attrs, ParseError};
 use crate::ty::DType;
 
@@ -57,17 +61,37 @@ const UPPER: Triangle = Triangle::UPPER;
 impl Lu {
     pub(super) const NAME: &'static str = "lu";
 
-    /// Memory for the cofactors of a triangular matrix, in elements.
-    pub(super) fn scratch(&self) -> usize {
-        if self.task == Task::Cofactors && self.batch > 0 { self.n * self.n } else { 0 }
+    /// Memory for one matrix after the other, in words.
+    pub(super) fn words(&self) -> usize {
+        let n = representable(self.n);
+        match self.task {
+            _ if self.batch == 0 => 0,
+            Task::Factor => words(StackReq::all_of(&[
+                StackReq::new::<usize>(n),
+                StackReq::new::<usize>(n),
+                lu_in_place_scratch::<usize, f64>(n, n, Par::Seq, Default::default()),
+            ])),
+            // The determinants within the cofactors of a triangular matrix.
+            Task::Cofactors => {
+                n.saturating_mul(n).saturating_mul(self.dtype.size()).div_ceil(size_of::<Word>())
+            }
+            Task::Solve { .. } | Task::Det | Task::LogAbsDet => 0,
+        }
     }
 
-    pub(super) fn factor<T: Real>(&self, a: &[T], out: &mut [T]) {
+    pub(super) fn factor<T: Real>(&self, a: &[T], work: &mut [Word], out: &mut [T]) {
         let n = self.n;
         for (a, out) in matrices(a, n, n).zip(matrices_mut(out, n + 1, n)) {
             let (lu, exchanges) = out.split_at_mut(n * n);
             lu.copy_from_slice(a);
-            factor(view_mut(lu, n, n), exchanges);
+            factor(lu, exchanges, work);
+            // faer multiplies by the reciprocal of the pivot, which makes NaN of a
+            // column that is zero from there on.
+            let infinite = |i: usize| lu[i * (n + 1)].recip().is_infinite();
+            if (0..n - 1).any(infinite) {
+                lu.copy_from_slice(a);
+                factor_singular(lu, exchanges);
+            }
         }
     }
 
@@ -82,16 +106,16 @@ impl Lu {
         out.copy_from_slice(b);
         for (lu, x) in matrices(lu, n + 1, n).zip(matrices_mut(out, n, k)) {
             let (lu, exchanges) = lu.split_at(n * n);
-            let (lu, mut x) = (view(lu, n, n), view_mut(x, n, k));
+            let lu = view(lu, n, n);
             let turned = |triangle| Triangle { transpose, ..triangle };
             if transpose {
-                solve(turned(UPPER), lu, x.view_mut());
-                solve(turned(LOWER), lu, x.view_mut());
-                exchange(&mut x, exchanges, true);
+                solve(turned(UPPER), lu, view_mut(x, n, k));
+                solve(turned(LOWER), lu, view_mut(x, n, k));
+                exchange(x, exchanges, true);
             } else {
-                exchange(&mut x, exchanges, false);
-                solve(LOWER, lu, x.view_mut());
-                solve(UPPER, lu, x);
+                exchange(x, exchanges, false);
+                solve(LOWER, lu, view_mut(x, n, k));
+                solve(UPPER, lu, view_mut(x, n, k));
             }
         }
     }
@@ -116,15 +140,15 @@ impl Lu {
     /// `C` with `C[i, j]` the derivative of the determinant by `A[i, j]`.
     pub(super) fn cofactors<T: Real>(&self, lu: &[T], scratch: &mut [T], out: &mut [T]) {
         let n = self.n;
-        for (lu, out) in matrices(lu, n + 1, n).zip(matrices_mut(out, n, n)) {
+        for (lu, c) in matrices(lu, n + 1, n).zip(matrices_mut(out, n, n)) {
             let (lu, exchanges) = lu.split_at(n * n);
-            let (lu, mut c) = (view(lu, n, n), view_mut(out, n, n));
+            let lu = view(lu, n, n);
             // det(A) = ±det(U) where Pᵀ·L·U = A: so C = ±Pᵀ·L⁻ᵀ·C(U).
-            triangular_cofactors(lu, scratch, &mut c);
-            solve(Triangle { transpose: true, ..LOWER }, lu, c.view_mut());
-            exchange(&mut c, exchanges, true);
+            triangular_cofactors(lu, scratch, c);
+            solve(Triangle { transpose: true, ..LOWER }, lu, view_mut(c, n, n));
+            exchange(c, exchanges, true);
             if sign(exchanges) < T::zero() {
-                c.mapv_inplace(|x| -x);
+                c.iter_mut().for_each(|x| *x = -*x);
             }
         }
     }
@@ -163,56 +187,61 @@ impl fmt::Display for Lu {
 }
 
 /// Factors in place.
-fn factor<T: Real>(mut a: ArrayViewMut2<'_, T>, exchanges: &mut [T]) {
-    let n = a.nrows();
-    for start in (0..n).step_by(BLOCK) {
-        let end = (start + BLOCK).min(n);
-        for j in start..end {
-            // NaN is never larger, but stays and spreads if there is nothing else.
-            let mut best = j;
-            for i in j + 1..n {
-                if a[(i, j)].abs() > a[(best, j)].abs() {
-                    best = i;
-                }
-            }
-            exchanges[j] = T::of_index(best);
-            let (mut top, mut below) = a.view_mut().split_at(Axis(0), j + 1);
-            let pivot_row = top.row_mut(j).into_slice().expect("rows are contiguous");
-            if best != j {
-                let other = below.row_mut(best - j - 1).into_slice();
-                pivot_row.swap_with_slice(other.expect("rows are contiguous"));
-            }
-            let pivot = pivot_row[j];
-            if pivot == T::zero() {
-                // The column is zero from here on: nothing to eliminate.
-                continue;
-            }
-            for mut row in below.rows_mut() {
-                let row = row.as_slice_mut().expect("rows are contiguous");
-                row[j] = row[j] / pivot;
-                let (left, right) = row.split_at_mut(j + 1);
-                subtract_multiple(&mut right[..end - j - 1], left[j], &pivot_row[j + 1..end]);
+fn factor<T: Real>(a: &mut [T], exchanges: &mut [T], work: &mut [Word]) {
+    let n = exchanges.len();
+    let (mut rows, stack) = stack(work).make_with(n, |_| 0usize);
+    let (mut places, stack) = stack.make_with(n, |_| 0usize);
+    lu_in_place(view_mut(a, n, n), &mut rows, &mut places, Par::Seq, stack, Default::default());
+    for (i, &row) in rows.iter().enumerate() {
+        // Where that row is now: each exchange so far that was of its place moved it.
+        let mut place = row;
+        while place < i {
+            place = exchanges[place].index();
+        }
+        exchanges[i] = T::of_index(place);
+    }
+}
+
+/// Factors in place, leaving out pivots that are zero.
+///
+/// Singular to the last bit, before the last pivot: that is rare, and mostly of
+/// small matrices, so this is elimination as one learns it.
+fn factor_singular<T: Real>(a: &mut [T], exchanges: &mut [T]) {
+    let n = exchanges.len();
+    for j in 0..n {
+        let mut best = j;
+        for i in j + 1..n {
+            if a[i * n + j].abs() > a[best * n + j].abs() {
+                best = i;
             }
         }
-        if end < n {
-            let (top, bottom) = a.view_mut().split_at(Axis(0), end);
-            let (square, mut right) = top.slice_move(s![start.., ..]).split_at(Axis(1), end);
-            solve(LOWER, square.slice(s![.., start..]), right.view_mut());
-            let (left, mut rest) = bottom.split_at(Axis(1), end);
-            subtract_product(&mut rest, &left.slice(s![.., start..]), &right.view());
+        exchanges[j] = T::of_index(best);
+        if best != j {
+            swap_rows(a, n, j, best);
+        }
+        let (top, below) = a.split_at_mut((j + 1) * n);
+        let pivot_row = &top[j * n + j..];
+        if pivot_row[0] == T::zero() {
+            // The column is zero from here on: nothing to eliminate.
+            continue;
+        }
+        for row in below.chunks_exact_mut(n) {
+            row[j] /= pivot_row[0];
+            let (left, right) = row.split_at_mut(j + 1);
+            subtract_multiple(right, left[j], &pivot_row[1..]);
         }
     }
 }
 
 /// Exchanges rows as a factorisation did, or back.
-fn exchange<T: Real>(x: &mut ArrayViewMut2<'_, T>, exchanges: &[T], back: bool) {
+fn exchange<T: Real>(x: &mut [T], exchanges: &[T], back: bool) {
     let n = exchanges.len();
+    let k = x.len() / n;
     for step in 0..n {
         let i = if back { n - 1 - step } else { step };
         let other = exchanges[i].index().clamp(i, n - 1);
         if other != i {
-            let (mut top, mut bottom) = x.view_mut().split_at(Axis(0), other);
-            ndarray::Zip::from(top.row_mut(i)).and(bottom.row_mut(0)).for_each(std::mem::swap);
+            swap_rows(x, k, i, other);
         }
     }
 }
@@ -229,11 +258,7 @@ fn sign<T: Real>(exchanges: &[T]) -> T {
 /// Cofactor `(j, i)` for `i ≤ j` is the product of the diagonal before `i` and
 /// behind `j`, and in between (with a sign) a determinant of Hessenberg form,
 /// `d[i, j] = -Σ_{i<k≤j} u[i, k] · u[i+1, i+1]⋯u[k-1, k-1] · d[k, j]`, `d[j, j] = 1`.
-fn triangular_cofactors<T: Real>(
-    u: ArrayView2<'_, T>,
-    scratch: &mut [T],
-    c: &mut ArrayViewMut2<'_, T>,
-) {
+fn triangular_cofactors<T: Real>(u: MatRef<'_, T>, scratch: &mut [T], c: &mut [T]) {
     let n = u.nrows();
     let d = &mut scratch[..n * n];
     c.fill(T::zero());
@@ -249,16 +274,16 @@ fn triangular_cofactors<T: Real>(
                 u[(i, k)] * between,
                 &below[first * n + k..(first + 1) * n],
             );
-            between = between * u[(k, k)];
+            between *= u[(k, k)];
         }
     }
     let mut before = T::one();
     for i in 0..n {
         let mut behind = T::one();
         for j in (i..n).rev() {
-            c[(j, i)] = d[i * n + j] * before * behind;
-            behind = behind * u[(j, j)];
+            c[j * n + i] = d[i * n + j] * before * behind;
+            behind *= u[(j, j)];
         }
-        before = before * u[(i, i)];
+        before *= u[(i, i)];
     }
 }

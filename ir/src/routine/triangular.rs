@@ -1,13 +1,11 @@
-//! Triangular systems, in blocks of rows: a block takes the product with all
-//! rows solved before it away, then is solved row by row.
+//! Triangular systems.
 
 use std::fmt;
 
-use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
+use faer::linalg::triangular_solve as faer_solve;
+use faer::{MatMut, MatRef, Par};
 
-use super::dense::{
-    BLOCK, Real, matrices, matrices_mut, subtract_multiple, subtract_product, view, view_mut,
-};
+use super::dense::{Real, matrices, matrices_mut, view, view_mut};
 use super::extent;
 use crate::text::{Attrs, ParseError};
 use crate::ty::DType;
@@ -112,51 +110,13 @@ impl fmt::Display for Triangle {
 }
 
 /// Solves in place.
-pub(super) fn solve<T: Real>(
-    triangle: Triangle,
-    a: ArrayView2<'_, T>,
-    mut x: ArrayViewMut2<'_, T>,
-) {
+pub(super) fn solve<T: Real>(triangle: Triangle, a: MatRef<'_, T>, x: MatMut<'_, T>) {
     let Triangle { lower, transpose, unit_diagonal } = triangle;
-    let a = if transpose { a.reversed_axes() } else { a };
-    let n = a.nrows();
-    if x.is_empty() {
-        return;
-    }
-    let blocks = n.div_ceil(BLOCK);
-    let forward = lower != transpose;
-    for block in 0..blocks {
-        let block = if forward { block } else { blocks - 1 - block };
-        let (start, end) = (block * BLOCK, ((block + 1) * BLOCK).min(n));
-        let (before, rest) = x.view_mut().split_at(Axis(0), start);
-        let (mut rows, after) = rest.split_at(Axis(0), end - start);
-        let (solved, columns) = if forward { (before, 0..start) } else { (after, end..n) };
-        let others = a.slice(s![start..end, columns]);
-        subtract_product(&mut rows, &others, &solved.view());
-        diagonal(a.slice(s![start..end, start..end]), rows, forward, unit_diagonal);
-    }
-}
-
-/// Solves for the rows of a block.
-fn diagonal<T: Real>(
-    a: ArrayView2<'_, T>,
-    mut x: ArrayViewMut2<'_, T>,
-    forward: bool,
-    unit_diagonal: bool,
-) {
-    let n = a.nrows();
-    for step in 0..n {
-        let i = if forward { step } else { n - 1 - step };
-        let (above, mut rest) = x.view_mut().split_at(Axis(0), i);
-        let (mut row, below) = rest.view_mut().split_at(Axis(0), 1);
-        let row = row.row_mut(0).into_slice().expect("rows are contiguous");
-        let (solved, columns) = if forward { (above, 0..i) } else { (below, i + 1..n) };
-        for (y, j) in solved.rows().into_iter().zip(columns) {
-            subtract_multiple(row, a[(i, j)], y.to_slice().expect("rows are contiguous"));
-        }
-        if !unit_diagonal {
-            let pivot = a[(i, i)];
-            row.iter_mut().for_each(|x| *x = *x / pivot);
-        }
+    let a = if transpose { a.transpose() } else { a };
+    match (lower != transpose, unit_diagonal) {
+        (true, false) => faer_solve::solve_lower_triangular_in_place(a, x, Par::Seq),
+        (true, true) => faer_solve::solve_unit_lower_triangular_in_place(a, x, Par::Seq),
+        (false, false) => faer_solve::solve_upper_triangular_in_place(a, x, Par::Seq),
+        (false, true) => faer_solve::solve_unit_upper_triangular_in_place(a, x, Par::Seq),
     }
 }

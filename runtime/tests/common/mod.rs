@@ -250,13 +250,13 @@ plan @sorted arena 16000 {
 /// A Cholesky factor, and the solution of a system through its LU factor.
 pub const FACTORED: &str = "
 plan @factored arena 77696 {
-  inputs f64[96, 96] f64[96, 3]
-  outputs f64[96, 96] f64[96, 3]
-  buffer b0 : f64[96, 96] input 0
-  buffer b1 : f64[96, 3] input 1
-  buffer b2 : f64[96, 96] output 0
-  buffer b3 : f64[96, 3] output 1
-  buffer b4 : f64[97, 96] at 0
+  inputs f64[96, 96], f64[96, 3]
+  outputs f64[96, 96], f64[96, 3]
+  buffer b0 : f64[9216] input 0
+  buffer b1 : f64[288] input 1
+  buffer b2 : f64[9216] output 0
+  buffer b3 : f64[288] output 1
+  buffer b4 : f64[9312] at 0
   buffer b5 : i64[104] at 74496
   buffer b6 : i64[290] at 75328
   call b2 = cholesky f64 batch 1 n 96 (b0) work b5

@@ -477,6 +477,31 @@ fn marks_and_labels() {
     assert_eq!(at(marked, 1.0), (145.0, 144.0));
 }
 
+/// What a step needs of the one before is taken when the host stops early; what the taken
+/// branch does not use has no infinite slope.
+#[control_flow(crate = backstitch_trace)]
+fn guarded<'t>(_: &'t Trace, x: Tensor<'t>) -> Tensor<'t> {
+    let mut y = x;
+    for i in 0..3 {
+        if y.le(0.0) {
+            y = y * 2.0;
+            continue;
+        }
+        y = y.sqrt() - i as f64;
+        if y.lt(0.0) {
+            break;
+        }
+    }
+    y
+}
+
+#[test]
+fn branches_not_taken_add_nothing() {
+    assert_eq!(at(guarded, 0.0), (0.0, 8.0));
+    // 16, 4, 1, and at last -1.
+    assert_eq!(at(guarded, 16.0), (-1.0, 1.0 / 8.0 * 0.25 * 0.5));
+}
+
 /// Methods, generics, closures, and constructs in the middle of expressions.
 struct Limit(f64);
 

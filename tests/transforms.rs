@@ -1,7 +1,7 @@
 //! Transformations, compiled: whatever the order in which they are composed, machine
 //! code and the reference interpreter agree, and so do different ways to one number.
 
-use backstitch::{Compile, Lanes, Spec, Tensor, Trace, trace};
+use backstitch::{Array, Compile, DType, Lanes, Solver, Spec, Tensor, Trace, trace};
 use ndarray::{arr1, arr2};
 
 #[track_caller]
@@ -89,5 +89,53 @@ fn rows_one_by_one_and_all_at_once() {
         let (value, gradient) = f.compile().unwrap().call(&x, &s).unwrap();
         close(&value.to_f64_vec(), &want.0.to_f64_vec());
         close(&gradient.to_f64_vec(), &want.1.to_f64_vec());
+    }
+}
+
+#[test]
+fn fixed_points_and_roots_to_second_order() {
+    let f = trace((Spec::f64([2, 2]), Spec::f64([2])), (), |t, (w, b), ()| {
+        let start = t.zeros(DType::F64, [2]);
+        let x = t.fixed_point(start, |x| (w.matmul(x) + b).tanh() * 0.5, &Solver::default());
+        let r = t.root(x, |y| y.powi(3) + y * 2.0 - x.exp(), &Solver::default());
+        (x * r).sum()
+    });
+    let f = f.unwrap();
+    let p = (arr2(&[[0.5, -0.3], [0.1, 0.4]]), arr1(&[0.3, -0.5]));
+    let gradient = f.grad().unwrap();
+    let (w, b) = gradient.compile().unwrap().call(&p, &()).unwrap();
+    let (want_w, want_b) = gradient.eval(&p, &()).unwrap();
+    close(&w.to_f64_vec(), &want_w.to_f64_vec());
+    close(&b.to_f64_vec(), &want_b.to_f64_vec());
+    let product = f.hvp().unwrap();
+    let (w, b) = product.compile().unwrap().call(&p, &((), &p)).unwrap();
+    let hessian = f.hessian().unwrap().compile().unwrap().call(&p, &()).unwrap();
+    let v: Vec<f64> = p.0.iter().chain(&p.1).copied().collect();
+    let times = |ww: &Array, wb: &Array| -> Vec<f64> {
+        let rows = ww.to_f64_vec();
+        let rest = wb.to_f64_vec();
+        let rows = rows.chunks(4).zip(rest.chunks(2));
+        rows.map(|(a, b)| a.iter().chain(b).zip(&v).map(|(a, b)| a * b).sum()).collect()
+    };
+    close(&w.to_f64_vec(), &times(&hessian.0.0, &hessian.0.1));
+    close(&b.to_f64_vec(), &times(&hessian.1.0, &hessian.1.1));
+    assert!(f.grad().unwrap().check_gradients(&p, &()).unwrap().is_ok());
+}
+
+#[test]
+fn many_tangents_at_one_point() {
+    let f = trace(Spec::f64([2]), Spec::i64([]), |t, x, n| {
+        let grown = t.while_loop(x, |y| y.sum().lt(10.0), |y| y * 1.5 + x.sin());
+        t.for_loop(n, grown, |i, y| (y * i.to_f64()).sin() + x) * x.exp()
+    });
+    let f = f.unwrap();
+    let linear = f.linearize().unwrap();
+    let (primal, tangent) = (linear.primal.compile().unwrap(), linear.tangent.compile().unwrap());
+    let x = arr1(&[0.3, 0.9]);
+    let (_, residuals) = primal.call(&x, &3i64).unwrap();
+    for dot in [[1.0, 0.0], [0.0, 1.0], [0.3, -2.0]] {
+        let (_, want) = f.jvp().unwrap().eval(&x, &(3i64, arr1(&dot))).unwrap();
+        let got = tangent.call(&arr1(&dot), &residuals).unwrap();
+        close(&got.to_f64_vec(), &want.to_f64_vec());
     }
 }

@@ -50,7 +50,7 @@ pub use map::Map;
 pub use pad::{Pad, PadAxis};
 pub use permute::Permute;
 pub use reduce::Reduce;
-pub use region::{Region, Rule};
+pub use region::{FixedPoint, Region, Rule};
 pub use reshape::Reshape;
 pub use rows::Rows;
 pub use scatter_add::ScatterAdd;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use backstitch_ir::graph::{Graph, Origin, Value};
 use backstitch_ir::index::Idx;
-use backstitch_ir::ops::{Cond, Literal, Loop, Region, Rows, Rule, Trip};
+use backstitch_ir::ops::{Cond, FixedPoint, Literal, Loop, Region, Rows, Rule, Trip};
 use backstitch_ir::text::{DotOptions, parse_graph, to_dot};
 use backstitch_ir::verify::verify_graph;
 use backstitch_ir::{Array, Const, DType, Monoid, Op, Scalar, Type};
@@ -85,7 +85,9 @@ fn nested() -> Graph {
     along.set_outputs([twice]);
     let custom = Rule::Custom { wrt: 1, jvp: Some(Arc::new(along)), vjp: None };
     let mut sum = sum;
-    for rule in [Rule::Checkpoint, Rule::Recompute, custom] {
+    let tolerance = 1e-12f64.to_bits();
+    let step = FixedPoint { step: double.clone(), tolerance, limit: 3 };
+    for rule in [Rule::Checkpoint, Rule::Recompute, custom, Rule::FixedPoint(step)] {
         sum = g.push(Region { body: double.clone(), rule }, &[sum]);
     }
     let pred = g.map(Scalar::Eq, &[x, sum]);

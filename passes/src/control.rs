@@ -1,12 +1,14 @@
 //! Derivatives of structured control flow: graphs inside graphs.
 
 mod cond;
+mod fixed_point;
 mod loop_jvp;
 mod loop_vjp;
 mod region;
 mod stacks;
 
 pub(crate) use cond::{cond_jvp, cond_vjp};
+pub use fixed_point::fixed_point;
 pub(crate) use loop_jvp::loop_jvp;
 pub(crate) use loop_vjp::loop_vjp;
 pub use region::inline_regions;

@@ -47,7 +47,7 @@ pub fn forward(g: &mut Graph, sources: &[(Value, Value)], targets: &[Value]) -> 
             }
             Family::Cond(c) => control::cond_jvp(g, c, &args, &ts),
             Family::Loop(l) => control::loop_jvp(g, l, &args, &ts),
-            Family::Region(r) => control::region_jvp(g, r, &args, &ts),
+            Family::Region(r) => control::region_jvp(g, r, &args, &results, &ts),
             Family::Rows(r) => vec![ts[0].map(|t| g.push(r.clone(), &[t]))],
         };
         for (r, t) in results.into_iter().zip(made) {

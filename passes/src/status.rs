@@ -227,7 +227,9 @@ fn region(r: &Region, bodies: &[Vec<Reach>], best: Reach, i: usize, n: Node) -> 
     match r.rule {
         Rule::Custom { wrt, .. } if i < wrt => best,
         Rule::Custom { .. } => Reach::cut(n),
-        Rule::Checkpoint | Rule::Recompute => bodies[0][i],
+        // Where it starts makes no difference to what it finds.
+        Rule::FixedPoint(_) if i < r.body.outputs().len() => Reach::cut(n),
+        Rule::Checkpoint | Rule::Recompute | Rule::FixedPoint(_) => bodies[0][i],
     }
 }
 

@@ -98,7 +98,7 @@ fn node_vjp(
         }
         Family::Cond(c) => control::cond_vjp(g, c, args, cts, wanted),
         Family::Loop(l) => control::loop_vjp(g, l, args, cts, wanted),
-        Family::Region(r) => control::region_vjp(g, r, args, cts, wanted),
+        Family::Region(r) => control::region_vjp(g, r, args, results, cts, wanted),
         Family::Rows(r) => {
             let transposed = r.transposed(g.ty(args[0]));
             Cotangents::from_elem(cts[0].map(|ct| g.push(transposed, &[ct])), 1)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use backstitch_ir::array::Array;
 use backstitch_ir::op::{Family, Lane, materialise};
-use backstitch_ir::ops::{Cond, Loop, Region, Rule, Trip};
+use backstitch_ir::ops::{Cond, FixedPoint, Loop, Region, Rule, Trip};
 use backstitch_ir::{DType, Graph, IndexVec, Monoid, Node, Op, Scalar, Shape, Type, Value};
 
 use crate::rebuild::live;
@@ -130,6 +130,13 @@ fn batch_cond(g: &mut Graph, c: &Cond, lanes: &[Lane], n: usize) -> Vec<Lane> {
 }
 
 fn batch_region(g: &mut Graph, r: &Region, lanes: &[Lane], n: usize) -> Vec<Lane> {
+    let mut lanes = lanes.to_vec();
+    if let Rule::FixedPoint(_) = r.rule {
+        // What it finds has the type of where it starts.
+        for lane in &mut lanes[..r.body.outputs().len()] {
+            *lane = Lane { value: materialise(g, *lane, n), batched: true };
+        }
+    }
     let flags: Vec<bool> = lanes.iter().map(|l| l.batched).collect();
     let force = vec![true; r.body.outputs().len()];
     let body = Arc::new(batch_body(&r.body, &flags, &force, n, |_, _, o| o).0);
@@ -160,7 +167,11 @@ fn batch_region(g: &mut Graph, r: &Region, lanes: &[Lane], n: usize) -> Vec<Lane
             });
             Rule::Custom { wrt: *wrt, jvp, vjp }
         }
-        rule => rule.clone(),
+        Rule::FixedPoint(rule) => {
+            let step = Arc::new(batch_body(&rule.step, &flags, &force, n, |_, _, o| o).0);
+            Rule::FixedPoint(FixedPoint { step, ..rule.clone() })
+        }
+        Rule::Checkpoint | Rule::Recompute => r.rule.clone(),
     };
     let operands: Vec<Value> = lanes.iter().map(|l| l.value).collect();
     let results =

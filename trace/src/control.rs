@@ -20,11 +20,13 @@ use crate::tree::Tree;
 
 mod append;
 mod associative;
+mod fixed_point;
 pub(crate) mod host;
 mod region;
 mod scan;
 mod switch;
 
+pub use fixed_point::Solver;
 pub use region::Custom;
 pub use switch::Branch;
 

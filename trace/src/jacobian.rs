@@ -19,6 +19,11 @@ struct Linear {
     results: Vec<Option<usize>>,
 }
 
+/// Whether a matrix of this many rows and columns can be addressed in memory.
+pub(crate) fn fits(n: usize) -> bool {
+    n.checked_mul(n).is_some_and(|len| len <= isize::MAX as usize / size_of::<i64>())
+}
+
 /// Adds the derivative of `target` with respect to each source: an array of the
 /// target's shape followed by the source's. `None` if there is structurally none.
 pub(crate) fn jacobian(g: &mut Graph, target: Value, sources: &[Value]) -> Vec<Option<Value>> {

@@ -52,7 +52,7 @@ pub use backstitch_derive::Tree;
 pub use backstitch_derive::control_flow;
 pub use backstitch_ir::routine::Triangle;
 pub use backstitch_ir::{Array, DType, Element, Graph, Shape};
-pub use control::{Branch, Custom};
+pub use control::{Branch, Custom, Solver};
 pub use dense::{Activation, Dense};
 pub use gradient::{Gradient, Gradients, Status, Unconnected};
 pub use mistake::{Mistake, Operand as MistakenOperand, Problem, TraceError};
@@ -65,8 +65,8 @@ pub use tape::{GradientTape, PersistentTape};
 pub use tensor::Tensor;
 pub use trace::Trace;
 pub use traced::{
-    Comparison, GradientCheck, GradientEntry, GradientReport, Lane, Lanes, Outputs, Traced, trace,
-    trace_tree,
+    Comparison, GradientCheck, GradientEntry, GradientReport, Lane, Lanes, Linearized, Outputs,
+    Residuals, Traced, trace, trace_tree,
 };
 pub use tree::{Leaf, Path, Tree};
 

@@ -20,10 +20,12 @@ use crate::tree::Tree;
 
 mod check;
 mod jacobians;
+mod linearize;
 mod transform;
 mod vmap;
 
 pub use check::{Comparison, GradientCheck, GradientEntry, GradientReport};
+pub use linearize::{Linearized, Residuals};
 pub use vmap::{Lane, Lanes};
 
 /// A program that has been traced: a graph, and the structures that it takes

@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use backstitch_trace::{
-    Axes, Conv, DType, Key, Number, PadMode, Pool, Spec, Tensor, Trace, Triangle, trace_tree,
+    Axes, Conv, DType, Key, Number, PadMode, Pool, Solver, Spec, Tensor, Trace, Triangle,
+    trace_tree,
 };
 use ndarray::{arr0, arr1, arr2};
 
@@ -340,6 +341,10 @@ table! {
     t.vmap(x, |x| x.exp());
     t.vmap(x, |x| x.index(0, 5));
     t.map_rows(x, |x| x.sum());
+    t.fixed_point(x, |x| x * 0.5, &Solver::default().limit(3));
+    t.fixed_point(x, |x| x.sum(), &Solver::default());
+    t.root(x, |x| x * x - 1, &Solver::default().limit(3));
+    t.root(x, |x| x.sum(), &Solver::default());
     t.custom(x, |x| x.exp()).call();
     t.custom(x, |x| x.sum()).vjp(|x, ct| x * ct).call();
     t.custom(x, |x| x.sum()).jvp(|x, dot| x * dot).call();
@@ -435,6 +440,9 @@ table! {
     t.for_loop(2, (x, y), |_, c| (c.1, c.0));
     t.for_loop(x, y, |_, c| c);
     t.vmap((x, y), |(x, y)| x * y);
+    t.fixed_point((x, y), |(x, y)| (y, x), &Solver::default().limit(3));
+    t.root((x, y), |(x, y)| (x * 2, y + x), &Solver::default().limit(3));
+    t.root(x, |x| x * y, &Solver::default().limit(3));
     t.scan(x, y, |c, r| (c + r, r));
     t.scan_back(x, y, |c, r| (r, c));
 }

@@ -223,6 +223,8 @@ fn mistakes_are_told_with_the_leaf() -> Outcome {
     let g = trace((Spec::f64([2]), Spec::f64([3])), (), |_, (w, b), ()| w.sum() + b)?;
     let text = message(g.batch_jacobian());
     assert!(text.contains("2 examples in the parameter `0` and 3 in the parameter `1`"), "{text}");
+    let huge = trace(Spec::f64([1 << 40]), (), |_, x, ()| x.sum())?;
+    assert!(message(huge.jacobian_reverse()).contains("more than memory can hold"));
     let list = trace(vec![Spec::f64([])], (), |_, w, ()| w[0])?;
     let lanes = Lanes::Each(vec![Lane::Shared, Lane::Shared]);
     let text = message(list.vmap_with(3, &lanes, &Lanes::Shared, &Lanes::Shared));

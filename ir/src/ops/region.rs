@@ -9,6 +9,8 @@
 //! * [`Rule::Custom`]: derivatives are what the rule says. Of two rules that are
 //!   missing one, it is derived from the other: both are linear maps, one the
 //!   transpose of the other.
+//! * [`Rule::FixedPoint`]: the body finds `x = step(x, k)`; it is differentiated by what
+//!   it finds, not by how.
 //!
 //! Checkpoints go back to A. Griewank, "Achieving logarithmic growth of temporal and
 //! spatial complexity in reverse automatic differentiation", 1992.
@@ -48,20 +50,37 @@ pub enum Rule {
         /// the operands with derivatives.
         vjp: Option<Arc<Graph>>,
     },
+    /// By the implicit function theorem. The operands are where the body starts and what
+    /// else the step takes; the results have the types of the former.
+    FixedPoint(FixedPoint),
+}
+
+/// What the results of a region are a fixed point of.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct FixedPoint {
+    /// From results and the other operands to the same results.
+    pub step: Arc<Graph>,
+    /// The bits of the tolerance, an `f64`: up to which change of the results, in
+    /// relation to the largest element, the derivative is iterated.
+    pub tolerance: u64,
+    /// How often it is iterated at most.
+    pub limit: usize,
 }
 
 impl Region {
     /// Name in text.
     pub const NAME: &'static str = "region";
 
-    /// The operands that a custom rule has derivatives for.
+    /// The operands that a rule has derivatives for.
     pub fn with_derivative(&self) -> Vec<usize> {
+        let all = self.body.inputs().len();
         let wrt = match self.rule {
-            Rule::Custom { wrt, .. } => wrt,
-            _ => self.body.inputs().len(),
+            Rule::Custom { wrt, .. } => 0..wrt,
+            Rule::FixedPoint(_) => self.body.outputs().len()..all,
+            Rule::Checkpoint | Rule::Recompute => 0..all,
         };
         let float = |&i: &usize| self.body.ty(self.body.inputs()[i]).is_float();
-        (0..wrt).filter(float).collect()
+        wrt.filter(float).collect()
     }
 
     /// The results that have tangents.
@@ -79,6 +98,14 @@ impl Region {
         let gives = types(&self.body, self.body.outputs());
         if !takes.iter().eq(args.iter().copied()) {
             return Err(mistake(Self::NAME, format!("{takes:?}"), args));
+        }
+        if let Rule::FixedPoint(FixedPoint { step, .. }) = &self.rule {
+            let fits = types(step, step.inputs()) == takes
+                && types(step, step.outputs()) == gives
+                && takes.starts_with(&gives)
+                && gives.iter().all(Type::is_float);
+            let expected = format!("a step from {takes:?} to {gives:?}, floats like the first");
+            return if fits { Ok(gives.into()) } else { Err(mistake(Self::NAME, expected, args)) };
         }
         let Rule::Custom { wrt, jvp, vjp } = &self.rule else {
             return Ok(gives.into());

@@ -9,7 +9,7 @@ use super::names::{Names, sanitized};
 use crate::graph::{Graph, Node, Value};
 use crate::index::Idx;
 use crate::op::{Family, Op};
-use crate::ops::{Cond, Loop, Region, Rows, Rule, Trip};
+use crate::ops::{Cond, FixedPoint, Loop, Region, Rows, Rule, Trip};
 use crate::ty::Type;
 
 /// Columns give way where a line is longer than this.
@@ -45,6 +45,9 @@ impl fmt::Display for Params<'_> {
                 Rule::Checkpoint => write!(params, "checkpoint")?,
                 Rule::Recompute => write!(params, "recompute")?,
                 Rule::Custom { wrt, .. } => write!(params, "wrt {wrt}")?,
+                Rule::FixedPoint(FixedPoint { tolerance, limit, .. }) => {
+                    write!(params, "tolerance {tolerance} limit {limit}")?;
+                }
             },
             Family::Loop(l) => {
                 write!(params, "carries {} consts {} pops {}", l.carries, l.consts, l.pops)?;
@@ -173,6 +176,9 @@ pub(crate) fn inner_graphs(op: &Op) -> SmallVec<[(&'static str, &Graph); 2]> {
             if let Rule::Custom { jvp, vjp, .. } = rule {
                 graphs.extend(jvp.as_deref().map(|g| ("jvp", g)));
                 graphs.extend(vjp.as_deref().map(|g| ("vjp", g)));
+            }
+            if let Rule::FixedPoint(FixedPoint { step, .. }) = rule {
+                graphs.push(("step", step));
             }
         }
         _ => {}

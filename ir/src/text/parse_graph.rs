@@ -15,7 +15,7 @@ use super::source::Source;
 use super::{Attrs, ParseError};
 use crate::graph::{Graph, Value};
 use crate::op::{Definition, Op, Types};
-use crate::ops::{Cond, Input, Iota, Literal, Loop, Map, Region, Rows, Rule, Trip};
+use crate::ops::{Cond, FixedPoint, Input, Iota, Literal, Loop, Map, Region, Rows, Rule, Trip};
 use crate::scalar::Scalar;
 use crate::ty::Type;
 
@@ -270,18 +270,31 @@ fn region_of(s: &mut Source<'_>) -> Result<Region, ParseError> {
         Rule::Checkpoint
     } else if s.at.eat("recompute") {
         Rule::Recompute
+    } else if s.at.eat("tolerance") {
+        let tolerance = s.at.digits()?;
+        s.at.expect("limit")?;
+        let limit = s.at.digits()?;
+        // The step is known when its block is read.
+        let step = Arc::new(Graph::new(""));
+        Rule::FixedPoint(FixedPoint { step, tolerance, limit })
     } else {
         s.at.expect("wrt")?;
         Rule::Custom { wrt: s.at.digits()?, jvp: None, vjp: None }
     };
-    let mut graphs = named_graphs(s, &["do", "jvp", "vjp"])?.into_iter();
+    let mut graphs = named_graphs(s, &["do", "jvp", "vjp", "step"])?.into_iter();
     let body = graphs.next().flatten();
     if let Rule::Custom { jvp, vjp, .. } = &mut rule {
         (*jvp, *vjp) = (graphs.next().flatten(), graphs.next().flatten());
     }
+    if let Rule::FixedPoint(rule) = &mut rule {
+        match graphs.nth(2).flatten() {
+            Some(step) => rule.step = step,
+            None => return s.at.error("`step` in the block before"),
+        }
+    }
     match body {
         Some(body) if graphs.flatten().next().is_none() => Ok(Region { body, rule }),
-        _ => s.at.error("`do` in the block before, and a rule only after `wrt`"),
+        _ => s.at.error("`do` in the block before, and a rule only where one is said to be"),
     }
 }
 

@@ -13,6 +13,7 @@ use backstitch_ir::ops::{Region, Rule};
 use backstitch_ir::{Graph, Op, Value};
 
 use super::cond::{adjoint, tangent};
+use super::fixed_point::{fixed_point_jvp, fixed_point_vjp};
 use crate::rebuild::{inline, prune, rebuild, same};
 use crate::vjp::reverse;
 
@@ -20,9 +21,13 @@ pub(crate) fn region_vjp(
     g: &mut Graph,
     region: &Region,
     args: &Values,
+    results: &Values,
     cts: &[Option<Value>],
     wanted: &[bool],
 ) -> Cotangents {
+    if let Rule::FixedPoint(rule) = &region.rule {
+        return fixed_point_vjp(g, rule, args, results, cts, wanted);
+    }
     let mut out = Cotangents::from_elem(None, args.len());
     let Rule::Custom { jvp, vjp, .. } = &region.rule else {
         let given: Vec<(usize, Value)> =
@@ -61,8 +66,12 @@ pub(crate) fn region_jvp(
     g: &mut Graph,
     region: &Region,
     args: &Values,
+    results: &Values,
     tangents: &[Option<Value>],
 ) -> Vec<Option<Value>> {
+    if let Rule::FixedPoint(rule) = &region.rule {
+        return fixed_point_jvp(g, rule, args, results, tangents);
+    }
     let results = region.float_results();
     let mut out = vec![None; region.body.outputs().len()];
     let Rule::Custom { jvp, vjp, .. } = &region.rule else {

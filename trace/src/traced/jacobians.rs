@@ -7,7 +7,7 @@
 
 use backstitch_ir::{Graph, Shape, Type, Value};
 
-use crate::jacobian::{batch_jacobian, jacobian, jacobian_forward, jacobian_reverse};
+use crate::jacobian::{batch_jacobian, fits, jacobian, jacobian_forward, jacobian_reverse};
 use crate::mistake::{Problem, TraceError};
 use crate::spec::Spec;
 use crate::traced::Traced;
@@ -153,6 +153,13 @@ where
             let dims = of.dims().iter().chain(&by.dims()[shared..]).copied();
             of.with_shape(dims.collect::<Shape>())
         };
+        let all = self.params.leaves().into_iter().chain(self.outputs.leaves());
+        if shared == 0
+            && let Some(large) = all.into_iter().find(|spec| !fits(spec.ty().len()))
+        {
+            let message = format!("the derivative of {large} is more than memory can hold");
+            return Err(self.error(operation, Problem::Shape, message));
+        }
         let mut graph = self.extend();
         let targets = graph.outputs().to_vec();
         let mut blocks = Vec::with_capacity(targets.len() * sources.len());

@@ -21,7 +21,7 @@ use crate::text::{Attrs, ParseError};
 use crate::ty::{DType, Shape, Type};
 
 /// `C` with `C[i, j] = ∂det(A)/∂A[i, j]`, for each matrix in the last two axes;
-/// floats. Operands: `A`; the factor that [`Lu`](crate::ops::Lu) makes of it,
+/// floats. Operands: `A`; the factor that [`Lu`] makes of it,
 /// which alone is read.
 ///
 /// Right for singular matrices, too. Cofactors are themselves determinants, so

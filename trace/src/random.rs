@@ -57,6 +57,15 @@ const PARITY: u32 = 0x1BD1_1BDA;
 
 impl Trace {
     /// The key of a seed.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let same = t.key(3).bits([4]).eq(t.key(3).bits([4]));
+    /// assert!(same.all().is_true()?);
+    /// assert!(t.key(3).bits([4]).ne(t.key(4).bits([4])).any().is_true()?);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     pub fn key(&self, seed: u64) -> Key<'_> {
         Key { trace: self, words: Words::Known([seed as u32, (seed >> 32) as u32]) }
     }
@@ -64,6 +73,14 @@ impl Trace {
 
 impl<'t> Key<'t> {
     /// A key that is an input of the program: two `i32`.
+    ///
+    /// ```
+    /// # use backstitch_trace::{Key, Trace};
+    /// let t = Trace::eager();
+    /// let key = Key::from_tensor(t.constant(ndarray::arr1(&[42, 0])));
+    /// assert!(key.bits([4]).eq(t.key(42).bits([4])).all().is_true()?);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn from_tensor(x: Tensor<'t>) -> Self {
         let ty = x.ty();
@@ -78,12 +95,27 @@ impl<'t> Key<'t> {
     }
 
     /// The key as two `i32`, to pass it on.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// assert_eq!(t.key(42).to_tensor().array()?.to_f64_vec(), [42.0, 0.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn to_tensor(self) -> Tensor<'t> {
         self.trace.stack(self.tensors(), 0)
     }
 
     /// Independent keys in place of this one.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let [a, b] = t.key(42).split();
+    /// assert!(a.bits([4]).ne(b.bits([4])).any().is_true()?);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn split<const N: usize>(self) -> [Self; N] {
         let _line = self.trace.line();
@@ -91,6 +123,16 @@ impl<'t> Key<'t> {
     }
 
     /// An independent key for each number, such as that of a training step.
+    ///
+    /// ```
+    /// # use backstitch_trace::{DType, Trace};
+    /// let t = Trace::eager();
+    /// let key = t.key(42);
+    /// let noise = |step| key.fold_in(step).uniform(DType::F64, [4]);
+    /// assert!(noise(0).eq(noise(0)).all().is_true()?);
+    /// assert!(noise(0).ne(noise(1)).any().is_true()?);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn fold_in(self, n: u32) -> Self {
         self.derive(n, Use::Fold)
@@ -110,6 +152,15 @@ impl<'t> Key<'t> {
 
     /// Numbers from 0 (included) to 1 (not included), all multiples of 2⁻²⁴ (`f32`)
     /// or 2⁻⁵³ (`f64`) equally often.
+    ///
+    /// ```
+    /// # use backstitch_trace::{DType, Trace};
+    /// let t = Trace::eager();
+    /// let u = t.key(1).uniform(DType::F64, [1000]);
+    /// assert!(u.min().item::<f64>()? >= 0.0 && u.max().item::<f64>()? < 1.0);
+    /// assert!((u.mean().item::<f64>()? - 0.5).abs() < 0.05);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn uniform(self, dtype: DType, shape: impl Into<Shape>) -> Tensor<'t> {
         let shape = shape.into();
@@ -120,6 +171,15 @@ impl<'t> Key<'t> {
     }
 
     /// Numbers with mean 0 and variance 1, normally distributed (Box and Muller).
+    ///
+    /// ```
+    /// # use backstitch_trace::{DType, Trace};
+    /// let t = Trace::eager();
+    /// let z = t.key(1).normal(DType::F64, [1000]);
+    /// assert!(z.mean().item::<f64>()?.abs() < 0.1);
+    /// assert!((z.std().item::<f64>()? - 1.0).abs() < 0.1);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn normal(self, dtype: DType, shape: impl Into<Shape>) -> Tensor<'t> {
         let shape = shape.into();
@@ -206,6 +266,14 @@ impl<'t> Key<'t> {
 
 impl<'t> Tensor<'t> {
     /// Bits moved to the left, that is, up. The distance counts modulo the width.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// assert_eq!(t.constant(5).shift_left(2).item::<i32>()?, 20);
+    /// assert_eq!(t.constant(5).shift_left(32).item::<i32>()?, 5);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn shift_left(self, by: impl Into<Operand<'t>>) -> Self {
         self.binary(Scalar::Shl, by)
@@ -213,6 +281,14 @@ impl<'t> Tensor<'t> {
 
     /// Bits moved to the right, that is, down; zeros come in. The distance counts
     /// modulo the width.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// assert_eq!(t.constant(20).shift_right(2).item::<i32>()?, 5);
+    /// assert_eq!(t.constant(-1).shift_right(28).item::<i32>()?, 15);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn shift_right(self, by: impl Into<Operand<'t>>) -> Self {
         self.binary(Scalar::Shr, by)

@@ -196,15 +196,21 @@ impl Trace {
     ) -> Tensor<'_> {
         let place = self.place();
         let mut state = self.state.borrow_mut();
-        let poisoned = |x: &Tensor<'_>| {
-            std::ptr::eq(self, x.trace) && state.slots[x.id as usize].kind == Kind::Poisoned
-        };
-        if !operands.iter().any(poisoned) {
+        if !operands.iter().any(|x| self.follows(&state, x)) {
             let operands = self.describe(&state, operands);
             let message = message.into();
             state.mistakes.push(Mistake { place, operation, problem, message, operands });
         }
         self.poison(&mut state, guess, place)
+    }
+
+    /// Whether a tensor stands for the result of a mistake, which is recorded already.
+    pub(crate) fn is_poisoned(&self, x: Tensor<'_>) -> bool {
+        self.follows(&self.state.borrow(), &x)
+    }
+
+    fn follows(&self, state: &State, x: &Tensor<'_>) -> bool {
+        std::ptr::eq(self, x.trace) && state.slots[x.id as usize].kind == Kind::Poisoned
     }
 
     /// A tensor that stands for the result of a mistake.

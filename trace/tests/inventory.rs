@@ -1,5 +1,6 @@
 //! What there is, read from the sources: every operation is in the index of
-//! operations, and is called wrongly by the tests of mistakes.
+//! operations, has an example that runs, and is called wrongly by the tests of
+//! mistakes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -33,18 +34,24 @@ fn word(line: &str) -> &str {
     line.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default()
 }
 
-/// The methods of a file: written out, or a row of a macro (`exp Exp: …`, `lt Lt;`,
-/// `sum, sum_over, sum_keep => …`).
-fn methods(source: &str) -> Vec<Method> {
-    let (mut owner, mut all) = (String::new(), Vec::new());
+/// The methods of a file, each with the comment above it: written out, or a row of a
+/// macro (`exp Exp: …`, `lt Lt;`, `sum, sum_over, sum_keep => …`).
+fn methods(source: &str) -> Vec<(Method, String)> {
+    let (mut owner, mut all, mut above) = (String::new(), Vec::new(), String::new());
     for line in source.lines().map(str::trim).take_while(|line| *line != "#[cfg(test)]") {
+        if line.starts_with("///") || line.starts_with("#[") {
+            above.push_str(line);
+            above.push('\n');
+            continue;
+        }
+        let comment = std::mem::take(&mut above);
         if let Some(rest) = line.strip_prefix("impl") {
             let rest = rest.strip_prefix("<'t>").unwrap_or(rest).trim_start();
             owner = word(rest).to_owned();
             continue;
         }
         if let Some(name) = line.strip_prefix("pub fn ").map(word).filter(|name| !name.is_empty()) {
-            all.push((owner.clone(), name.to_owned()));
+            all.push(((owner.clone(), name.to_owned()), comment));
             continue;
         }
         let name = word(line);
@@ -57,15 +64,19 @@ fn methods(source: &str) -> Vec<Method> {
         });
         let lower = name.starts_with(|c: char| c.is_ascii_lowercase());
         if lower && (function || rest.starts_with(&format!(", {name}_over, {name}_keep =>"))) {
-            all.push(("Tensor".to_owned(), name.to_owned()));
+            all.push((("Tensor".to_owned(), name.to_owned()), comment + line));
         }
     }
-    all.retain(|(owner, _)| ["Tensor", "Trace", "Key"].contains(&owner.as_str()));
+    all.retain(|((owner, _), _)| ["Tensor", "Trace", "Key"].contains(&owner.as_str()));
     all
 }
 
+fn commented_methods() -> Vec<(Method, String)> {
+    sources().iter().flat_map(|f| methods(&read(f))).collect()
+}
+
 fn all_methods() -> BTreeSet<Method> {
-    let all: BTreeSet<Method> = sources().iter().flat_map(|f| methods(&read(f))).collect();
+    let all: BTreeSet<Method> = commented_methods().into_iter().map(|(m, _)| m).collect();
     let tensor = |name: &str| all.contains(&("Tensor".to_owned(), name.to_owned()));
     assert!(["exp", "lt", "sum", "norm", "conv", "solve"].into_iter().all(tensor), "{all:?}");
     assert!(all.contains(&("Trace".to_owned(), "scan".to_owned())));
@@ -83,6 +94,43 @@ fn the_index_of_operations_is_complete() {
         .filter(|link| !index.contains(link))
         .collect();
     assert!(missing.is_empty(), "not in `operations.rs`: {missing:?}");
+}
+
+/// Whether the comment of an operation has an example (or its row an argument and a
+/// value, of which the macro makes one), or says by a link that it is
+/// another form (`cumsum_reverse`) of one that has (`cumsum`).
+fn has_example(name: &str, comment: &str) -> bool {
+    let form = ["_reverse", "_with"].iter().find_map(|end| name.strip_suffix(end));
+    let refers = form.is_some_and(|base| comment.contains(&format!("](Self::{base})")));
+    comment.contains("/// ```") || comment.ends_with("\";") || refers
+}
+
+#[test]
+fn every_operation_has_an_example() {
+    let missing: Vec<Method> = commented_methods()
+        .into_iter()
+        .filter(|((_, name), comment)| !has_example(name, comment))
+        .map(|(method, _)| method)
+        .collect();
+    assert!(missing.is_empty(), "{} without an example: {missing:?}", missing.len());
+}
+
+#[test]
+fn an_example_is_in_the_comment_right_above() {
+    let source = "impl<'t> Tensor<'t> {
+        /// One.
+        ///
+        /// ```
+        /// ```
+        #[track_caller]
+        pub fn one(self) {}
+        /// Two.
+        pub fn two(self) {}
+        /// [`one`](Self::one) backwards.
+        pub fn one_reverse(self) {}
+    }";
+    let seen: Vec<bool> = methods(source).iter().map(|((_, n), c)| has_example(n, c)).collect();
+    assert_eq!(seen, [true, false, true]);
 }
 
 #[test]

@@ -400,6 +400,23 @@ fn a_step_that_is_never_taken_may_have_any_size() {
 }
 
 #[test]
+fn composed_activations_want_floats_under_their_own_names() {
+    let t = Trace::eager();
+    let x = t.constant(1);
+    x.leaky_relu(0.5);
+    x.elu(1.0);
+    x.celu(1.0);
+    x.selu();
+    x.softplus();
+    x.log_sigmoid();
+    x.hard_sigmoid();
+    let e = t.check().unwrap_err();
+    let told: Vec<&str> = e.mistakes.iter().map(|m| m.operation).collect();
+    let names = ["leaky_relu", "elu", "celu", "selu", "softplus", "log_sigmoid", "hard_sigmoid"];
+    assert_eq!(told, names, "{e}");
+}
+
+#[test]
 fn an_input_beyond_memory_is_a_mistake() {
     let e = trace(Spec::f64([1 << 31, 1 << 31]), (), |_, x, ()| x.sum()).unwrap_err();
     assert_eq!((e.first().operation, e.mistakes.len()), ("input", 1));
@@ -421,6 +438,22 @@ fn eager_results_beyond_memory_are_mistakes() {
     assert!(e.mistakes.iter().all(|m| m.message.contains("memory")), "{e}");
     // Of nothing there is nothing to make, however long the other axes are.
     assert_eq!(t.eye(DType::F64, 0, 1 << 40).size(), 0);
+}
+
+#[test]
+fn what_is_beyond_memory_is_said_once() {
+    let once = |f: &dyn Fn(&Trace)| {
+        let t = Trace::eager();
+        f(&t);
+        let e = t.check().unwrap_err();
+        assert_eq!(e.mistakes.len(), 1, "{e}");
+        assert!(e.first().message.contains("memory"), "{e}");
+    };
+    // More than can be addressed, and more than there is.
+    once(&|t| drop(t.eye(DType::F32, 1 << 30, 1 << 30).array()));
+    once(&|t| drop(t.eye(DType::F32, 1 << 27, 1 << 27).array()));
+    once(&|t| drop(t.constant(1).one_hot(1 << 62, DType::F64).array()));
+    once(&|t| drop(t.constant(1).one_hot(1 << 56, DType::F64).array()));
 }
 
 #[test]

@@ -41,6 +41,16 @@ impl Trace {
     }
 
     /// As [`scan`](Self::scan), from the last row to the first.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[1.0, 2.0, 3.0]));
+    /// let (total, rest) = t.scan_back(t.constant(0.0), x, |sum, x| (sum + x, sum + x));
+    /// assert_eq!(total.item::<f64>()?, 6.0);
+    /// assert_eq!(rest.array()?.to_f64_vec(), [6.0, 5.0, 3.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn scan_back<'t, C, X, Y>(
         &'t self,

@@ -9,6 +9,14 @@ use crate::trace::Trace;
 
 impl Trace {
     /// A scalar of the number's own type.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// assert_eq!(t.scalar(2.5f32).item::<f32>()?, 2.5);
+    /// assert_eq!(t.scalar(7).item::<i32>()?, 7);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn scalar(&self, x: impl Into<Number>) -> Tensor<'_> {
         let x = x.into();
@@ -41,6 +49,14 @@ impl Trace {
     }
 
     /// Zeros (false, for truth values).
+    ///
+    /// ```
+    /// # use backstitch_trace::{DType, Trace};
+    /// let t = Trace::eager();
+    /// assert_eq!(t.zeros(DType::F32, [2, 3]).array()?.to_f64_vec(), [0.0; 6]);
+    /// assert!(!t.zeros(DType::Bool, [2]).any().is_true()?);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn zeros(&self, dtype: DType, shape: impl Into<Shape>) -> Tensor<'_> {
         let zero = if dtype == DType::Bool { Number::Bool(false) } else { Number::I32(0) };
@@ -48,6 +64,14 @@ impl Trace {
     }
 
     /// Ones (true, for truth values).
+    ///
+    /// ```
+    /// # use backstitch_trace::{DType, Trace};
+    /// let t = Trace::eager();
+    /// assert_eq!(t.ones(DType::F32, [2, 3]).array()?.to_f64_vec(), [1.0; 6]);
+    /// assert!(t.ones(DType::Bool, [2]).all().is_true()?);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn ones(&self, dtype: DType, shape: impl Into<Shape>) -> Tensor<'_> {
         let one = if dtype == DType::Bool { Number::Bool(true) } else { Number::I32(1) };
@@ -168,8 +192,14 @@ impl Trace {
     /// ```
     #[track_caller]
     pub fn eye(&self, dtype: DType, rows: usize, columns: usize) -> Tensor<'_> {
+        let counted = Type::new(DType::I64, [rows, columns]);
+        if counted.checked_bytes().is_none() {
+            let message = format!("an array {counted} does not fit in memory");
+            return self.mistake("eye", Problem::Shape, message, &[], Type::scalar(dtype));
+        }
         let i = self.iota(DType::I64, [rows, columns], 0);
-        let j = self.iota(DType::I64, [rows, columns], 1);
+        // If there was no memory, that is said once.
+        let j = if self.is_poisoned(i) { i } else { self.iota(DType::I64, [rows, columns], 1) };
         i.eq(j).cast(dtype)
     }
 }

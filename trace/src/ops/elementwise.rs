@@ -18,31 +18,116 @@ macro_rules! unary {
 }
 
 unary! {
-    /// `1 / √x`.
+    /// `1 / √x` of floats; ∞ at 0, NaN of negative numbers.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[4.0, 0.0]));
+    /// assert_eq!(x.rsqrt().array()?.to_f64_vec(), [0.5, f64::INFINITY]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     rsqrt Rsqrt;
-    /// `1 / x`.
+    /// `1 / x` of floats; ±∞ at ±0.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[4.0, 0.0]));
+    /// assert_eq!(x.reciprocal().array()?.to_f64_vec(), [0.25, f64::INFINITY]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     reciprocal Reciprocal;
-    /// `1 / (1 + e⁻ˣ)`.
+    /// `1 / (1 + e⁻ˣ)` of floats, without overflow.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[-800.0, 0.0, 800.0]));
+    /// assert_eq!(x.sigmoid().array()?.to_f64_vec(), [0.0, 0.5, 1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     sigmoid Sigmoid;
-    /// `|x|`; its derivative at 0 is 0.
+    /// `|x|` of any numbers; its derivative at 0 is 0.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[-2.0, 0.0, 3.0]));
+    /// let tape = t.tape();
+    /// tape.watch(&x);
+    /// let y = x.abs();
+    /// assert_eq!(y.array()?.to_f64_vec(), [2.0, 0.0, 3.0]);
+    /// let slope = tape.gradient(&y.sum(), &x).or_zeros();
+    /// assert_eq!(slope.array()?.to_f64_vec(), [-1.0, 0.0, 1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[doc(alias = "absolute")]
     abs Abs;
-    /// -1, 0 or 1; flat.
+    /// -1, 0 or 1, of any numbers; flat.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[-2.0, 0.0, 3.0]));
+    /// assert_eq!(x.sign().array()?.to_f64_vec(), [-1.0, 0.0, 1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     sign Sign;
-    /// Towards -∞; flat.
+    /// The nearest whole number towards -∞, as a float; flat.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[-1.5, 0.5, 2.0]));
+    /// assert_eq!(x.floor().array()?.to_f64_vec(), [-2.0, 0.0, 2.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     floor Floor;
-    /// Towards +∞; flat.
+    /// The nearest whole number towards +∞, as a float; flat.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[-1.5, 0.5, 2.0]));
+    /// assert_eq!(x.ceil().array()?.to_f64_vec(), [-1.0, 1.0, 2.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     ceil Ceil;
-    /// To the nearest, halves to even; flat.
+    /// The nearest whole number, halves to even, as a float; flat.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[0.5, 1.5, 2.5, -0.7]));
+    /// assert_eq!(x.round().array()?.to_f64_vec(), [0.0, 2.0, 2.0, -1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[doc(alias = "rint")]
     round Round;
-    /// Towards 0; flat.
+    /// The nearest whole number towards 0, as a float; flat.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[-1.5, 0.5, 2.0]));
+    /// assert_eq!(x.trunc().array()?.to_f64_vec(), [-1.0, 0.0, 2.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[doc(alias = "fix")]
     trunc Trunc;
 }
 
 impl<'t> Tensor<'t> {
-    /// `x²`.
+    /// `x²` of any numbers; integers wrap.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[-3, 0, 2]));
+    /// assert_eq!(x.square().array()?.to_f64_vec(), [9.0, 0.0, 4.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn square(self) -> Self {
         if self.dtype().is_float() { self.unary(Scalar::Square) } else { self * self }
@@ -132,6 +217,19 @@ impl<'t> Tensor<'t> {
     }
 
     /// The larger of the two; the derivative of equal ones goes half to each.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[1.0, 2.0, 3.0]));
+    /// let tape = t.tape();
+    /// tape.watch(&x);
+    /// let y = x.maximum(2.0);
+    /// assert_eq!(y.array()?.to_f64_vec(), [2.0, 2.0, 3.0]);
+    /// let slope = tape.gradient(&y.sum(), &x).or_zeros();
+    /// assert_eq!(slope.array()?.to_f64_vec(), [0.0, 0.5, 1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     #[doc(alias = "fmax")]
     pub fn maximum(self, other: impl Into<Operand<'t>>) -> Self {
@@ -139,6 +237,19 @@ impl<'t> Tensor<'t> {
     }
 
     /// The smaller of the two; the derivative of equal ones goes half to each.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[1.0, 2.0, 3.0]));
+    /// let tape = t.tape();
+    /// tape.watch(&x);
+    /// let y = x.minimum(2.0);
+    /// assert_eq!(y.array()?.to_f64_vec(), [1.0, 2.0, 2.0]);
+    /// let slope = tape.gradient(&y.sum(), &x).or_zeros();
+    /// assert_eq!(slope.array()?.to_f64_vec(), [1.0, 0.5, 0.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     #[doc(alias = "fmin")]
     pub fn minimum(self, other: impl Into<Operand<'t>>) -> Self {
@@ -164,6 +275,15 @@ impl<'t> Tensor<'t> {
     }
 
     /// With another element type. Between floats it carries the derivative.
+    ///
+    /// ```
+    /// # use backstitch_trace::{DType, Trace};
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[-1.5, 0.0, 2.5]));
+    /// assert_eq!(x.cast(DType::I32).array()?.to_f64_vec(), [-1.0, 0.0, 2.0]);
+    /// assert_eq!(x.cast(DType::Bool).array()?.to_f64_vec(), [1.0, 0.0, 1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     #[doc(alias = "astype")]
     pub fn cast(self, dtype: DType) -> Self {
@@ -171,6 +291,18 @@ impl<'t> Tensor<'t> {
     }
 
     /// The same values, as constants to derivatives of any order.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(3.0);
+    /// let tape = t.tape();
+    /// tape.watch(&x);
+    /// let y = x * x.stop_gradient();
+    /// assert_eq!(y.item::<f64>()?, 9.0);
+    /// assert_eq!(tape.gradient(&y, &x).or_zeros().item::<f64>()?, 3.0);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn stop_gradient(self) -> Self {
         self.trace.apply(ops::StopGradient, &[self])
@@ -192,6 +324,14 @@ impl<'t> Tensor<'t> {
     }
 
     /// Whether it is neither infinite nor NaN.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[1.0, f64::INFINITY, f64::NAN]));
+    /// assert_eq!(x.is_finite().array()?.to_f64_vec(), [1.0, 0.0, 0.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     #[doc(alias = "isfinite")]
     pub fn is_finite(self) -> Self {
@@ -202,6 +342,14 @@ impl<'t> Tensor<'t> {
     }
 
     /// Whether it is NaN.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[1.0, f64::INFINITY, f64::NAN]));
+    /// assert_eq!(x.is_nan().array()?.to_f64_vec(), [0.0, 0.0, 1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     #[doc(alias = "isnan")]
     pub fn is_nan(self) -> Self {
@@ -209,12 +357,28 @@ impl<'t> Tensor<'t> {
     }
 
     /// Zeros of the same type.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.range(1, 4, 1).zeros_like();
+    /// assert_eq!(x.to_array::<i32>()?, ndarray::arr1(&[0, 0, 0]).into_dyn());
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn zeros_like(self) -> Self {
         self.filled_like(0)
     }
 
     /// Ones of the same type.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.range(1, 4, 1).ones_like();
+    /// assert_eq!(x.to_array::<i32>()?, ndarray::arr1(&[1, 1, 1]).into_dyn());
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn ones_like(self) -> Self {
         self.filled_like(1)

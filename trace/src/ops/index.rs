@@ -347,8 +347,17 @@ impl<'t> Tensor<'t> {
             let guess = Type::new(DType::Bool, shape);
             return self.mistake(operation, Problem::DType, message, guess);
         }
+        let counted = Type::new(ty.dtype, shape.clone());
+        if counted.checked_bytes().is_none() {
+            let message = format!("an array {counted} does not fit in memory");
+            return self.mistake(operation, Problem::Shape, message, Type::scalar(DType::Bool));
+        }
         let dims: Vec<usize> = (0..ty.rank()).collect();
         let count = self.trace.iota(ty.dtype, shape.clone(), ty.rank());
+        if self.trace.is_poisoned(count) {
+            // There was no memory; the other operand would say so once more.
+            return count.ne(count);
+        }
         self.spread(&shape, &dims).eq(count)
     }
 }

@@ -182,6 +182,15 @@ impl<'t> Tensor<'t> {
     }
 
     /// The square of the [`hinge`](Self::hinge). Per element.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let s = t.constant(ndarray::arr1(&[0.5, 2.0]));
+    /// let y = t.constant(ndarray::arr1(&[-1.0, 1.0]));
+    /// assert_eq!(s.squared_hinge(y).array()?.to_f64_vec(), [2.25, 0.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn squared_hinge(self, labels: Tensor<'t>) -> Self {
         match self.like("squared_hinge", labels) {
@@ -355,6 +364,15 @@ impl<'t> Tensor<'t> {
 
     /// One less the [cosine](Self::cosine_similarity) of the angle between vectors
     /// along the last axis. Per row.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[1.0, 0.0], [1.0, 0.0]]));
+    /// let y = t.constant(ndarray::arr2(&[[0.0, 2.0], [-3.0, 0.0]]));
+    /// assert_eq!(x.cosine_distance(y, 1e-12).array()?.to_f64_vec(), [1.0, 2.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn cosine_distance(self, other: Tensor<'t>, eps: f64) -> Self {
         match self.rows("cosine_distance", other) {

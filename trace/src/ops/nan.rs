@@ -22,23 +22,83 @@ reductions! {
     /// ```
     nansum, nansum_over, nansum_keep => |x, axes| x.nan_as(Monoid::Sum).reduce(Monoid::Sum, &axes);
     /// The [product](Self::prod) of the elements that are not NaN; 1 if there are none.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[1.0, f64::NAN], [5.0, 3.0]]));
+    /// assert_eq!(x.nanprod().item::<f64>()?, 15.0);
+    /// assert_eq!(x.nanprod_over(1).array()?.to_f64_vec(), [1.0, 15.0]);
+    /// assert_eq!(x.nanprod_keep(1).shape().dims(), [2, 1]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     nanprod, nanprod_over, nanprod_keep => |x, axes| {
         x.nan_as(Monoid::Prod).reduce(Monoid::Prod, &axes)
     };
     /// The [largest](Self::max) element that is not NaN; NaN if there is none.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[1.0, f64::NAN], [5.0, 3.0]]));
+    /// assert_eq!(x.nanmax().item::<f64>()?, 5.0);
+    /// assert_eq!(x.nanmax_over(1).array()?.to_f64_vec(), [1.0, 5.0]);
+    /// assert_eq!(x.nanmax_keep(1).shape().dims(), [2, 1]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     nanmax, nanmax_over, nanmax_keep => |x, axes| x.nan_extreme(Monoid::Max, &axes);
     /// The [smallest](Self::min) element that is not NaN; NaN if there is none.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[1.0, f64::NAN], [5.0, 3.0]]));
+    /// assert_eq!(x.nanmin().item::<f64>()?, 1.0);
+    /// assert_eq!(x.nanmin_over(1).array()?.to_f64_vec(), [1.0, 3.0]);
+    /// assert_eq!(x.nanmin_keep(1).shape().dims(), [2, 1]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     nanmin, nanmin_over, nanmin_keep => |x, axes| x.nan_extreme(Monoid::Min, &axes);
     /// The [mean](Self::mean) of the elements that are not NaN; NaN if there are none.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[1.0, f64::NAN], [5.0, 3.0]]));
+    /// assert_eq!(x.nanmean().item::<f64>()?, 3.0);
+    /// assert_eq!(x.nanmean_over(1).array()?.to_f64_vec(), [1.0, 4.0]);
+    /// assert_eq!(x.nanmean_keep(1).shape().dims(), [2, 1]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     nanmean, nanmean_over, nanmean_keep => |x, axes| match x.floats("nanmean") {
         Ok(()) => x.nan_as(Monoid::Sum).reduce(Monoid::Sum, &axes) / x.numbers(&axes),
         Err(poisoned) => poisoned.reduce(Monoid::Sum, &axes),
     };
     /// The [variance](Self::var) of the elements that are not NaN; NaN if there are
     /// none.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[1.0, f64::NAN], [4.0, 1.0]]));
+    /// assert_eq!(x.nanvar().item::<f64>()?, 2.0);
+    /// assert_eq!(x.nanvar_over(1).array()?.to_f64_vec(), [0.0, 2.25]);
+    /// assert_eq!(x.nanvar_keep(1).shape().dims(), [2, 1]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     nanvar, nanvar_over, nanvar_keep => |x, axes| x.nan_variance(&axes, 0);
     /// The [deviation](Self::std) of the elements that are not NaN; NaN if there are
     /// none. Its derivative at equal values is 0.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[2.0, f64::NAN], [2.0, 2.0]]));
+    /// assert_eq!(x.nanstd().item::<f64>()?, 0.0);
+    /// assert_eq!(x.nanstd_over(1).array()?.to_f64_vec(), [0.0, 0.0]);
+    /// assert_eq!(x.nanstd_keep(1).shape().dims(), [2, 1]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     nanstd, nanstd_over, nanstd_keep => |x, axes| x.nan_variance(&axes, 0).root_or_zero();
 }
 
@@ -55,6 +115,14 @@ impl<'t> Tensor<'t> {
 
     /// The root of [`nanvar_with`](Self::nanvar_with); its derivative is 0 where that
     /// is 0.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[1.0, f64::NAN, 1.0, 4.0]));
+    /// assert_eq!(x.nanstd_with(0, 1).flatten().array()?.to_f64_vec(), [3f64.sqrt()]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn nanstd_with(self, axes: impl Into<crate::axes::Axes>, ddof: usize) -> Self {
         self.nanvar_with(axes, ddof).root_or_zero()
@@ -78,6 +146,14 @@ impl<'t> Tensor<'t> {
 
     /// The index of the smallest element along an axis that is not NaN, as `i64`; of
     /// equal ones, the first. The last index where all are NaN.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[f64::NAN, 3.0, 1.0]));
+    /// assert_eq!(x.nanargmin(0).item::<i64>()?, 2);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn nanargmin(self, axis: i32) -> Self {
         self.first_extreme("nanargmin", Monoid::Min, axis, true)

@@ -22,6 +22,14 @@ impl<'t> Tensor<'t> {
     }
 
     /// `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`; 0 at -∞.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[f64::NEG_INFINITY, 0.0, 50.0]));
+    /// assert_eq!(x.gelu_tanh().array()?.to_f64_vec(), [0.0, 0.0, 50.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn gelu_tanh(self) -> Self {
         let scale = (2.0 / std::f64::consts::PI).sqrt();

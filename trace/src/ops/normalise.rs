@@ -58,6 +58,16 @@ impl<'t> Tensor<'t> {
     /// 1, with the statistics of this batch, then `· scale + shift`, one number per
     /// channel. For statistics kept from training,
     /// [`batch_norm_with`](Self::batch_norm_with).
+    ///
+    /// ```
+    /// # use backstitch_trace::{DType, Trace};
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[1.0, 5.0], [3.0, 5.0]]));
+    /// let (one, zero) = (t.ones(DType::F64, [2]), t.zeros(DType::F64, [2]));
+    /// let y = x.batch_norm(one, zero, 1e-300);
+    /// assert_eq!(y.array()?.to_f64_vec(), [-1.0, 0.0, 1.0, 0.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     #[doc(alias = "BatchNormalization")]
     pub fn batch_norm(self, scale: Tensor<'t>, shift: Tensor<'t>, eps: f64) -> Self {
@@ -108,6 +118,16 @@ impl<'t> Tensor<'t> {
     /// mean 0 and variance 1, then `· scale + shift`, one number per channel. The number
     /// of groups divides that of channels; with one group per channel this is
     /// [`instance_norm`](Self::instance_norm).
+    ///
+    /// ```
+    /// # use backstitch_trace::{DType, Trace};
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[1.0, 3.0, 10.0, 30.0]]));
+    /// let (one, zero) = (t.ones(DType::F64, [4]), t.zeros(DType::F64, [4]));
+    /// let y = x.group_norm(2, one, zero, 0.0);
+    /// assert_eq!(y.array()?.to_f64_vec(), [-1.0, 1.0, -1.0, 1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn group_norm(self, groups: usize, scale: Tensor<'t>, shift: Tensor<'t>, eps: f64) -> Self {
         let _line = self.trace.line();
@@ -128,6 +148,16 @@ impl<'t> Tensor<'t> {
 
     /// Of `[N, C, …]`, each channel of each example shifted and scaled to mean 0 and
     /// variance 1, then `· scale + shift`, one number per channel.
+    ///
+    /// ```
+    /// # use backstitch_trace::{DType, Trace};
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr3(&[[[1.0, 3.0], [10.0, 30.0]]]));
+    /// let (one, zero) = (t.ones(DType::F64, [2]), t.zeros(DType::F64, [2]));
+    /// let y = x.instance_norm(one, zero, 0.0);
+    /// assert_eq!(y.array()?.to_f64_vec(), [-1.0, 1.0, -1.0, 1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn instance_norm(self, scale: Tensor<'t>, shift: Tensor<'t>, eps: f64) -> Self {
         match *self.shape().dims() {

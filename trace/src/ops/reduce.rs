@@ -101,6 +101,16 @@ reductions! {
     max, max_over, max_keep => |x, axes| x.extreme(Monoid::Max, &axes);
     /// The smallest element; NaN if one is NaN. Equal ones share the derivative. That
     /// there is no element is a mistake.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[1.0, 5.0], [4.0, 3.0]]));
+    /// assert_eq!(x.min().item::<f64>()?, 1.0);
+    /// assert_eq!(x.min_over(1).array()?.to_f64_vec(), [1.0, 3.0]);
+    /// assert_eq!(x.min_keep(1).shape().dims(), [2, 1]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[doc(alias = "reduce_min")]
     #[doc(alias = "amin")]
     min, min_over, min_keep => |x, axes| x.extreme(Monoid::Min, &axes);
@@ -116,6 +126,16 @@ reductions! {
     #[doc(alias = "reduce_any")]
     any, any_over, any_keep => |x, axes| x.reduce(Monoid::Any, &axes);
     /// Whether all truth values hold; of none, yes.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[1.0, 2.0], [-1.0, 3.0]])).gt(0);
+    /// assert!(!x.all().is_true()?);
+    /// assert_eq!(x.all_over(1).array()?.to_f64_vec(), [1.0, 0.0]);
+    /// assert_eq!(x.all_keep(1).shape().dims(), [2, 1]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[doc(alias = "reduce_all")]
     all, all_over, all_keep => |x, axes| x.reduce(Monoid::All, &axes);
     /// The mean of all elements, which are floats; NaN if there are none.
@@ -145,6 +165,16 @@ reductions! {
     var, var_over, var_keep => |x, axes| x.variance(&axes, 0);
     /// The root of the [variance](Self::var); its derivative is 0 where that is 0,
     /// which it is for equal values.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[1.0, 3.0], [3.0, 1.0]]));
+    /// assert_eq!(x.std().item::<f64>()?, 1.0);
+    /// assert_eq!(x.std_over(1).array()?.to_f64_vec(), [1.0, 1.0]);
+    /// assert_eq!(x.std_keep(1).shape().dims(), [2, 1]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     std, std_over, std_keep => |x, axes| x.variance(&axes, 0).root_or_zero();
     /// The largest element less the smallest.
     ///
@@ -175,6 +205,16 @@ reductions! {
     };
     /// `log Σ eˣ`, without overflow. Where all elements are -∞ it is -∞, and its
     /// derivative 0; where some are ∞ it is ∞, and they share the derivative.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[1000.0, 1000.0], [f64::NEG_INFINITY, 0.0]]));
+    /// let y = x.logsumexp_over(1).array()?.to_f64_vec();
+    /// assert_eq!(y, [1000.0 + std::f64::consts::LN_2, 0.0]);
+    /// assert_eq!(x.logsumexp_keep(1).shape().dims(), [2, 1]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[doc(alias = "reduce_logsumexp")]
     logsumexp, logsumexp_over, logsumexp_keep => |x, axes| match x.floats("logsumexp") {
         Ok(()) => {
@@ -205,6 +245,14 @@ impl<'t> Tensor<'t> {
     }
 
     /// The root of [`var_with`](Self::var_with); its derivative is 0 where that is 0.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[1.0, 3.0]));
+    /// assert_eq!(x.std_with((), 1).item::<f64>()?, 2f64.sqrt());
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn std_with(self, axes: impl Into<Axes>, ddof: usize) -> Self {
         self.var_with(axes, ddof).root_or_zero()
@@ -228,18 +276,42 @@ impl<'t> Tensor<'t> {
 
     /// The index of the smallest element along an axis, as `i64`; of equal ones, the
     /// first. The first NaN, if there is one.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[3.0, 1.0, 1.0], [4.0, f64::NAN, 2.0]]));
+    /// assert_eq!(x.argmin(1).array()?.to_f64_vec(), [1.0, 1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn argmin(self, axis: i32) -> Self {
         self.first_extreme("argmin", Monoid::Min, axis, false)
     }
 
     /// [`argmax`](Self::argmax) of the elements row by row: one index.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[3.0, 1.0], [5.0, 2.0]]));
+    /// assert_eq!(x.argmax_flat().item::<i64>()?, 2);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn argmax_flat(self) -> Self {
         self.flatten().first_extreme("argmax_flat", Monoid::Max, 0, false)
     }
 
     /// [`argmin`](Self::argmin) of the elements row by row: one index.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr2(&[[3.0, 1.0], [5.0, 2.0]]));
+    /// assert_eq!(x.argmin_flat().item::<i64>()?, 1);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn argmin_flat(self) -> Self {
         self.flatten().first_extreme("argmin_flat", Monoid::Min, 0, false)

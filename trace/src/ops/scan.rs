@@ -37,12 +37,28 @@ impl<'t> Tensor<'t> {
 
     /// Element `i` is the product of the elements up to `i`. Its derivative is right
     /// at zeros as well. Integers wrap.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[1.0, 2.0, 3.0, 4.0]));
+    /// assert_eq!(x.cumprod(0).array()?.to_f64_vec(), [1.0, 2.0, 6.0, 24.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn cumprod(self, axis: i32) -> Self {
         self.running("cumprod", Recurrence::Prod, axis, false)
     }
 
     /// Element `i` is the product of the elements from `i` on.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[1.0, 2.0, 3.0, 4.0]));
+    /// assert_eq!(x.cumprod_reverse(0).array()?.to_f64_vec(), [24.0, 24.0, 12.0, 4.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn cumprod_reverse(self, axis: i32) -> Self {
         self.running("cumprod_reverse", Recurrence::Prod, axis, true)
@@ -67,6 +83,14 @@ impl<'t> Tensor<'t> {
 
     /// Element `i` is the largest of the elements from `i` on. The derivative belongs
     /// to the last of equal elements, the first that is met from the end.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[1.0, 3.0, 2.0]));
+    /// assert_eq!(x.cummax_reverse(0).array()?.to_f64_vec(), [3.0, 3.0, 2.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn cummax_reverse(self, axis: i32) -> Self {
         self.running("cummax_reverse", Recurrence::Max, axis, true)
@@ -74,6 +98,14 @@ impl<'t> Tensor<'t> {
 
     /// Element `i` is the smallest of the elements up to `i`, with the conventions of
     /// [`cummax`](Self::cummax).
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[2.0, 3.0, 1.0]));
+    /// assert_eq!(x.cummin(0).array()?.to_f64_vec(), [2.0, 2.0, 1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     #[doc(alias = "minimum.accumulate")]
     pub fn cummin(self, axis: i32) -> Self {
@@ -82,6 +114,14 @@ impl<'t> Tensor<'t> {
 
     /// Element `i` is the smallest of the elements from `i` on, with the conventions
     /// of [`cummax_reverse`](Self::cummax_reverse).
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[2.0, 1.0, 3.0]));
+    /// assert_eq!(x.cummin_reverse(0).array()?.to_f64_vec(), [1.0, 1.0, 3.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn cummin_reverse(self, axis: i32) -> Self {
         self.running("cummin_reverse", Recurrence::Min, axis, true)
@@ -105,6 +145,15 @@ impl<'t> Tensor<'t> {
     }
 
     /// Element `i` is `log Σ eˣ` over the elements from `i` on, without overflow.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[1000.0, 1000.0, f64::NEG_INFINITY]));
+    /// let y = x.logcumsumexp_reverse(0).array()?.to_f64_vec();
+    /// assert_eq!(y, [1000.0 + std::f64::consts::LN_2, 1000.0, f64::NEG_INFINITY]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn logcumsumexp_reverse(self, axis: i32) -> Self {
         self.running_log_sum("logcumsumexp_reverse", axis, true)
@@ -129,6 +178,16 @@ impl<'t> Tensor<'t> {
     }
 
     /// Along an axis, `y_i = a_i · y_{i+1} + b_i`, from the end: `self` is `a`.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let a = t.constant(ndarray::arr1(&[0.5, 0.5, 0.0]));
+    /// let b = t.constant(ndarray::arr1(&[1.0, 0.0, 8.0]));
+    /// let y = a.linear_recurrence_reverse(b, 0);
+    /// assert_eq!(y.array()?.to_f64_vec(), [3.0, 4.0, 8.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn linear_recurrence_reverse(self, b: Tensor<'t>, axis: i32) -> Self {
         self.recur("linear_recurrence_reverse", b, axis, true)

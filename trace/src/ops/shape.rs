@@ -98,6 +98,13 @@ impl<'t> Tensor<'t> {
     }
 
     /// With two axes exchanged.
+    ///
+    /// ```
+    /// # use backstitch_trace::{DType, Trace};
+    /// let t = Trace::eager();
+    /// let x = t.zeros(DType::F64, [2, 3, 4]);
+    /// assert_eq!(x.swap_axes(0, -1).shape().dims(), [4, 3, 2]);
+    /// ```
     #[track_caller]
     #[doc(alias = "swapaxes")]
     pub fn swap_axes(self, a: i32, b: i32) -> Self {
@@ -162,6 +169,14 @@ impl<'t> Tensor<'t> {
     }
 
     /// Without these axes, each of extent 1.
+    ///
+    /// ```
+    /// # use backstitch_trace::{DType, Trace};
+    /// let t = Trace::eager();
+    /// let x = t.zeros(DType::F64, [1, 3, 1]);
+    /// assert_eq!(x.squeeze(0).shape().dims(), [3, 1]);
+    /// assert_eq!(x.squeeze(()).shape().dims(), [3]);
+    /// ```
     #[track_caller]
     pub fn squeeze(self, axes: impl Into<Axes>) -> Self {
         let ty = self.ty();
@@ -271,6 +286,15 @@ impl<'t> Tensor<'t> {
 
     /// The whole array repeated along each axis; there may be more repetitions
     /// than axes.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.range(1, 3, 1);
+    /// assert_eq!(x.tile([2]).array()?.to_f64_vec(), [1.0, 2.0, 1.0, 2.0]);
+    /// assert_eq!(x.tile([3, 1]).shape().dims(), [3, 2]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn tile(self, times: impl AsRef<[usize]>) -> Self {
         let times = times.as_ref();

@@ -72,6 +72,15 @@ impl<'t> Tensor<'t> {
     }
 
     /// Parts of these sizes along an axis, one after the other.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let parts = t.range(0, 5, 1).split(0, [2, 3]);
+    /// assert_eq!(parts[0].array()?.to_f64_vec(), [0.0, 1.0]);
+    /// assert_eq!(parts[1].array()?.to_f64_vec(), [2.0, 3.0, 4.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn split(self, axis: i32, sizes: impl AsRef<[usize]>) -> Vec<Self> {
         let _line = self.trace.line();
@@ -222,6 +231,14 @@ impl<'t> Tensor<'t> {
 
     /// This array with values added to the slice at one index of an axis. Negative
     /// indices count from the end.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.range(0, 3, 1).index_add(0, -1, 9);
+    /// assert_eq!(x.array()?.to_f64_vec(), [0.0, 1.0, 11.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn index_add(self, axis: i32, index: i64, values: impl Into<Operand<'t>>) -> Self {
         match self.at_index("index_add", axis, index, values.into()) {

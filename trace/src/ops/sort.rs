@@ -27,6 +27,14 @@ impl<'t> Tensor<'t> {
     }
 
     /// The elements along an axis, the largest first, NaN last.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[2.0, f64::INFINITY, 1.0]));
+    /// assert_eq!(x.sort_descending(0).array()?.to_f64_vec(), [f64::INFINITY, 2.0, 1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn sort_descending(self, axis: i32) -> Self {
         self.sorted("sort_descending", axis, true)
@@ -50,6 +58,14 @@ impl<'t> Tensor<'t> {
 
     /// The positions along an axis of its elements, the largest first, NaN last. Equal
     /// elements stay in order.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[2.0, 1.0, f64::NAN, 2.0]));
+    /// assert_eq!(x.argsort_descending(0).array()?.to_f64_vec(), [0.0, 3.0, 1.0, 2.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn argsort_descending(self, axis: i32) -> Self {
         self.positions("argsort_descending", axis, true, None)

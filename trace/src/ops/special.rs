@@ -37,6 +37,14 @@ impl<'t> Tensor<'t> {
     }
 
     /// A number in place of each NaN.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let x = t.constant(ndarray::arr1(&[1.0, f64::NAN]));
+    /// assert_eq!(x.nan_to(-1.0).array()?.to_f64_vec(), [1.0, -1.0]);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn nan_to(self, value: impl Into<Number>) -> Self {
         let value = self.number(value);
@@ -44,12 +52,26 @@ impl<'t> Tensor<'t> {
     }
 
     /// As `f64`; shorthand for a cast.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// assert_eq!(t.range(0, 3, 1).to_f64().mean().item::<f64>()?, 1.0);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn to_f64(self) -> Self {
         self.cast(DType::F64)
     }
 
     /// As `f32`; shorthand for a cast.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// assert_eq!(t.constant(0.1).to_f32().item::<f32>()?, 0.1f32);
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
     #[track_caller]
     pub fn to_f32(self) -> Self {
         self.cast(DType::F32)

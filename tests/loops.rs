@@ -315,3 +315,14 @@ fn a_switch_runs_one_branch_and_clamps_its_number() {
     assert_eq!(of(-7), want[0]);
     assert_eq!(of(99), want[4]);
 }
+
+#[test]
+fn a_loop_too_long_for_memory_has_a_derivative_that_compiles() {
+    for n in [1 << 32, i64::MAX] {
+        let f =
+            trace(Spec::f64([]), Spec::f64([3]), |t, a, x| t.for_loop(n, x, |_, y| y * a).sum());
+        let compiled = f.unwrap().value_and_grad().unwrap().compile().unwrap();
+        assert!(compiled.executable().plan().arena_bytes < 1 << 20, "{n}");
+        assert!(!compiled.executable().plan().stores.is_empty(), "{n}");
+    }
+}

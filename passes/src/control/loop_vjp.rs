@@ -230,20 +230,23 @@ fn backward(l: &Loop, j: &Joint, r: &Residuals) -> Loop {
     }
 }
 
-/// A stack of arrays by way of an array, if its length is known: so all memory is
-/// known before the program runs.
+/// Most bytes that a stack of known length is given before the program runs. A longer
+/// one grows as it is pushed to: its loop may not get there.
+const PLANNED: usize = 1 << 30;
+
+/// A stack of arrays by way of an array, if its length is known: so its memory is known
+/// before the program runs.
 fn as_rows(g: &mut Graph, stack: Value, count: Value) -> Value {
     let entry = g.ty(stack).unstacked();
-    match g.as_splat(count) {
-        Some(n) if entry.stack == 0 => {
-            let rows = (n.bits as i64).max(0) as usize;
-            let dims = std::iter::once(rows).chain(entry.dims().iter().copied());
-            let ty = entry.with_shape(dims.collect::<Shape>());
-            let array = g.push(Rows::FromStack { ty, back: false }, &[stack]);
-            g.push(Rows::ToStack { back: false }, &[array])
-        }
-        _ => stack,
+    let Some(n) = g.as_splat(count).filter(|_| entry.stack == 0) else { return stack };
+    let rows = (n.bits as i64).max(0) as usize;
+    if rows.checked_mul(entry.bytes().max(1)).is_none_or(|bytes| bytes > PLANNED) {
+        return stack;
     }
+    let dims = std::iter::once(rows).chain(entry.dims().iter().copied());
+    let ty = entry.with_shape(dims.collect::<Shape>());
+    let array = g.push(Rows::FromStack { ty, back: false }, &[stack]);
+    g.push(Rows::ToStack { back: false }, &[array])
 }
 
 pub(crate) fn loop_vjp(

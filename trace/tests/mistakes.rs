@@ -479,3 +479,32 @@ fn a_guess_of_another_rank_does_no_harm() {
     });
     assert_eq!(e.mistakes.len(), 1);
 }
+
+#[test]
+fn deviations_and_norms_of_instances_go_by_their_own_names() {
+    type Wrong = for<'t> fn(Tensor<'t>) -> Tensor<'t>;
+    let wrong: [(&str, Wrong); 6] = [
+        ("std", |x| x.std()),
+        ("std_with", |x| x.std_with(0, 1)),
+        ("std_with", |x| x.to_f64().std_with(7, 1)),
+        ("nanstd", |x| x.nanstd()),
+        ("nanstd_with", |x| x.to_f64().nanstd_with(7, 1)),
+        ("instance_norm", |x| x.instance_norm(x, x, 0.0)),
+    ];
+    for (name, f) in wrong {
+        let t = Trace::eager();
+        assert!(f(t.constant(arr1(&[1, 2]))).array().is_err());
+        assert_eq!(t.check().unwrap_err().first().operation, name);
+    }
+}
+
+#[test]
+fn a_variance_with_no_degree_of_freedom_is_nan() {
+    let t = Trace::eager();
+    let x = t.constant(arr1(&[1.0, 3.0]));
+    for ddof in [2, 3, usize::MAX] {
+        assert!(x.var_with(0, ddof).item::<f64>().unwrap().is_nan());
+        assert!(x.std_with(0, ddof).item::<f64>().unwrap().is_nan());
+        assert!(x.nanvar_with(0, ddof).item::<f64>().unwrap().is_nan());
+    }
+}

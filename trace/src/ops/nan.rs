@@ -86,7 +86,7 @@ reductions! {
     /// assert_eq!(x.nanvar_keep(1).shape().dims(), [2, 1]);
     /// # Ok::<(), backstitch_trace::TraceError>(())
     /// ```
-    nanvar, nanvar_over, nanvar_keep => |x, axes| x.nan_variance(&axes, 0);
+    nanvar, nanvar_over, nanvar_keep => |x, axes| x.nan_variance("nanvar", &axes, 0);
     /// The [deviation](Self::std) of the elements that are not NaN; NaN if there are
     /// none. Its derivative at equal values is 0.
     ///
@@ -99,7 +99,7 @@ reductions! {
     /// assert_eq!(x.nanstd_keep(1).shape().dims(), [2, 1]);
     /// # Ok::<(), backstitch_trace::TraceError>(())
     /// ```
-    nanstd, nanstd_over, nanstd_keep => |x, axes| x.nan_variance(&axes, 0).root_or_zero();
+    nanstd, nanstd_over, nanstd_keep => |x, axes| x.nan_variance("nanstd", &axes, 0).root_or_zero();
 }
 
 impl<'t> Tensor<'t> {
@@ -107,8 +107,8 @@ impl<'t> Tensor<'t> {
     /// not NaN less `ddof` as the divisor; NaN where that is not positive.
     #[track_caller]
     pub fn nanvar_with(self, axes: impl Into<crate::axes::Axes>, ddof: usize) -> Self {
-        match self.axes("nanvar", axes.into()) {
-            Ok(axes) => self.nan_variance(&axes, ddof),
+        match self.axes("nanvar_with", axes.into()) {
+            Ok(axes) => self.nan_variance("nanvar_with", &axes, ddof),
             Err(poisoned) => poisoned,
         }
     }
@@ -125,7 +125,10 @@ impl<'t> Tensor<'t> {
     /// ```
     #[track_caller]
     pub fn nanstd_with(self, axes: impl Into<crate::axes::Axes>, ddof: usize) -> Self {
-        self.nanvar_with(axes, ddof).root_or_zero()
+        match self.axes("nanstd_with", axes.into()) {
+            Ok(axes) => self.nan_variance("nanstd_with", &axes, ddof).root_or_zero(),
+            Err(poisoned) => poisoned,
+        }
     }
 
     /// The index of the largest element along an axis that is not NaN, as `i64`; of
@@ -190,8 +193,8 @@ impl<'t> Tensor<'t> {
 
     /// As `variance`, with a choice in place of each sum.
     #[track_caller]
-    fn nan_variance(self, axes: &[usize], ddof: usize) -> Self {
-        if let Err(poisoned) = self.floats("nanvar") {
+    fn nan_variance(self, operation: &'static str, axes: &[usize], ddof: usize) -> Self {
+        if let Err(poisoned) = self.floats(operation) {
             return poisoned.reduce(Monoid::Sum, axes);
         }
         let n = self.numbers(axes);

@@ -130,20 +130,7 @@ impl<'t> Tensor<'t> {
     /// ```
     #[track_caller]
     pub fn group_norm(self, groups: usize, scale: Tensor<'t>, shift: Tensor<'t>, eps: f64) -> Self {
-        let _line = self.trace.line();
-        let channels = match self.per_place("group_norm", 1, &[scale, shift]) {
-            Ok(channels) => channels,
-            Err(poisoned) => return poisoned,
-        };
-        let ty = self.ty();
-        if groups == 0 || groups > ty.dims()[1].max(1) || !ty.dims()[1].is_multiple_of(groups) {
-            let message = format!("{} channels do not fall into {groups} groups", ty.dims()[1]);
-            return self.mistake("group_norm", Problem::Parameter, message, ty);
-        }
-        let each = ty.dims()[1] / groups * ty.dims()[2..].iter().product::<usize>();
-        let grouped = self.reshape([ty.dims()[0], groups, each]).standardised(&[-1], eps);
-        let (scale, shift) = (scale.spread(&channels, &[1]), shift.spread(&channels, &[1]));
-        grouped.reshape(ty.shape) * scale + shift
+        self.grouped_norm("group_norm", groups, scale, shift, eps)
     }
 
     /// Of `[N, C, …]`, each channel of each example shifted and scaled to mean 0 and
@@ -161,9 +148,36 @@ impl<'t> Tensor<'t> {
     #[track_caller]
     pub fn instance_norm(self, scale: Tensor<'t>, shift: Tensor<'t>, eps: f64) -> Self {
         match *self.shape().dims() {
-            [_, channels, ..] if channels > 0 => self.group_norm(channels, scale, shift, eps),
-            _ => self.group_norm(1, scale, shift, eps),
+            [_, channels, ..] if channels > 0 => {
+                self.grouped_norm("instance_norm", channels, scale, shift, eps)
+            }
+            _ => self.grouped_norm("instance_norm", 1, scale, shift, eps),
         }
+    }
+
+    #[track_caller]
+    fn grouped_norm(
+        self,
+        operation: &'static str,
+        groups: usize,
+        scale: Tensor<'t>,
+        shift: Tensor<'t>,
+        eps: f64,
+    ) -> Self {
+        let _line = self.trace.line();
+        let channels = match self.per_place(operation, 1, &[scale, shift]) {
+            Ok(channels) => channels,
+            Err(poisoned) => return poisoned,
+        };
+        let ty = self.ty();
+        if groups == 0 || groups > ty.dims()[1].max(1) || !ty.dims()[1].is_multiple_of(groups) {
+            let message = format!("{} channels do not fall into {groups} groups", ty.dims()[1]);
+            return self.mistake(operation, Problem::Parameter, message, ty);
+        }
+        let each = ty.dims()[1] / groups * ty.dims()[2..].iter().product::<usize>();
+        let grouped = self.reshape([ty.dims()[0], groups, each]).standardised(&[-1], eps);
+        let (scale, shift) = (scale.spread(&channels, &[1]), shift.spread(&channels, &[1]));
+        grouped.reshape(ty.shape) * scale + shift
     }
 
     #[track_caller]

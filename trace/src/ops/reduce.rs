@@ -162,7 +162,7 @@ reductions! {
     /// assert_eq!(x.var().item::<f64>()?, 1.25);
     /// # Ok::<(), backstitch_trace::TraceError>(())
     /// ```
-    var, var_over, var_keep => |x, axes| x.variance(&axes, 0);
+    var, var_over, var_keep => |x, axes| x.variance("var", &axes, 0);
     /// The root of the [variance](Self::var); its derivative is 0 where that is 0,
     /// which it is for equal values.
     ///
@@ -175,7 +175,7 @@ reductions! {
     /// assert_eq!(x.std_keep(1).shape().dims(), [2, 1]);
     /// # Ok::<(), backstitch_trace::TraceError>(())
     /// ```
-    std, std_over, std_keep => |x, axes| x.variance(&axes, 0).root_or_zero();
+    std, std_over, std_keep => |x, axes| x.variance("std", &axes, 0).root_or_zero();
     /// The largest element less the smallest.
     ///
     /// ```
@@ -227,7 +227,7 @@ reductions! {
 
 impl<'t> Tensor<'t> {
     /// The [variance](Self::var) over some axes with `n - ddof` as the divisor. NaN
-    /// where `ddof` is `n`.
+    /// where `ddof` is `n` or more.
     ///
     /// ```
     /// # use backstitch_trace::Trace;
@@ -238,8 +238,8 @@ impl<'t> Tensor<'t> {
     /// ```
     #[track_caller]
     pub fn var_with(self, axes: impl Into<Axes>, ddof: usize) -> Self {
-        match self.axes("var", axes.into()) {
-            Ok(axes) => self.variance(&axes, ddof),
+        match self.axes("var_with", axes.into()) {
+            Ok(axes) => self.variance("var_with", &axes, ddof),
             Err(poisoned) => poisoned,
         }
     }
@@ -255,7 +255,10 @@ impl<'t> Tensor<'t> {
     /// ```
     #[track_caller]
     pub fn std_with(self, axes: impl Into<Axes>, ddof: usize) -> Self {
-        self.var_with(axes, ddof).root_or_zero()
+        match self.axes("std_with", axes.into()) {
+            Ok(axes) => self.variance("std_with", &axes, ddof).root_or_zero(),
+            Err(poisoned) => poisoned,
+        }
     }
 
     /// The index of the largest element along an axis, as `i64`; of equal ones, the
@@ -424,8 +427,8 @@ impl<'t> Tensor<'t> {
     }
 
     #[track_caller]
-    fn variance(self, axes: &[usize], ddof: usize) -> Self {
-        if let Err(poisoned) = self.floats("var") {
+    fn variance(self, operation: &'static str, axes: &[usize], ddof: usize) -> Self {
+        if let Err(poisoned) = self.floats(operation) {
             return poisoned.reduce(Monoid::Sum, axes);
         }
         let n = self.count(axes);
@@ -434,7 +437,8 @@ impl<'t> Tensor<'t> {
         let squares = away.square().reduce(Monoid::Sum, axes);
         let squares = squares - away.reduce(Monoid::Sum, axes).square() / n;
         // Rounding may leave less than nothing.
-        squares.lt(0).select(0, squares) / (n - ddof as f64)
+        let divisor = if n > ddof as f64 { n - ddof as f64 } else { f64::NAN };
+        squares.lt(0).select(0, squares) / divisor
     }
 
     /// The elements less the largest over some axes, and that largest. It is constant

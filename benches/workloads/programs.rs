@@ -154,6 +154,17 @@ pub const WORKLOADS: &[Workload] = &[
         loss: attention,
     },
     Workload {
+        name: "W12_lstm",
+        dtype: DType::F32,
+        params: &[
+            input("Wx", &[64, 256], Normal(0.125)),
+            input("Wh", &[64, 256], Normal(0.125)),
+            input("b", &[256], Normal(0.1)),
+        ],
+        data: &[input("xs", &[100, 16, 64], Normal(1.0))],
+        loss: lstm,
+    },
+    Workload {
         name: "W13b_rosen_grad",
         dtype: DType::F64,
         params: &[input("x", &[100], Normal(1.0))],
@@ -204,6 +215,18 @@ fn attention<'t>(_: &'t Trace, p: &[Tensor<'t>], d: &[Tensor<'t>]) -> Tensor<'t>
     let (q, k, v) = (d[0].matmul(p[0]), d[0].matmul(p[1]), d[0].matmul(p[2]));
     let weights = (q.matmul(k.swap_axes(1, 2)) * 0.125).softmax(-1);
     weights.matmul(v).matmul(p[3]).square().mean()
+}
+
+fn lstm<'t>(t: &'t Trace, p: &[Tensor<'t>], d: &[Tensor<'t>]) -> Tensor<'t> {
+    let (wx, wh, b, xs) = (p[0], p[1], p[2], d[0]);
+    let start = t.zeros(wh.dtype(), [xs.shape().dims()[1], wh.shape().dims()[0]]);
+    let ((h, _), ()) = t.scan((start, start), xs, |(h, c), x| {
+        let gates = (x.matmul(wx) + h.matmul(wh) + b).split_into(1, 4);
+        let [i, f, g, o] = gates[..] else { unreachable!("four parts") };
+        let c = f.sigmoid() * c + i.sigmoid() * g.tanh();
+        ((o.sigmoid() * c.tanh(), c), ())
+    });
+    h.square().mean()
 }
 
 fn rosenbrock<'t>(_: &'t Trace, p: &[Tensor<'t>], _: &[Tensor<'t>]) -> Tensor<'t> {

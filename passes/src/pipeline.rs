@@ -12,7 +12,9 @@ use crate::legalise::{is_illegal, legalise};
 use crate::lower::{Lowered, lower};
 use crate::rebuild::{prune, rebuild, same};
 use crate::unroll::has_short_loops;
-use crate::{inline_regions, merge_loops, simplify, unroll};
+use crate::{
+    batch_rows, hoist_invariants, inline_regions, merge_loops, simplify, sum_products, unroll,
+};
 
 /// A pass from graph to graph.
 #[derive(Clone, Copy)]
@@ -47,6 +49,16 @@ pub const PIPELINE: &[Pass] = &[
         applies: |g, o| has_short_loops(g, o.unroll),
         optional: true,
     },
+    // What stays a loop; once short ones are gone, and before what leaves it is simplified
+    // with the rest.
+    Pass {
+        name: "hoist_invariants",
+        run: |g, _| hoist_invariants(g),
+        applies: has_loops,
+        optional: true,
+    },
+    Pass { name: "batch_rows", run: |g, _| batch_rows(g), applies: has_loops, optional: true },
+    Pass { name: "sum_products", run: |g, _| sum_products(g), applies: has_loops, optional: true },
     Pass { name: "simplify", run: |g, _| simplify(g), applies: always, optional: true },
     // Lowering takes no `stop_gradient`, and only products worth a call.
     Pass {

@@ -10,6 +10,7 @@ use backstitch_ir::graph::Values;
 use backstitch_ir::ops::{Loop, Rows, Slice, SliceAxis, Trip};
 use backstitch_ir::{Graph, Node, Op, Value};
 
+use crate::motion::unstacked;
 use crate::rebuild::{inline, rebuild, same};
 
 /// What a loop, branch or region inside counts for.
@@ -29,14 +30,9 @@ pub fn unroll(g: &Graph, limit: usize) -> Graph {
             None => same(to, g, n, args),
         },
         // Both ends of a stack that is no more.
-        Op::Rows(Rows::FromStack { back, .. }) => match to.op_of(args[0]) {
-            Op::Rows(Rows::ToStack { back: pushed_back }) => {
-                let flip = back != pushed_back;
-                let array = to.args(to.source(args[0]).0)[0];
-                let result = if flip { flipped(to, array) } else { array };
-                Values::from_slice(&[result])
-            }
-            _ => same(to, g, n, args),
+        Op::Rows(op) => match unstacked(to, op, args[0]) {
+            Some(array) => Values::from_slice(&[array]),
+            None => same(to, g, n, args),
         },
         _ => same(to, g, n, args),
     })
@@ -111,15 +107,4 @@ fn row(g: &mut Graph, array: Value, i: usize) -> Value {
     cuts[0] = SliceAxis { start: i, len: 1, step: 1 };
     let row = g.push(Slice { axes: cuts.into() }, &[array]);
     g.reshape(row, &dims[1..])
-}
-
-/// An array with its rows in the opposite order.
-fn flipped(g: &mut Graph, array: Value) -> Value {
-    let axes = g.ty(array).dims().iter().enumerate();
-    let cut = |(a, &len): (usize, &usize)| match (a, len) {
-        (0, 1..) => SliceAxis { start: len - 1, len, step: -1 },
-        _ => SliceAxis { start: 0, len, step: 1 },
-    };
-    let cuts: Vec<SliceAxis> = axes.map(cut).collect();
-    g.push(Slice { axes: cuts.into() }, &[array])
 }

@@ -87,7 +87,7 @@ impl Scope<'_> {
         for (i, &push) in call.pushes.iter().enumerate() {
             let mut entry = results[l.carries + i];
             match push {
-                Entries::Rows { array, .. } => {
+                Entries::Rows { array, back } => {
                     let rows = self.buffer(planner, array);
                     if carries.contains(&entry) {
                         // It is written after the carries have moved on.
@@ -96,7 +96,7 @@ impl Scope<'_> {
                         inner.push(Step::Copy { from: entry, to });
                         entry = to;
                     }
-                    writes.push(RowOf { rows, entry, back: false });
+                    writes.push(RowOf { rows, entry, back });
                 }
                 Entries::Stack(handle) => {
                     let stack = self.buffer(planner, handle);

@@ -48,6 +48,13 @@ impl Entries {
     }
 }
 
+/// Where the entries of a stack are that has become an array.
+pub(crate) struct StackRows {
+    rows: Operand,
+    /// Whether the entry that was pushed last is the first row.
+    back: bool,
+}
+
 impl Scope<'_> {
     pub fn loop_node(&mut self, n: Node, l: &Loop) {
         let g = self.g;
@@ -74,10 +81,11 @@ impl Scope<'_> {
         let pushes = results[l.carries..].iter().map(|&stack| match uses.get(&stack) {
             None => Entries::Dead,
             Some(Use::Stack) => Entries::Stack(self.result(stack)),
-            Some(Use::Array(ty)) => {
+            Some(Use::Array(ty, back)) => {
                 let array = self.val(ty, Home::Open);
-                self.rows.insert(stack, Operand::whole(array, &ty.shape));
-                Entries::Rows { array, back: false }
+                let rows = Operand::whole(array, &ty.shape);
+                self.rows.insert(stack, StackRows { rows, back: *back });
+                Entries::Rows { array, back: *back }
             }
         });
         let pushes: Vec<Entries> = pushes.collect();
@@ -98,10 +106,10 @@ impl Scope<'_> {
                 if g.users(n).all(|user| pops_all(g, user, result))
                     && !g.outputs().contains(&result) => {}
             Rows::FromStack { ty, back } if self.rows.contains_key(&from) => {
-                let rows = &self.rows[&from];
+                let StackRows { rows, back: stored_back } = &self.rows[&from];
                 let view = |strides, offset| View { strides, offset };
                 let own = ty.shape.strides();
-                let view = match (*back, ty.dims()[0].checked_sub(1)) {
+                let view = match (back != stored_back, ty.dims()[0].checked_sub(1)) {
                     (true, Some(last)) => {
                         let offset = last as isize * own[0];
                         let mut strides = own;
@@ -143,8 +151,9 @@ fn pops_all(g: &Graph, user: Node, stack: Value) -> bool {
 
 /// What is done with a stack.
 enum Use {
-    /// An array of all entries is made of it, and nothing else.
-    Array(Type),
+    /// An array of all entries is made of it, and nothing else; the first time it is, in
+    /// this order.
+    Array(Type, bool),
     Stack,
 }
 
@@ -155,15 +164,20 @@ fn uses(g: &Graph, n: Node, trips: Option<usize>) -> FxHashMap<Value, Use> {
     for user in g.users(n) {
         for stack in g.args(user).into_iter().filter(own) {
             let array = match g.op(user) {
-                Op::Rows(Rows::FromStack { ty, .. }) if Some(ty.dims()[0]) == trips => Some(ty),
+                Op::Rows(Rows::FromStack { ty, back }) if Some(ty.dims()[0]) == trips => {
+                    Some((ty, *back))
+                }
                 _ => None,
             };
             match (array, uses.get(&stack)) {
-                (Some(ty), None | Some(Use::Array(_))) => {
-                    uses.insert(stack, Use::Array(ty.clone()))
+                (Some((ty, back)), None) => {
+                    uses.insert(stack, Use::Array(ty.clone(), back));
                 }
-                _ => uses.insert(stack, Use::Stack),
-            };
+                (Some(_), Some(Use::Array(..))) => {}
+                _ => {
+                    uses.insert(stack, Use::Stack);
+                }
+            }
         }
     }
     for v in g.outputs().iter().copied().filter(own) {

@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
 
 use super::groups::{GroupId, Groups, Item, ItemOp, order};
-use super::loops::LoopCall;
+use super::loops::{LoopCall, StackRows};
 use super::operand::{Operand, Strides, Val, ValDecl};
 use super::product::Product;
 use super::{Body, Planner, kernels};
@@ -71,8 +71,8 @@ pub(crate) struct Scope<'g> {
     /// Stack depth of vals that are stacks.
     stacks: FxHashMap<Val, Type>,
     pub operands: IndexVec<Value, Option<Operand>>,
-    /// Stacks that are arrays: entry `i` is row `i` of the operand.
-    pub rows: FxHashMap<Value, Operand>,
+    /// Stacks that are arrays.
+    pub rows: FxHashMap<Value, StackRows>,
     pub groups: Groups,
     pub library: FxHashMap<GroupId, Library>,
 }

@@ -290,7 +290,7 @@ macro_rules! primitives {
 primitives! {
     Input, Literal, Iota, Map, Reshape, Permute, Broadcast, Slice, Window, Pad, Concat, Reduce,
     Contract, Gather, ScatterAdd, Cumulate, Argsort, Cholesky, TriangularSolve, Lu, LuSolve, Det,
-    Cofactors, StopGradient,
+    Cofactors, LoopLimit, StopGradient,
 }
 
 impl From<ops::Cond> for Op {

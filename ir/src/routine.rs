@@ -16,6 +16,7 @@ mod argsort;
 mod cholesky;
 mod dense;
 mod fault;
+mod loop_limit;
 mod lu;
 mod slice;
 mod triangular;
@@ -28,6 +29,7 @@ use smallvec::{SmallVec, smallvec};
 pub use argsort::Argsort;
 pub use cholesky::Cholesky;
 pub use fault::{Fault, Raised, raise, take, watch};
+pub use loop_limit::LoopLimit;
 pub use lu::{Lu, Task};
 pub use slice::{Slice, SliceMut, Sliced};
 pub use triangular::{Triangle, TriangularSolve};
@@ -53,6 +55,8 @@ pub enum Routine {
     TriangularSolve(TriangularSolve),
     /// Factors of matrices, and what is computed from them.
     Lu(Lu),
+    /// Whether loops have come to their ends.
+    LoopLimit(LoopLimit),
 }
 
 /// What a routine's memory is measured in: a multiple of the alignment that any
@@ -99,6 +103,10 @@ impl Routine {
                 };
                 Signature { args, result, words: lu.words() }
             }
+            Self::LoopLimit(of) => {
+                let loops = (DType::Bool, of.len);
+                Signature { args: smallvec![loops], result: loops, words: 0 }
+            }
         }
     }
 
@@ -109,6 +117,7 @@ impl Routine {
             Self::Cholesky(_) => Cholesky::NAME,
             Self::TriangularSolve(_) => TriangularSolve::NAME,
             Self::Lu(_) => Lu::NAME,
+            Self::LoopLimit(_) => LoopLimit::NAME,
         }
     }
 
@@ -150,6 +159,7 @@ impl Routine {
                     }
                 }
             }),
+            Self::LoopLimit(of) => return of.run(operand(args, 0), elements(result)),
         }
         Ok(())
     }
@@ -183,6 +193,8 @@ impl Routine {
             TriangularSolve::parse(attrs).map(Self::TriangularSolve)
         } else if attrs.eat(Lu::NAME) {
             Lu::parse(attrs).map(Self::Lu)
+        } else if attrs.eat(LoopLimit::NAME) {
+            LoopLimit::parse(attrs).map(Self::LoopLimit)
         } else {
             attrs.error("a routine")
         }
@@ -196,6 +208,7 @@ impl fmt::Display for Routine {
             Self::Cholesky(c) => c.fmt(f),
             Self::TriangularSolve(t) => t.fmt(f),
             Self::Lu(lu) => lu.fmt(f),
+            Self::LoopLimit(of) => of.fmt(f),
         }
     }
 }

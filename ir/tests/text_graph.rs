@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use backstitch_ir::graph::{Graph, Origin, Value};
 use backstitch_ir::index::Idx;
-use backstitch_ir::ops::{Cond, FixedPoint, Literal, Loop, Region, Rows, Rule, Trip};
+use backstitch_ir::ops::{Cond, FixedPoint, Literal, Loop, Region, Rows, Rule, Trip, Unroll};
 use backstitch_ir::text::{DotOptions, parse_graph, to_dot};
 use backstitch_ir::verify::verify_graph;
 use backstitch_ir::{Array, Const, DType, Monoid, Op, Scalar, Type};
@@ -41,7 +41,14 @@ fn nested() -> Graph {
     let mut body = Graph::new("body");
     let (n, x) = (body.input(scalar(DType::I64), Some("n")), body.input(f32s(), Some("x")));
     let count = body.constant(3i64);
-    let inner = Loop { trip: Trip::Count, body: Arc::new(inner), carries: 1, consts: 1, pops: 0 };
+    let inner = Loop {
+        trip: Trip::Count,
+        body: Arc::new(inner),
+        carries: 1,
+        consts: 1,
+        pops: 0,
+        unroll: Unroll::Auto,
+    };
     let powers = body.add(inner, &[count, x, x]).unwrap();
     let one = body.constant(1i64);
     let next = body.map(Scalar::Add, &[n, one]);
@@ -65,9 +72,17 @@ fn nested() -> Graph {
     let n = g.input(scalar(DType::I64), Some("n"));
     let x = g.input(f32s(), Some("x"));
     let trip = Trip::While(Arc::new(cond));
-    let outer = Loop { trip, body: Arc::new(body), carries: 2, consts: 0, pops: 0 };
+    let outer =
+        Loop { trip, body: Arc::new(body), carries: 2, consts: 0, pops: 0, unroll: Unroll::Auto };
     let results = g.add(outer, &[n, x]).unwrap();
-    let reverse = |trip| Loop { trip, body: Arc::new(pop.clone()), carries: 1, consts: 0, pops: 1 };
+    let reverse = |trip| Loop {
+        trip,
+        body: Arc::new(pop.clone()),
+        carries: 1,
+        consts: 0,
+        pops: 1,
+        unroll: Unroll::Auto,
+    };
     let sum = g.add(reverse(Trip::Count), &[results[0], results[1], results[3]]).unwrap()[0];
     let sum = g.add(reverse(Trip::Entries), &[sum, results[3]]).unwrap()[0];
     let ty = Type::new(DType::F32, [3]);
@@ -146,7 +161,18 @@ fn operations_without_operands_or_results_are_read_back() {
     always.set_outputs([t]);
     let trip = Trip::While(Arc::new(always));
     let mut g = Graph::new("idle");
-    g.add(Loop { trip, body: Arc::clone(&nothing), carries: 0, consts: 0, pops: 0 }, &[]).unwrap();
+    g.add(
+        Loop {
+            trip,
+            body: Arc::clone(&nothing),
+            carries: 0,
+            consts: 0,
+            pops: 0,
+            unroll: Unroll::Auto,
+        },
+        &[],
+    )
+    .unwrap();
     let t = g.constant(true);
     g.add(Cond { then: Arc::clone(&nothing), els: nothing }, &[t]).unwrap();
     round_trip(&g);

@@ -317,6 +317,7 @@ fn ragged_loop(
                 carries: l.carries + 1,
                 consts: l.consts + 1,
                 pops: l.pops,
+                unroll: l.unroll,
             };
             let (consts, pops) = rest.split_at(l.consts);
             let start = if late { most } else { g.constant(Array::from(0i64)) };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use backstitch_ir::eval::eval_arrays;
 use backstitch_ir::op::Lane;
-use backstitch_ir::ops::{Loop, Trip};
+use backstitch_ir::ops::{Loop, Trip, Unroll};
 use backstitch_ir::{Array, DType, Graph, Scalar, Shape, Type, Value};
 use backstitch_passes::{batch, forward, prune, reverse};
 use random::{Rng, filled, graph};
@@ -216,7 +216,8 @@ fn growing() -> Graph {
     let mut g = Graph::new("growing");
     let (x, a) = (g.input(ty.clone(), None), g.input(ty, None));
     let trip = Trip::While(Arc::new(cond));
-    let op = Loop { trip, body: Arc::new(body), carries: 1, consts: 1, pops: 0 };
+    let op =
+        Loop { trip, body: Arc::new(body), carries: 1, consts: 1, pops: 0, unroll: Unroll::Auto };
     let y = g.push(op, &[x, a]);
     g.set_outputs([y]);
     g

@@ -67,6 +67,17 @@ pub enum Error {
         /// The user's line that asked for it, if known.
         place: Option<&'static Location<'static>>,
     },
+    /// A loop went on after as many iterations as it may have. What depends on its
+    /// results is NaN, 0 or false in the outputs of `call_into`; the rest is right.
+    #[error("{}{operation}: {}", At(*place), Fault::LoopLimit { limit: *limit })]
+    LoopLimit {
+        /// Which operation.
+        operation: &'static str,
+        /// How many iterations it may have.
+        limit: u64,
+        /// The user's line that asked for it, if known.
+        place: Option<&'static Location<'static>>,
+    },
     /// Memory could not be had.
     #[error("out of memory: {what} of {bytes} bytes")]
     Memory {
@@ -96,6 +107,9 @@ impl From<Raised> for Error {
                 matrix,
                 place: raised.place,
             },
+            Fault::LoopLimit { limit } => {
+                Self::LoopLimit { operation: raised.operation, limit, place: raised.place }
+            }
         }
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use backstitch_ir::ops::{
     Argsort, Axes, Broadcast, Cholesky, Concat, Cond, Contract, Cumulate, Det, Gather, Iota, Loop,
-    Lu, LuSolve, Pad, PadAxis, Permute, Recurrence, Reduce, ScatterAdd, Slice, SliceAxis,
-    StopGradient, TriangularSolve, Trip, Window,
+    LoopLimit, Lu, LuSolve, Pad, PadAxis, Permute, Recurrence, Reduce, ScatterAdd, Slice,
+    SliceAxis, StopGradient, TriangularSolve, Trip, Unroll, Window,
 };
 use backstitch_ir::routine::Triangle;
 use backstitch_ir::{Array, Const, DType, Graph, Monoid, Op, Scalar, Shape, Type, Value};
@@ -84,6 +84,10 @@ const UNARY: &[Scalar] = &[
 ];
 const BINARY: &[Scalar] =
     &[Scalar::Add, Scalar::Sub, Scalar::Mul, Scalar::Max, Scalar::Min, Scalar::Add, Scalar::Mul];
+
+/// What loops that count may ask for.
+const UNROLL: [Unroll; 5] =
+    [Unroll::Auto, Unroll::Never, Unroll::Fully, Unroll::By(2), Unroll::By(3)];
 
 impl Gen<'_> {
     fn any(&mut self) -> Value {
@@ -349,12 +353,12 @@ impl Gen<'_> {
     /// `for _ in 0..n { x = body(x, y) }`, as a counted loop or as a while loop.
     fn repeat(&mut self, x: Value) -> Option<Value> {
         let y = self.any();
-        let n = self.rng.below(4) as i64;
+        let n = self.rng.below(6) as i64;
         let body = self.body(x, &[y], 3);
         if self.rng.once_in(2) {
             let count = self.g.constant(n);
-            let body = Arc::new(body);
-            let op = Loop { trip: Trip::Count, body, carries: 1, consts: 1, pops: 0 };
+            let (trip, body, unroll) = (Trip::Count, Arc::new(body), self.rng.pick(&UNROLL));
+            let op = Loop { trip, body, carries: 1, consts: 1, pops: 0, unroll };
             return Some(self.g.push(op, &[count, x, y]));
         }
         let mut b = Graph::new("while");
@@ -370,9 +374,17 @@ impl Gen<'_> {
         let go = c.map(Scalar::Lt, &[inputs[1], most]);
         c.set_outputs([go]);
         let trip = Trip::While(Arc::new(c));
-        let op = Loop { trip, body: Arc::new(b), carries: 2, consts: 1, pops: 0 };
+        let (body, unroll) = (Arc::new(b), Unroll::Auto);
+        let op = Loop { trip, body, carries: 2, consts: 1, pops: 0, unroll };
         let zero = self.g.constant(0i64);
-        Some(self.g.push(op, &[x, zero, y]))
+        let made = self.g.add(op, &[x, zero, y]).expect("a loop is well typed");
+        // It does not run into its limit.
+        let limit = self.g.constant(n + 1);
+        let stopped = self.g.map(Scalar::Ge, &[made[1], limit]);
+        let stopped = self.g.push(LoopLimit { limit: n as u64 + 1 }, &[stopped]);
+        let nothing = self.g.like(made[0], f64::NAN);
+        let stopped = self.g.broadcast(stopped, &self.shape(made[0]), &[]);
+        Some(self.g.map(Scalar::Select, &[stopped, nothing, made[0]]))
     }
 
     fn grow(&mut self, nodes: usize, control: bool) {

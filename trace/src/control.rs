@@ -22,11 +22,13 @@ mod append;
 mod associative;
 mod fixed_point;
 pub(crate) mod host;
+mod options;
 mod region;
 mod scan;
 mod switch;
 
 pub use fixed_point::Solver;
+pub use options::{LoopOptions, Loops};
 pub use region::Custom;
 pub use switch::Branch;
 
@@ -141,19 +143,31 @@ impl Trace {
         predicate: impl FnOnce(C::With<Tensor<'t>>) -> Tensor<'t>,
         body: impl FnOnce(C::With<Tensor<'t>>) -> C::With<Tensor<'t>>,
     ) -> C::With<Tensor<'t>> {
+        self.while_loop_as(self.loop_options().get(), init, predicate, body)
+    }
+
+    #[track_caller]
+    fn while_loop_as<'t, C: Tree<Tensor<'t>>>(
+        &'t self,
+        options: LoopOptions,
+        init: C,
+        predicate: impl FnOnce(C::With<Tensor<'t>>) -> Tensor<'t>,
+        body: impl FnOnce(C::With<Tensor<'t>>) -> C::With<Tensor<'t>>,
+    ) -> C::With<Tensor<'t>> {
         let place = Location::caller();
         let start: Vec<Tensor<'t>> = init.leaves().into_iter().copied().collect();
         let types: Vec<Type> = start.iter().map(|x| x.ty()).collect();
         let (test, _) = self.body("while", &types, &[], place, |c| predicate(rebuild(&init, c)));
         let (step, next) =
             self.body("body", &types, &test.scope.captures, place, |c| body(rebuild(&init, c)));
-        self.repeat_while(&init, &start, (test, step), &next, place)
+        self.repeat_while(options, &init, &start, (test, step), &next, place)
     }
 
     /// A loop whose predicate and body are recorded.
     #[track_caller]
     fn repeat_while<'t, C: Tree<Tensor<'t>>>(
         &'t self,
+        options: LoopOptions,
         init: &C,
         start: &[Tensor<'t>],
         (mut test, step): (Body, Body),
@@ -170,6 +184,11 @@ impl Trace {
             self.mistake("while_loop", Problem::Control, message, &[], Type::scalar(DType::Bool));
             return self.guesses(init, &types, place);
         }
+        if options.bound() == Some(0) {
+            let message = "expected a limit of at least 1 iteration, got 0";
+            self.mistake("while_loop", Problem::Control, message, &[], Type::scalar(DType::Bool));
+            return self.guesses(init, &types, place);
+        }
         if !self.steady("while_loop", (init, &types), (next, &step.types), place) {
             return self.guesses(init, &types, place);
         }
@@ -183,8 +202,16 @@ impl Trace {
             carries: types.len(),
             consts: captured.len(),
             pops: 0,
+            unroll: options.hint(),
         };
-        rebuild(init, &self.finish(op.into(), start, &captured, &[], &types, place))
+        let Some(limit) = options.bound() else {
+            return rebuild(init, &self.finish(op.into(), start, &captured, &[], &types, place));
+        };
+        let build = |g: &mut Graph, args: &[Value]| options::limited(g, &op, args, limit);
+        match self.append("while_loop", start, &captured, place, build) {
+            Some(found) => rebuild(init, &found),
+            None => self.guesses(init, &types, place),
+        }
     }
 
     /// Repeats a body `count` times (a number, or an integer scalar) and gives the
@@ -202,6 +229,17 @@ impl Trace {
     #[track_caller]
     pub fn for_loop<'t, C: Tree<Tensor<'t>>>(
         &'t self,
+        count: impl Into<Operand<'t>>,
+        init: C,
+        body: impl FnOnce(Tensor<'t>, C::With<Tensor<'t>>) -> C::With<Tensor<'t>>,
+    ) -> C::With<Tensor<'t>> {
+        self.for_loop_as(self.loop_options().get(), count, init, body)
+    }
+
+    #[track_caller]
+    fn for_loop_as<'t, C: Tree<Tensor<'t>>>(
+        &'t self,
+        options: LoopOptions,
         count: impl Into<Operand<'t>>,
         init: C,
         body: impl FnOnce(Tensor<'t>, C::With<Tensor<'t>>) -> C::With<Tensor<'t>>,
@@ -229,13 +267,15 @@ impl Trace {
             let _line = self.line_at(place);
             (c[0] + 1, next)
         });
-        self.repeat_count(count, &init, start, step, &given.1, place)
+        self.repeat_count(options, count, &init, start, step, &given.1, place)
     }
 
     /// A loop of `count` steps whose body is recorded; the counter is the first carry.
     #[track_caller]
+    #[expect(clippy::too_many_arguments, reason = "what is known of a loop and of its bodies")]
     fn repeat_count<'t, C: Tree<Tensor<'t>>>(
         &'t self,
+        options: LoopOptions,
         count: Tensor<'t>,
         init: &C,
         start: Vec<Tensor<'t>>,
@@ -256,6 +296,7 @@ impl Trace {
             carries: types.len(),
             consts: captured.len(),
             pops: 0,
+            unroll: options.hint(),
         };
         let mut args = vec![count];
         args.extend(start);

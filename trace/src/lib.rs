@@ -50,9 +50,10 @@ pub use axes::{Axes, Bounds};
 pub use backstitch_derive::Tree;
 #[doc = include_str!("control/control_flow.md")]
 pub use backstitch_derive::control_flow;
+pub use backstitch_ir::ops::Unroll;
 pub use backstitch_ir::routine::Triangle;
 pub use backstitch_ir::{Array, DType, Element, Graph, Shape};
-pub use control::{Branch, Custom, Solver};
+pub use control::{Branch, Custom, LoopOptions, Loops, Solver};
 pub use dense::{Activation, Dense};
 pub use gradient::{Gradient, Gradients, Status, Unconnected};
 pub use mistake::{Mistake, Operand as MistakenOperand, Problem, TraceError};

@@ -29,6 +29,7 @@ use backstitch_ir::graph::Values;
 use backstitch_ir::{Array, Const, DType, Graph, Idx, Op, Type, Value, ops};
 use smallvec::SmallVec;
 
+use crate::control::LoopOptions;
 use crate::mistake::{Mistake, Operand, Problem, TraceError};
 use crate::tensor::Tensor;
 
@@ -49,6 +50,8 @@ pub struct Trace {
     eager: bool,
     /// The user's line, while an operation is being composed of others.
     line: Cell<Option<&'static Location<'static>>>,
+    /// What is said of the loops that are recorded now.
+    loops: Cell<LoopOptions>,
 }
 
 /// While it lives, operations count as asked for on one line of the user's.
@@ -77,7 +80,7 @@ impl Trace {
     fn new(name: &str, eager: bool) -> Self {
         let mut state = State::default();
         state.open(Graph::new(name));
-        Self { state: RefCell::new(state), eager, line: Cell::new(None) }
+        Self { state: RefCell::new(state), eager, line: Cell::new(None), loops: Cell::default() }
     }
 
     /// Lets all operations count as asked for by the caller. Needed where they are
@@ -120,6 +123,11 @@ impl Trace {
     /// The graph recorded so far.
     pub fn graph(&self) -> std::cell::Ref<'_, Graph> {
         std::cell::Ref::map(self.state.borrow(), |s| &s.scopes[0].graph)
+    }
+
+    /// What is said of the loops that are recorded now.
+    pub(crate) fn loop_options(&self) -> &Cell<LoopOptions> {
+        &self.loops
     }
 
     pub(crate) fn state(&self) -> RefMut<'_, State> {

@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use backstitch_trace::{
-    Axes, Conv, DType, Key, Number, PadMode, Pool, Solver, Spec, Tensor, Trace, Triangle,
-    trace_tree,
+    Axes, Conv, DType, Key, LoopOptions, Number, PadMode, Pool, Solver, Spec, Tensor, Trace,
+    Triangle, Unroll, trace_tree,
 };
 use ndarray::{arr0, arr1, arr2};
 
@@ -328,6 +328,12 @@ table! {
     t.cond(x, || x, || -x);
     t.while_loop(x, |c| c, |c| c.not());
     t.while_loop(x, |c| c.lt(1), |c| c + 1);
+    each(SIZES, |n| {
+        let limited = t.loops(LoopOptions::new().limit(n).unroll(Unroll::By(n)));
+        limited.for_loop(2, x, |_, c| c);
+        limited.scan_back(x, x, |c, r| (c, r));
+        limited.while_loop(x, |c| c.lt(1), |c| c + 1)
+    });
     t.for_loop(x, x, |_, c| c);
     t.for_loop(1, x, |_, c| c.sum());
     each(NUMBERS, |n| t.for_loop(n, x, |_, c| c.abs()));

@@ -32,6 +32,24 @@ pub enum Trip {
     Entries,
 }
 
+/// Whether the iterations of a loop are written out one after the other: a hint to the
+/// passes, which changes no result.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Unroll {
+    /// As the options of the pipeline say.
+    #[default]
+    Auto,
+    /// Not at all.
+    Never,
+    /// All of them, if their number is known.
+    Fully,
+    /// All of them, if their number is known and at most this many operations come of it.
+    UpTo(usize),
+    /// So many per iteration of a loop that is left, if the loop counts; the rest of them
+    /// behind it.
+    By(usize),
+}
+
 /// A loop.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Loop {
@@ -46,6 +64,8 @@ pub struct Loop {
     pub consts: usize,
     /// Number of stacks to pop from.
     pub pops: usize,
+    /// Whether it is written out.
+    pub unroll: Unroll,
 }
 
 impl Loop {

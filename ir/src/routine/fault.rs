@@ -17,6 +17,11 @@ pub enum Fault {
         /// Which of a stack of matrices, in row-major order of the leading axes.
         matrix: usize,
     },
+    /// A loop went on after as many iterations as it may have.
+    LoopLimit {
+        /// How many that are.
+        limit: u64,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -24,6 +29,10 @@ impl fmt::Display for Fault {
         match self {
             Self::NotPositiveDefinite { matrix } => {
                 write!(f, "matrix {matrix} is not positive definite")
+            }
+            Self::LoopLimit { limit } => {
+                let s = if *limit == 1 { "" } else { "s" };
+                write!(f, "the loop goes on after {limit} iteration{s}, its limit")
             }
         }
     }

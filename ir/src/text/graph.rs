@@ -9,7 +9,7 @@ use super::names::{Names, sanitized};
 use crate::graph::{Graph, Node, Value};
 use crate::index::Idx;
 use crate::op::{Family, Op};
-use crate::ops::{Cond, FixedPoint, Loop, Region, Rows, Rule, Trip};
+use crate::ops::{Cond, FixedPoint, Loop, Region, Rows, Rule, Trip, Unroll};
 use crate::ty::Type;
 
 /// Columns give way where a line is longer than this.
@@ -53,6 +53,13 @@ impl fmt::Display for Params<'_> {
                 write!(params, "carries {} consts {} pops {}", l.carries, l.consts, l.pops)?;
                 if l.trip == Trip::Entries {
                     write!(params, " entries")?;
+                }
+                match l.unroll {
+                    Unroll::Auto => {}
+                    Unroll::Never => write!(params, " unroll never")?,
+                    Unroll::Fully => write!(params, " unroll fully")?,
+                    Unroll::UpTo(operations) => write!(params, " unroll upto {operations}")?,
+                    Unroll::By(factor) => write!(params, " unroll by {factor}")?,
                 }
             }
             Family::Rows(r) => {

@@ -15,7 +15,9 @@ use super::source::Source;
 use super::{Attrs, ParseError};
 use crate::graph::{Graph, Value};
 use crate::op::{Definition, Op, Types};
-use crate::ops::{Cond, FixedPoint, Input, Iota, Literal, Loop, Map, Region, Rows, Rule, Trip};
+use crate::ops::{
+    Cond, FixedPoint, Input, Iota, Literal, Loop, Map, Region, Rows, Rule, Trip, Unroll,
+};
 use crate::scalar::Scalar;
 use crate::ty::Type;
 
@@ -256,11 +258,26 @@ fn loop_of(s: &mut Source<'_>) -> Result<Loop, ParseError> {
     s.at.expect("pops")?;
     let pops = s.at.digits()?;
     let unconditional = if s.at.eat("entries") { Trip::Entries } else { Trip::Count };
+    let unroll = if s.at.eat("unroll") { unroll_of(s)? } else { Unroll::Auto };
     let mut graphs = named_graphs(s, &["while", "do"])?.into_iter();
     let trip = graphs.next().flatten().map_or(unconditional, Trip::While);
     match graphs.next().flatten() {
-        Some(body) => Ok(Loop { trip, body, carries, consts, pops }),
+        Some(body) => Ok(Loop { trip, body, carries, consts, pops, unroll }),
         None => s.at.error("`do` in the block before"),
+    }
+}
+
+/// Reads what follows `unroll`.
+fn unroll_of(s: &mut Source<'_>) -> Result<Unroll, ParseError> {
+    if s.at.eat("never") {
+        Ok(Unroll::Never)
+    } else if s.at.eat("fully") {
+        Ok(Unroll::Fully)
+    } else if s.at.eat("upto") {
+        s.at.digits().map(Unroll::UpTo)
+    } else {
+        s.at.expect("by")?;
+        s.at.digits().map(Unroll::By)
     }
 }
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use backstitch_ir::array::Array;
 use backstitch_ir::graph::Values;
 use backstitch_ir::op::Cotangents;
-use backstitch_ir::ops::{FixedPoint, Loop, Region, Rule, Trip};
+use backstitch_ir::ops::{FixedPoint, Loop, Region, Rule, Trip, Unroll};
 use backstitch_ir::{DType, Graph, Monoid, Scalar, Type, Value};
 
 use crate::linear::{Split, pullback, split, tangent};
@@ -72,7 +72,14 @@ pub fn fixed_point(step: Arc<Graph>, tolerance: f64, limit: usize, floor: f64) -
     args.extend([to.constant(true), to.constant(Array::from(0i64))]);
     args.extend(&rest);
     let trip = Trip::While(Arc::new(test));
-    let op = Loop { trip, body: Arc::new(body), carries: carries + 2, consts: rest.len(), pops: 0 };
+    let op = Loop {
+        trip,
+        body: Arc::new(body),
+        carries: carries + 2,
+        consts: rest.len(),
+        pops: 0,
+        unroll: Unroll::Auto,
+    };
     let found = to.add(op, &args).unwrap_or_else(|e| panic!("fixed_point: {e}\n{to}"));
     to.set_outputs(found.into_iter().take(carries));
     let rule = FixedPoint { step, tolerance: tolerance.to_bits(), limit };

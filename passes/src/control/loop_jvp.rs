@@ -92,6 +92,7 @@ pub(crate) fn loop_jvp(
         carries: l.carries + with_carry.len(),
         consts: l.consts + with_const.len(),
         pops: l.pops + with_pop.len(),
+        unroll: l.unroll,
     };
 
     let mut operands: Vec<Value> = args[..lead].to_vec();

@@ -187,7 +187,8 @@ fn augmented(l: &Loop, j: &Joint, r: &Residuals) -> Loop {
     let (carries, pushes) = made.split_at(l.carries);
     to.set_outputs(carries.iter().copied().chain(next).chain(pushes.iter().copied()));
     let carries = l.carries + usize::from(!counted);
-    Loop { trip, body: Arc::new(to), carries, consts: l.consts, pops: l.pops }
+    let (consts, pops, unroll) = (l.consts, l.pops, l.unroll);
+    Loop { trip, body: Arc::new(to), carries, consts, pops, unroll }
 }
 
 /// The reverse loop. Carries: cotangents of carries, sums of cotangents of
@@ -226,6 +227,7 @@ fn backward(l: &Loop, j: &Joint, r: &Residuals) -> Loop {
         carries: j.carries.len() + j.consts.len(),
         consts: l.consts,
         pops: r.pushed.len() + j.pushes.len(),
+        unroll: l.unroll,
         body: Arc::new(to),
     }
 }

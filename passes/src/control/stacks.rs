@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use backstitch_ir::ops::{Loop, Trip};
+use backstitch_ir::ops::{Loop, Trip, Unroll};
 use backstitch_ir::{Graph, Scalar, Value};
 
 /// Entry by entry, `a + b`; both have as many entries.
@@ -34,7 +34,14 @@ fn each(g: &mut Graph, stacks: &[Value], f: &dyn Fn(&mut Graph, &[Value]) -> Val
     back.set_outputs([x]);
     let mut run = |body: Graph, stacks: &[Value]| {
         let pops = stacks.len();
-        let op = Loop { trip: Trip::Entries, body: Arc::new(body), carries: 0, consts: 0, pops };
+        let op = Loop {
+            trip: Trip::Entries,
+            body: Arc::new(body),
+            carries: 0,
+            consts: 0,
+            pops,
+            unroll: Unroll::Auto,
+        };
         g.push(op, stacks)
     };
     // Popping reverses the order; doing it twice restores it.

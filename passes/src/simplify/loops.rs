@@ -90,5 +90,6 @@ fn stripped(g: &Graph, l: &Loop, args: &Values, counter: bool) -> Option<(Loop, 
         Trip::While(c) => Trip::While(without(c, c.outputs())?),
     };
     let body = without(&l.body, &l.body.outputs()[..carries])?;
-    Some((Loop { trip, body, carries, consts: l.consts, pops: l.pops }, args))
+    let (consts, pops, unroll) = (l.consts, l.pops, l.unroll);
+    Some((Loop { trip, body, carries, consts, pops, unroll }, args))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use backstitch_ir::{DType, Graph, Shape, Type, Value, ops};
 
-use crate::control::rebuild;
+use crate::control::{LoopOptions, rebuild};
 use crate::mistake::Problem;
 use crate::tensor::Tensor;
 use crate::trace::Trace;
@@ -37,7 +37,7 @@ impl Trace {
         X: Tree<Tensor<'t>>,
         Y: Tree<Tensor<'t>>,
     {
-        self.scan_with(init, rows, false, body)
+        self.scan_as(self.loop_options().get(), init, rows, false, body)
     }
 
     /// As [`scan`](Self::scan), from the last row to the first.
@@ -63,12 +63,13 @@ impl Trace {
         X: Tree<Tensor<'t>>,
         Y: Tree<Tensor<'t>>,
     {
-        self.scan_with(init, rows, true, body)
+        self.scan_as(self.loop_options().get(), init, rows, true, body)
     }
 
     #[track_caller]
-    fn scan_with<'t, C, X, Y>(
+    pub(super) fn scan_as<'t, C, X, Y>(
         &'t self,
+        options: LoopOptions,
         init: C,
         rows: X,
         back: bool,
@@ -136,6 +137,7 @@ impl Trace {
             carries: types.len(),
             consts: captured.len(),
             pops: xs.len(),
+            unroll: options.hint(),
         };
         let _line = self.line_at(place);
         // What is popped first was pushed last.

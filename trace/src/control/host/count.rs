@@ -243,15 +243,24 @@ impl<'t, T: Tree<Tensor<'t>, With<Tensor<'t>> = T>> Count<T> for Counting<'t> {
     #[track_caller]
     fn end(self, begun: Begun<'t>, kept: T, next: T) -> T {
         let t = self.end.trace();
+        let options = t.loop_options().get();
         let Begun { test: Test { start, place, test, .. }, counter, .. } = begun;
         let mut outputs = vec![counter + 1];
         outputs.extend(tensors(&next));
         let step = t.close_body(outputs, place);
         let Some(test) = test else {
-            return t.repeat_count(self.end - self.first, &kept, start, step, &next, place);
+            return t.repeat_count(
+                options,
+                self.end - self.first,
+                &kept,
+                start,
+                step,
+                &next,
+                place,
+            );
         };
         let counted = |rest| Carried { name: "counter", value: counter, rest };
-        t.repeat_while(&counted(kept), &start, (test, step), &counted(next), place).rest
+        t.repeat_while(options, &counted(kept), &start, (test, step), &counted(next), place).rest
     }
 }
 

@@ -178,7 +178,7 @@ where
         let t = trace_of(&kept);
         let step = t.close_body(tensors(&next), test.place);
         let body = (test.test.expect("the test is recorded before the body"), step);
-        t.repeat_while(&kept, &test.start, body, &next, test.place)
+        t.repeat_while(t.loop_options().get(), &kept, &test.start, body, &next, test.place)
     }
 
     #[track_caller]

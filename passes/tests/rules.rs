@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 
 use backstitch_ir::eval::eval_arrays;
-use backstitch_ir::ops::{Axes, Broadcast, Permute, Slice, SliceAxis};
+use backstitch_ir::ops::{Axes, Broadcast, Permute, ScatterAdd, Slice, SliceAxis};
 use backstitch_ir::{Array, DType, Graph, Monoid, Scalar, Shape, Type, Value};
 use backstitch_passes::{Class, RULES};
 
@@ -114,6 +114,21 @@ fn left_side(rule: &str) -> Graph {
         "reduce_of_one" => {
             let a = g.reshape(x, [3, 1, 4]);
             g.reduce(Monoid::Max, a, &[1])
+        }
+        "add_scattered" => {
+            let zero = g.like(x, 0.0);
+            let index = g.constant(Array::from(ndarray::arr1(&[2i64, 0])));
+            let u = g.push(
+                Slice {
+                    axes: [(0, 2), (0, 4)]
+                        .map(|(start, len)| SliceAxis { start, len, step: 1 })
+                        .into_iter()
+                        .collect(),
+                },
+                &[y],
+            );
+            let scattered = g.push(ScatterAdd { axis: 0 }, &[zero, index, u]);
+            g.map(Scalar::Add, &[x, scattered])
         }
         _ => panic!("no instance of rule `{rule}`: write one here"),
     };

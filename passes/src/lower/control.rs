@@ -29,7 +29,7 @@ impl Scope<'_> {
         let pred = self.buffer(planner, pred);
         let args: Vec<Buffer> = args.iter().map(|&v| self.buffer(planner, v)).collect();
         let outs: Vec<Buffer> = outs.iter().map(|&v| self.buffer(planner, v)).collect();
-        let [then, els] = branches.map(|g| lower_body(planner, g, &args, Some(&outs)).0);
+        let [then, els] = branches.map(|g| lower_body(planner, g, &args, Outs::At(&outs)).0);
         steps.push(Step::If { pred, then, els });
     }
 
@@ -43,7 +43,7 @@ impl Scope<'_> {
     ) {
         let args: Vec<Buffer> = args.iter().map(|&v| self.buffer(planner, v)).collect();
         let outs: Vec<Buffer> = outs.iter().map(|&v| self.buffer(planner, v)).collect();
-        steps.extend(lower_body(planner, body, &args, Some(&outs)).0);
+        steps.extend(lower_body(planner, body, &args, Outs::At(&outs)).0);
     }
 
     pub(super) fn emit_loop(
@@ -82,7 +82,8 @@ impl Scope<'_> {
             }
         }
         let inputs = [&carries[..], &consts, &popped].concat();
-        let (steps_of_body, results) = lower_body(planner, &l.body, &inputs, None);
+        let (steps_of_body, results) =
+            lower_body(planner, &l.body, &inputs, Outs::Carried(&carries));
         inner.extend(steps_of_body);
         for (i, &push) in call.pushes.iter().enumerate() {
             let mut entry = results[l.carries + i];
@@ -122,7 +123,7 @@ impl Scope<'_> {
             }
             (Trip::While(cond), None) => {
                 let inputs = [&carries[..], &consts].concat();
-                let (head, pred) = lower_body(planner, cond, &inputs, None);
+                let (head, pred) = lower_body(planner, cond, &inputs, Outs::Carried(&[]));
                 steps.push(Step::While { head, pred: pred[0], body: inner });
             }
         }
@@ -193,25 +194,40 @@ fn entry_bytes(ty: &Type) -> usize {
     if ty.stack > 0 { HANDLE_LEN * DType::I64.size() } else { ty.bytes() }
 }
 
-/// The steps of a body, and where its outputs are: in `outs`, if given.
+/// Where the outputs of a body are to be.
+enum Outs<'a> {
+    /// In these buffers.
+    At(&'a [Buffer]),
+    /// Anywhere; the first of them will be copied to these buffers, which hold the first
+    /// inputs.
+    Carried(&'a [Buffer]),
+}
+
+/// The steps of a body, and where its outputs are.
 fn lower_body(
     planner: &mut Planner,
     g: &Graph,
     inputs: &[Buffer],
-    outs: Option<&[Buffer]>,
+    outs: Outs<'_>,
 ) -> (Vec<Step>, Vec<Buffer>) {
     let mut scope = Scope::new(g, false, planner.fuse, inputs);
     scope.build();
-    if let Some(outs) = outs {
-        let plain = scope.bind_body_outputs(outs);
-        let mut steps = scope.emit(planner);
-        for (from, to) in plain {
-            let from = scope.buffer(planner, from);
-            steps.push(Step::Copy { from, to });
+    let carries = match outs {
+        Outs::At(outs) => {
+            let plain = scope.bind_body_outputs(outs);
+            let mut steps = scope.emit(planner);
+            for (from, to) in plain {
+                let from = scope.buffer(planner, from);
+                steps.push(Step::Copy { from, to });
+            }
+            return (steps, outs.to_vec());
         }
-        return (steps, outs.to_vec());
-    }
+        Outs::Carried(carries) => carries,
+    };
     let vals = scope.output_vals();
+    for (i, &carry) in carries.iter().enumerate() {
+        scope.update_in_place(&vals, i, carry);
+    }
     let steps = scope.emit(planner);
     let results = vals.into_iter().map(|v| scope.buffer(planner, v)).collect();
     (steps, results)

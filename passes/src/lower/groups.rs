@@ -122,6 +122,8 @@ pub(crate) struct Groups {
     pub made: IndexVec<Val, Option<Made>>,
     /// Whether a val has to be in memory.
     pub stored: IndexVec<Val, bool>,
+    /// The last group that reads a val.
+    pub last_read: IndexVec<Val, Option<GroupId>>,
     /// Whether items join groups that are there.
     fuse: bool,
     latest: FxHashMap<Shape, GroupId>,
@@ -146,10 +148,12 @@ impl Groups {
 
     /// A group that is not a nest, after all others; reads these vals from memory.
     pub fn barrier(&mut self, reads: impl IntoIterator<Item = Val>) -> GroupId {
+        let id = self.groups.push(Group::default());
         for v in reads {
             self.stored[v] = true;
+            self.last_read[v] = Some(id);
         }
-        self.groups.push(Group::default())
+        id
     }
 
     /// The val is made by a group that is not a nest.
@@ -189,6 +193,7 @@ impl Groups {
     fn join(&mut self, id: GroupId, fit: Fit, item: Item) {
         for arg in &item.args {
             let Some(val) = arg.val() else { continue };
+            self.last_read[val] = self.last_read[val].max(Some(id));
             if self.made[val].is_none_or(|m| m.group != id) {
                 self.stored[val] = true;
             }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use backstitch_ir::op::View;
 use backstitch_ir::ops::{Loop, Rows, Trip};
+use backstitch_ir::plan::Buffer;
 use backstitch_ir::{Graph, Node, Op, Type, Value};
 use rustc_hash::FxHashMap;
 
@@ -96,6 +97,33 @@ impl Scope<'_> {
         let pushed = call.pushes.iter().filter_map(|e| e.val());
         let makes: Vec<Val> = call.carries.iter().copied().chain(pushed).collect();
         self.call(Library::Loop(call), &reads, &makes);
+    }
+
+    /// Lets a carry be changed where it is, if all that happens to it in the body is that
+    /// something is added at indices, and its old value is not read afterwards: then an
+    /// iteration costs what it adds, not what the carry has.
+    ///
+    /// `outs` are the outputs of the body, of which `i` is the carry's; `carry` is where it
+    /// is.
+    pub fn update_in_place(&mut self, outs: &[Val], i: usize, carry: Buffer) {
+        let mut chain = Vec::new();
+        let mut at = outs[i];
+        while !matches!(self.homes[at], Home::Buffer(_)) {
+            let Some(group) = self.groups.made[at].map(|m| m.group) else { return };
+            let Some(Library::Scatter(scatter)) = self.library.get(&group) else { return };
+            let Some(x) = scatter.target(|v| self.vals[v].shape.clone()) else { return };
+            // The last to read it is this one; later, it is no longer what it was.
+            if self.groups.last_read[x] != Some(group) || outs.contains(&x) {
+                return;
+            }
+            chain.push(at);
+            at = x;
+        }
+        if matches!(self.homes[at], Home::Buffer(b) if b == carry) {
+            for val in chain {
+                self.homes[val] = Home::Buffer(carry);
+            }
+        }
     }
 
     pub fn rows_node(&mut self, n: Node, op: &Rows) {

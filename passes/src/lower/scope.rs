@@ -106,6 +106,7 @@ impl<'g> Scope<'g> {
         self.homes.push(home);
         self.groups.made.push(None);
         self.groups.stored.push(false);
+        self.groups.last_read.push(None);
         val
     }
 

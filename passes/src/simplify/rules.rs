@@ -54,6 +54,7 @@ pub const RULES: &[Rule] = &[
     exact("permute_nothing", permute_nothing),
     exact("slice_all", slice_all),
     exact("reduce_of_one", reduce_of_one),
+    Rule { name: "add_scattered", class: Class::Rounds, apply: add_scattered },
 ];
 
 fn scalar(g: &Graph, v: Value) -> Option<Scalar> {
@@ -283,4 +284,32 @@ fn reduce_of_one(g: &mut Graph, v: Value, a: &[Value]) -> Option<Value> {
     }
     let shape = g.ty(v).shape.clone();
     Some(g.reshape(a[0], shape))
+}
+
+/// `add x, (scatter_add 0, i, u) = scatter_add x, i, u`, and so of several one onto the
+/// other: nothing as large as `x` is made of zeros. Where an index is there twice, the two
+/// are added to `x` one after the other.
+fn add_scattered(g: &mut Graph, v: Value, a: &[Value]) -> Option<Value> {
+    /// Most of them at once.
+    const MOST: usize = 16;
+    if !is(g, v, Scalar::Add) {
+        return None;
+    }
+    let chain = |mut at: Value| {
+        let mut found = Vec::new();
+        while let Op::ScatterAdd(s) = g.op_of(at)
+            && found.len() < MOST
+        {
+            let args = args_of(g, at);
+            found.push((s.clone(), args[1], args[2]));
+            at = args[0];
+        }
+        (!found.is_empty() && g.is_splat(at, 0.0)).then_some(found)
+    };
+    let (x, found) = match (chain(a[1]), chain(a[0])) {
+        (Some(found), _) => (a[0], found),
+        (None, Some(found)) => (a[1], found),
+        (None, None) => return None,
+    };
+    Some(found.into_iter().rev().fold(x, |x, (op, index, u)| g.push(op, &[x, index, u])))
 }

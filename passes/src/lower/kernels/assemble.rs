@@ -97,13 +97,24 @@ fn close(e: &mut Emit<'_, '_>) {
 }
 
 impl Scatter {
+    /// The val that is added to, if all of it is and nothing else is read of it: then the
+    /// result may stand where that val stood.
+    pub fn target(&self, shape: impl Fn(Val) -> Shape) -> Option<Val> {
+        let x = self.x.0.val()?;
+        let whole = shape(x) == self.x.1 && self.x.0.is_whole(&self.x.1);
+        (whole && self.index.val() != Some(x) && self.u.val() != Some(x)).then_some(x)
+    }
+
     pub fn emit(&self, scope: &mut Scope<'_>, planner: &mut Planner, steps: &mut Vec<Step>) {
         let none = Loops::new(&Shape::scalar(), &[], std::iter::empty());
         let mut e = Emit::new(scope, planner, none, None);
         let buffer = e.scope.buffer(e.planner, self.out);
-        let param = e.param(buffer, Access::Out);
-        let own = contiguous(&self.x.1);
-        copy(&mut e, self.out, &self.x.1, &self.x.0, 0, &own);
+        let in_place = self.x.0.val().is_some_and(|x| e.scope.buffer(e.planner, x) == buffer);
+        let param = e.param(buffer, if in_place { Access::InOut } else { Access::Out });
+        if !in_place {
+            let own = contiguous(&self.x.1);
+            copy(&mut e, self.out, &self.x.1, &self.x.0, 0, &own);
+        }
         if !self.domain.is_empty() {
             let strides = |x: &Operand| match x {
                 Operand::Splat(_) => Strides::new(),

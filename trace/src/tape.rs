@@ -74,6 +74,7 @@ impl TapeState {
 ///   tape was made.
 /// * What is computed under [`stop_recording`](Self::stop_recording) is a constant
 ///   to all tapes.
+/// * [`reset`](Self::reset) forgets what is watched, not what was computed.
 /// * Values that are equal by construction (`x * x` written twice) are one value,
 ///   also as a source.
 pub struct GradientTape<'t> {

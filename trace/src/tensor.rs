@@ -185,7 +185,9 @@ impl<'t> Tensor<'t> {
     }
 
     /// Gives a variable of an eager trace another value of the same type. Tapes
-    /// that are recording see the old value before and the new one afterwards.
+    /// that are recording see the old value before and the new one afterwards: a
+    /// gradient with respect to the variable is one with respect to both, but not
+    /// through the assignment.
     ///
     /// ```
     /// # use backstitch_trace::Trace;
@@ -230,7 +232,7 @@ impl<'t> Tensor<'t> {
             Ok(v) => {
                 let array = state.datum(v);
                 let leaf = state.leaf(array, place, true);
-                state.slots[self.id as usize].value = leaf;
+                state.replace(self.id, leaf);
             }
             Err(absent) => {
                 let operands = self.trace.describe(&state, &[self, value]);

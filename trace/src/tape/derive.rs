@@ -6,6 +6,8 @@ use backstitch_ir::op::Family;
 use backstitch_ir::{Array, DType, Graph, Idx, IndexVec, Op, Shape, Type, Value, ops};
 use backstitch_passes::{Reason, Status, reverse, status};
 
+use smallvec::SmallVec;
+
 use crate::gradient::Gradient;
 use crate::mistake::Problem;
 use crate::tape::{Tape, TapeState};
@@ -15,7 +17,8 @@ use crate::tree::Tree;
 
 /// A source as the graph knows it.
 enum Source {
-    Tracked(Value),
+    /// Its value; of a variable, also those that it had before while the tape recorded.
+    Tracked(SmallVec<[Value; 1]>),
     NotWatched,
     NotFloat,
     Poisoned,
@@ -151,7 +154,9 @@ impl<'t> Tape<'t> {
             let examples = |ty: &Type| ty.dims().first().copied();
             let first = examples(&ty);
             if first.is_none() || sources.leaves().iter().any(|s| examples(&s.ty()) != first) {
-                let message = "target and sources have a first axis of the same extent".to_owned();
+                let message = format!(
+                    "expected a target {ty} and sources with a first axis of the same extent"
+                );
                 return self.poisoned(operation, message, sources);
             }
         }
@@ -214,7 +219,9 @@ impl<'t> Tape<'t> {
         let mut known = self.sources(&mut state, sources, operation, place);
         let tracked: Vec<Value> = known
             .iter()
-            .filter_map(|s| if let Source::Tracked(v) = s { Some(*v) } else { None })
+            .filter_map(|s| if let Source::Tracked(v) = s { Some(v) } else { None })
+            .flatten()
+            .copied()
             .collect();
         let graph = &mut state.top().graph;
         graph.set_origin(origin(place));
@@ -240,16 +247,26 @@ impl<'t> Tape<'t> {
                     let x = self.trace.poison(&mut self.trace.state(), ty, place);
                     Gradient::new(source, Some(x), Status::Connected)
                 }
-                Source::Tracked(_) => {
-                    let (status, value) = found.next().expect("one result per tracked source");
-                    let value = match (&status, value) {
-                        (Status::Unconnected(_), _) => None,
-                        (_, Some(v)) => {
-                            let mut state = self.trace.state();
-                            Some(self.trace.slot(&mut state, v, Kind::Plain, place))
-                        }
-                        (_, None) => Some(self.trace.zeros(ty.dtype, ty.shape)),
-                    };
+                Source::Tracked(values) => {
+                    let mut each = found.by_ref().take(values.len()).map(|(status, value)| {
+                        let value = match (&status, value) {
+                            (Status::Unconnected(_), _) => None,
+                            (_, Some(v)) => {
+                                let mut state = self.trace.state();
+                                Some(self.trace.slot(&mut state, v, Kind::Plain, place))
+                            }
+                            (_, None) => Some(self.trace.zeros(ty.dtype, ty.dims())),
+                        };
+                        (status, value)
+                    });
+                    let now = each.next().expect("one result per tracked value");
+                    let (status, value) = each.fold(now, |(status, sum), (before, value)| {
+                        let sum = match (sum, value) {
+                            (Some(sum), Some(value)) => Some(sum + value),
+                            (sum, value) => sum.or(value),
+                        };
+                        (closer(status, before), sum)
+                    });
                     Gradient::new(source, value, status)
                 }
             }
@@ -293,7 +310,10 @@ impl<'t> Tape<'t> {
                 || roots.contains(&value)
                 || tracked.get_or_insert_with(|| reached(graph, &roots))[value]
             {
-                Source::Tracked(value)
+                let mut values = SmallVec::from_elem(value, 1);
+                let versions = state.versions.get(&source.id).into_iter().flatten();
+                values.extend(versions.filter(|v| v.tapes > self.id).map(|v| v.value));
+                Source::Tracked(values)
             } else {
                 Source::NotWatched
             });
@@ -301,7 +321,6 @@ impl<'t> Tape<'t> {
         all
     }
 
-    #[track_caller]
     /// Whether a path from a source to a target is outside of the body that is
     /// being recorded.
     fn is_computed_outside<S: Tree<Tensor<'t>>>(
@@ -317,6 +336,7 @@ impl<'t> Tape<'t> {
         state.scopes.len() > 1 && targets.iter().any(path) && sources.iter().any(|s| outside(s))
     }
 
+    #[track_caller]
     fn poisoned<S: Tree<Tensor<'t>>>(
         &self,
         operation: &'static str,
@@ -331,6 +351,7 @@ impl<'t> Tape<'t> {
         self.all_poisoned(sources, &types, Location::caller())
     }
 
+    #[track_caller]
     fn all_poisoned<S: Tree<Tensor<'t>>>(
         &self,
         sources: &S,
@@ -348,7 +369,20 @@ impl<'t> Tape<'t> {
 
 impl Drop for Tape<'_> {
     fn drop(&mut self) {
-        self.trace.state().tapes.retain(|t| t.id != self.id);
+        let mut state = self.trace.state();
+        state.tapes.retain(|t| t.id != self.id);
+        if state.tapes.is_empty() {
+            state.versions.clear();
+        }
+    }
+}
+
+/// Of two statuses that which lets more through.
+fn closer(a: Status, b: Status) -> Status {
+    match (&a, &b) {
+        (Status::Connected, _) | (Status::Flat(_), Status::Unconnected(_)) => a,
+        (Status::Unconnected(_), Status::Unconnected(_)) => a,
+        _ => b,
     }
 }
 

@@ -58,6 +58,15 @@ pub(crate) struct State {
     pub(crate) held: Vec<(Value, Array)>,
     pub(crate) tapes: Vec<TapeState>,
     pub(crate) made_tapes: u32,
+    /// What variables were before they were assigned to, while there are tapes.
+    pub(crate) versions: FxHashMap<u32, Vec<Version>>,
+}
+
+/// What a variable was.
+pub(crate) struct Version {
+    pub(crate) value: Value,
+    /// How many tapes had been made when it was replaced.
+    pub(crate) tapes: u32,
 }
 
 /// Why a tensor is not to be had as a value of the current scope.
@@ -104,6 +113,15 @@ impl State {
         }
         let at = self.scopes.iter().rposition(|s| s.id == slot.scope).ok_or(Absent::Closed)?;
         Ok(self.bring(slot.value, at, top))
+    }
+
+    /// Gives a variable another value.
+    pub(crate) fn replace(&mut self, id: u32, leaf: Value) {
+        let value = std::mem::replace(&mut self.slots[id as usize].value, leaf);
+        if !self.tapes.is_empty() {
+            let version = Version { value, tapes: self.made_tapes };
+            self.versions.entry(id).or_default().push(version);
+        }
     }
 
     /// Makes a tensor of the current scope mean another value of it.

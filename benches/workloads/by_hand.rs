@@ -1,5 +1,6 @@
-//! What one would write by hand, for two of the workloads: the value and its
-//! derivatives in one pass, with the derivatives worked out on paper.
+//! What one would write by hand, for some of the workloads: the value and its
+//! derivatives, with the derivatives worked out on paper; for loops
+//! ([`loops`]) also the value alone (`handwritten_forward`).
 //!
 //! The element-wise one is written once over vectors ([`Lanes`]) and run with
 //! those of four (`handwritten`: SSE registers and fused multiply-add, the widest
@@ -8,9 +9,12 @@
 //! sine and cosine share their reduction, which is for arguments below 10⁴; tanh
 //! and sigmoid share one exponential, which stops at the smallest normal number.
 
+mod loops;
+
 use ndarray::ArrayD;
 
 /// Parameters, and where the value and the gradients go.
+/// Those for the value alone leave the gradients as they are.
 pub type ByHand<T> = fn(&[ArrayD<T>], &mut T, &mut [ArrayD<T>]);
 
 /// What is written by hand for a workload, where the processor can run it.
@@ -18,6 +22,10 @@ pub fn functions(workload: &str) -> Vec<(&'static str, ByHand<f32>)> {
     let mut all: Vec<(&'static str, ByHand<f32>)> = vec![];
     match workload {
         "W01_scalar" => all.push(("handwritten", scalar)),
+        "W02_while" => {
+            all.push(("handwritten", loops::doubling));
+            all.push((FORWARD, loops::doubling_forward));
+        }
         #[cfg(target_arch = "x86_64")]
         "W06b_elem_1e5" => {
             if is_x86_feature_detected!("sse4.1") && is_x86_feature_detected!("fma") {
@@ -30,6 +38,20 @@ pub fn functions(workload: &str) -> Vec<(&'static str, ByHand<f32>)> {
         _ => {}
     }
     all
+}
+
+/// The mode of what computes the value alone.
+const FORWARD: &str = "handwritten_forward";
+
+/// The same for workloads of `f64`.
+pub fn functions_f64(workload: &str) -> Vec<(&'static str, ByHand<f64>)> {
+    let (both, forward): (ByHand<f64>, ByHand<f64>) = match workload {
+        "W17_newton" => (loops::cube_roots, loops::cube_roots_forward),
+        "W18_nested" => (loops::nested, loops::nested_forward),
+        "W19_ode" => (loops::predators, loops::predators_forward),
+        _ => return vec![],
+    };
+    vec![("handwritten", both), (FORWARD, forward)]
 }
 
 #[inline(never)]

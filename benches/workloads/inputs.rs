@@ -14,9 +14,7 @@ pub trait Real: Element + ReadableElement + Args + ArgsMut {
     fn of(x: f64) -> Self;
     fn to_f64(self) -> f64;
     /// What is written by hand for a workload.
-    fn by_hand(_workload: &str) -> Vec<(&'static str, ByHand<Self>)> {
-        vec![]
-    }
+    fn by_hand(workload: &str) -> Vec<(&'static str, ByHand<Self>)>;
 }
 
 impl Real for f32 {
@@ -37,6 +35,9 @@ impl Real for f64 {
     }
     fn to_f64(self) -> f64 {
         self
+    }
+    fn by_hand(workload: &str) -> Vec<(&'static str, ByHand<Self>)> {
+        by_hand::functions_f64(workload)
     }
 }
 
@@ -80,6 +81,7 @@ fn draw<T: Real>(workload: &Workload, input: &Input) -> ArrayD<T> {
     };
     let mut number = || match input.from {
         Distribution::Constant(x) => x,
+        Distribution::Uniform(lo, hi) => lo + (hi - lo) * uniform(),
         Distribution::Coin => f64::from(uniform() < 0.5),
         Distribution::Normal(deviation) => {
             // Box and Muller.

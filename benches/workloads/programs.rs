@@ -39,9 +39,11 @@ pub enum Distribution {
     Normal(f64),
     /// 0 or 1, as likely as not.
     Coin,
+    /// Between these numbers.
+    Uniform(f64, f64),
 }
 
-use Distribution::{Coin, Constant, Normal};
+use Distribution::{Coin, Constant, Normal, Uniform};
 
 const fn input(name: &'static str, dims: &'static [usize], from: Distribution) -> Input {
     Input { name, dims, from }
@@ -171,6 +173,41 @@ pub const WORKLOADS: &[Workload] = &[
         data: &[],
         loss: rosenbrock,
     },
+    Workload {
+        name: "W02_while",
+        dtype: DType::F32,
+        params: &[input("a", &[], Constant(0.37))],
+        data: &[],
+        loss: doubling,
+    },
+    Workload {
+        name: "W17_newton",
+        dtype: DType::F64,
+        params: &[input("a", &[1_000], Uniform(1.0, 8.0))],
+        data: &[],
+        loss: cube_roots,
+    },
+    Workload {
+        name: "W18_nested",
+        dtype: DType::F64,
+        params: &[input("a", &[], Constant(0.8)), input("c", &[], Constant(0.7))],
+        data: &[],
+        loss: nested,
+    },
+    Workload {
+        name: "W19_ode",
+        dtype: DType::F64,
+        params: &[
+            input("alpha", &[], Constant(1.1)),
+            input("beta", &[], Constant(0.4)),
+            input("gamma", &[], Constant(0.4)),
+            input("delta", &[], Constant(0.1)),
+            input("x", &[], Constant(10.0)),
+            input("y", &[], Constant(5.0)),
+        ],
+        data: &[],
+        loss: predators,
+    },
 ];
 
 fn scalar<'t>(_: &'t Trace, p: &[Tensor<'t>], _: &[Tensor<'t>]) -> Tensor<'t> {
@@ -233,6 +270,60 @@ fn rosenbrock<'t>(_: &'t Trace, p: &[Tensor<'t>], _: &[Tensor<'t>]) -> Tensor<'t
     let (x, next) = (p[0].slice(0, ..-1, 1), p[0].slice(0, 1.., 1));
     (100.0 * (next - x.square()).square() + (1.0 - x).square()).sum()
 }
+
+fn doubling<'t>(t: &'t Trace, p: &[Tensor<'t>], _: &[Tensor<'t>]) -> Tensor<'t> {
+    let b = t.while_loop(p[0] * 2.0, |b| b.abs().lt(1000.0), |b| b * 2.0);
+    t.cond(b.gt(0.0), || b, || b * 100.0)
+}
+
+/// Newton's iteration on all elements, until the last has converged.
+fn cube_roots<'t>(t: &'t Trace, p: &[Tensor<'t>], _: &[Tensor<'t>]) -> Tensor<'t> {
+    let a = p[0];
+    let root = t.while_loop(
+        a.ones_like(),
+        |x| (x * x * x - a).abs().ge(1e-10).any(),
+        |x| x - (x * x * x - a) / (3.0 * x * x),
+    );
+    root.sum()
+}
+
+/// A loop in a loop, both of a length that the numbers decide: some 230 rounds of
+/// some 4 steps each.
+fn nested<'t>(t: &'t Trace, p: &[Tensor<'t>], _: &[Tensor<'t>]) -> Tensor<'t> {
+    let c = p[1];
+    let (x, total) = t.while_loop(
+        (p[0], t.scalar(0.0)),
+        |(_, total)| total.lt(20.0),
+        |(x, total)| {
+            let y = t.while_loop(x * x + 0.3, |y| y.gt(0.1), |y| c * y / (1.0 + y * 0.1));
+            (x + 0.1 * y - 0.01 * x, total + y)
+        },
+    );
+    x + total
+}
+
+/// Lotka and Volterra's prey and predators: a thousand steps of the classical
+/// method of Runge and Kutta, and how far from (10, 5) they end.
+fn predators<'t>(t: &'t Trace, p: &[Tensor<'t>], _: &[Tensor<'t>]) -> Tensor<'t> {
+    let slope = |x: Tensor<'t>, y: Tensor<'t>| {
+        let meet = x * y;
+        (p[0] * x - p[1] * meet, p[3] * meet - p[2] * y)
+    };
+    let (x, y) = t.for_loop(STEPS as i64, (p[4], p[5]), |_, (x, y)| {
+        let (a, b) = slope(x, y);
+        let (c, d) = slope(x + a * (0.5 * STEP), y + b * (0.5 * STEP));
+        let (e, f) = slope(x + c * (0.5 * STEP), y + d * (0.5 * STEP));
+        let (g, h) = slope(x + e * STEP, y + f * STEP);
+        let sixth = STEP / 6.0;
+        (x + (a + 2.0 * (c + e) + g) * sixth, y + (b + 2.0 * (d + f) + h) * sixth)
+    });
+    (x - 10.0).square() + (y - 5.0).square()
+}
+
+/// Steps of the differential equation, and how long each is.
+pub const STEPS: usize = 1_000;
+/// As above.
+pub const STEP: f64 = 0.01;
 
 /// The lengths of the chains that compilation is timed with.
 pub const CHAINS: [(&str, usize); 2] = [("chain_1000", 1_000), ("chain_10000", 10_000)];

@@ -16,6 +16,9 @@ use crate::timing::{Contender, Times, measure, summary};
 /// A program of any of the workloads: parameters and data are lists.
 type Program = Compiled<Vec<Spec>, Vec<Spec>, (Spec, Vec<Spec>)>;
 
+/// The value alone.
+type Forward = Compiled<Vec<Spec>, Vec<Spec>, Spec>;
+
 /// All wanted modes of a workload.
 pub fn workload(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> {
     match workload.dtype {
@@ -39,12 +42,27 @@ fn typed<T: Real>(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> 
     let with_place = |(mode, f)| (mode, f, Place::new(&params));
     let mut hands: Vec<_> = T::by_hand(workload.name).into_iter().map(with_place).collect();
     let (shared_params, shared_data) = (shared(&params), shared(&data));
+    // The value alone is timed where there is something to compare it with.
+    let forward = if hands.iter().any(|h| h.0 == "handwritten_forward") {
+        Some(compile_forward(workload).map_err(|e| failed(&e))?)
+    } else {
+        None
+    };
+    let mut forward_value = T::of(f64::NAN);
+    let mut forward_ws = Workspace::new();
 
     let mut contenders: Vec<Contender<'_>> = vec![];
     if args.wants_mode("compiled") {
         contenders.push(Contender {
             name: "compiled",
             call: caller(program, &mut ws, &params, &data, &mut compiled),
+        });
+    }
+    if let Some(program) = forward.as_ref().filter(|_| args.wants_mode("compiled_forward")) {
+        let (ws, value) = (&mut forward_ws, &mut forward_value);
+        contenders.push(Contender {
+            name: "compiled_forward",
+            call: forward_caller(program, ws, &params, &data, value),
         });
     }
     if args.wants_mode("eager") {
@@ -62,9 +80,12 @@ fn typed<T: Real>(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> 
     drop(contenders);
 
     let names = || workload.params.iter().map(|p| p.name);
+    let medians: Vec<(&str, f64)> = modes.iter().copied().zip(times.iter().map(|t| t.median)).collect();
+    let median_of = |mode: &str| medians.iter().find(|m| m.0 == mode).map(|m| m.1);
     let rows = modes.into_iter().zip(times).map(|(mode, times)| {
         let place = match mode {
             "compiled" => &compiled,
+            "compiled_forward" => &Place { value: forward_value, grads: vec![] },
             "eager" => {
                 let (value, grads) = eager.as_ref().expect("a result");
                 let value = value.item::<T>().expect("a scalar");
@@ -73,8 +94,13 @@ fn typed<T: Real>(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> 
             }
             _ => &hands.iter().find(|h| h.0 == mode).expect("a mode").2,
         };
-        let results = Results::new(place.value.to_f64(), names().zip(&place.grads));
+        let grads: &[ArrayD<T>] = if mode.ends_with("_forward") { &[] } else { &place.grads };
+        let results = Results::new(place.value.to_f64(), names().zip(grads));
         let mut row = Row::new(workload.name, mode, T::DTYPE.name(), times, results);
+        if let Some(what) = mode.strip_prefix("compiled") {
+            let by_hand = median_of(&format!("handwritten{what}"));
+            row.times_handwritten = by_hand.map(|by_hand| times.median / by_hand);
+        }
         if mode == "compiled" {
             compilation.describe(&mut row);
         }
@@ -83,7 +109,7 @@ fn typed<T: Real>(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> 
     Ok(rows.collect())
 }
 
-/// A call of a compiled program: of lists of arrays, or of two scalars as they are.
+/// A call of a compiled program: of lists of arrays, or of one or two scalars as they are.
 fn caller<'a, T: Real>(
     program: &'a Program,
     ws: &'a mut Workspace,
@@ -93,6 +119,14 @@ fn caller<'a, T: Real>(
 ) -> Box<dyn FnMut() + 'a> {
     const FITS: &str = "a call that fits";
     let Place { value, grads } = place;
+    if params.len() == 1 && data.is_empty() && params[0].ndim() == 0 {
+        let (a, da) = (&params[0][[]], &mut grads[0][[]]);
+        return Box::new(move || {
+            let outputs = &mut (&mut *value, (&mut *da,));
+            program.call_into(ws, black_box(&(a,)), &(), outputs).expect(FITS);
+            black_box(&outputs);
+        });
+    }
     if params.len() == 2 && data.is_empty() && params.iter().all(|p| p.ndim() == 0) {
         let [da, db] = &mut grads[..] else { unreachable!("a gradient for each parameter") };
         let (a, b, da, db) = (&params[0][[]], &params[1][[]], &mut da[[]], &mut db[[]]);
@@ -107,6 +141,37 @@ fn caller<'a, T: Real>(
         program.call_into(ws, black_box(params), data, outputs).expect(FITS);
         black_box(&outputs);
     })
+}
+
+/// The same for the value alone.
+fn forward_caller<'a, T: Real>(
+    program: &'a Forward,
+    ws: &'a mut Workspace,
+    params: &'a [ArrayD<T>],
+    data: &'a [ArrayD<T>],
+    value: &'a mut T,
+) -> Box<dyn FnMut() + 'a> {
+    const FITS: &str = "a call that fits";
+    match params {
+        [a] if data.is_empty() && a.ndim() == 0 => {
+            let a = &a[[]];
+            Box::new(move || {
+                program.call_into(ws, black_box(&(a,)), &(), &mut *value).expect(FITS);
+                black_box(&value);
+            })
+        }
+        [a, b] if data.is_empty() && a.ndim() == 0 && b.ndim() == 0 => {
+            let (a, b) = (&a[[]], &b[[]]);
+            Box::new(move || {
+                program.call_into(ws, black_box(&(a, b)), &(), &mut *value).expect(FITS);
+                black_box(&value);
+            })
+        }
+        _ => Box::new(move || {
+            program.call_into(ws, black_box(params), data, &mut *value).expect(FITS);
+            black_box(&value);
+        }),
+    }
 }
 
 /// Where results go.
@@ -129,12 +194,22 @@ fn shared<T: Real>(arrays: &[ArrayD<T>]) -> Vec<Array> {
 /// With the time of each stage.
 type Staged = (Program, Vec<(&'static str, f64)>);
 
-fn compile(workload: &Workload) -> Result<Staged, backstitch::Error> {
+fn traced(
+    workload: &Workload,
+) -> Result<Traced<Vec<Spec>, Vec<Spec>, Spec>, backstitch::TraceError> {
     let specs = |inputs: &[crate::programs::Input]| -> Vec<Spec> {
         inputs.iter().map(|i| Spec::new(workload.dtype, i.dims)).collect()
     };
     let (params, data) = (specs(workload.params), specs(workload.data));
-    staged(|| trace(params, data, |t, p, d| (workload.loss)(t, &p, &d)))
+    trace(params, data, |t, p, d| (workload.loss)(t, &p, &d))
+}
+
+fn compile(workload: &Workload) -> Result<Staged, backstitch::Error> {
+    staged(|| traced(workload))
+}
+
+fn compile_forward(workload: &Workload) -> Result<Forward, backstitch::Error> {
+    traced(workload)?.compile()
 }
 
 fn staged(

@@ -80,7 +80,8 @@ fn typed<T: Real>(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> 
     drop(contenders);
 
     let names = || workload.params.iter().map(|p| p.name);
-    let medians: Vec<(&str, f64)> = modes.iter().copied().zip(times.iter().map(|t| t.median)).collect();
+    let medians: Vec<(&str, f64)> =
+        modes.iter().copied().zip(times.iter().map(|t| t.median)).collect();
     let median_of = |mode: &str| medians.iter().find(|m| m.0 == mode).map(|m| m.1);
     let rows = modes.into_iter().zip(times).map(|(mode, times)| {
         let place = match mode {

@@ -58,7 +58,7 @@ pub fn eval_plan(plan: &Plan, inputs: &[Array]) -> Vec<Array> {
             Place::Arena(at) => &arena[at..at + decl.len * decl.dtype.size()],
         };
         let buffers = plan.buffers.entries().map(memory).collect();
-        let stores = plan.stores.iter().map(|_| vec![]).collect();
+        let stores = plan.stores.iter().map(|_| Entries::default()).collect();
         Machine { plan, buffers, stores }.run(&plan.steps);
     }
     plan.outputs.iter().zip(&outputs).map(|(ty, bytes)| array_of(ty, bytes)).collect()
@@ -76,7 +76,14 @@ fn array_of(ty: &Type, bytes: &[u8]) -> Array {
 struct Machine<'a> {
     plan: &'a Plan,
     buffers: IndexVec<Buffer, Mem<'a>>,
-    stores: IndexVec<Store, Vec<u8>>,
+    stores: IndexVec<Store, Entries>,
+}
+
+/// What is in a store.
+#[derive(Default)]
+struct Entries {
+    bytes: Vec<u8>,
+    len: usize,
 }
 
 impl Machine<'_> {
@@ -120,7 +127,7 @@ impl Machine<'_> {
                     }
                 }
                 Step::Open { stack, store } => {
-                    let base = self.stores[*store].len();
+                    let base = self.stores[*store].len;
                     self.set_handle(*stack, Handle { store: *store, base, count: 0 });
                 }
                 Step::Push { stack, from } => self.push(*stack, *from),
@@ -205,10 +212,11 @@ impl Machine<'_> {
         let size = self.plan.stores[handle.store];
         let entry = self.buffers[from];
         assert_eq!(entry.len(), size, "{from} is an entry of {}", handle.store);
-        let bytes = &mut self.stores[handle.store];
-        let end = handle.base + handle.count * size;
-        assert_eq!(end, bytes.len(), "{stack} is the last stack of {}", handle.store);
-        bytes.extend(entry.iter().map(Cell::get));
+        let entries = &mut self.stores[handle.store];
+        let end = handle.base + handle.count;
+        assert_eq!(end, entries.len, "{stack} is the last stack of {}", handle.store);
+        entries.bytes.extend(entry.iter().map(Cell::get));
+        entries.len += 1;
         self.set_handle(stack, Handle { count: handle.count + 1, ..handle });
     }
 
@@ -217,7 +225,7 @@ impl Machine<'_> {
         let size = self.plan.stores[handle.store];
         let count = handle.count.checked_sub(1);
         let count = count.unwrap_or_else(|| panic!("{stack} is empty"));
-        let entry = &self.stores[handle.store][handle.base + count * size..][..size];
+        let entry = &self.stores[handle.store].bytes[(handle.base + count) * size..][..size];
         let place = self.buffers[to];
         assert_eq!(place.len(), size, "{to} is an entry of {}", handle.store);
         place.iter().zip(entry).for_each(|(cell, &byte)| cell.set(byte));

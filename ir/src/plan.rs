@@ -8,8 +8,8 @@
 //! # Stacks
 //!
 //! A loop of unknown length leaves what its reverse needs on a *stack*. A stack
-//! value is a handle, a buffer of three `i64`: which *store* (a growable byte
-//! array of the workspace), where in it the entries begin (bytes), and how many
+//! value is a handle, a buffer of three `i64`: which *store* (a growable array of
+//! entries in the workspace), at which of its entries the stack begins, and how many
 //! there are. `Open` makes an empty stack at the end of its store, `Push`
 //! appends an entry to the store and counts it, `Pop` reads the last entry and
 //! uncounts it **without removing it from the store**: a copy of a handle can

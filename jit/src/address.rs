@@ -111,6 +111,17 @@ impl Addresses {
         at.stride(axis).wrapping_mul(self.sizes[param.index()])
     }
 
+    /// Which element of its parameter that is, if that is known now.
+    pub fn element(&self, at: &At) -> Option<i64> {
+        if at.index.is_some() {
+            return None;
+        }
+        at.strides.iter().try_fold(at.offset, |sum, &(axis, stride)| {
+            let (_, position) = self.axes[axis.index()]?;
+            position.base.is_none().then(|| sum + stride * position.offset)
+        })
+    }
+
     /// Makes what the body of a loop that is about to begin takes from outside.
     pub fn prepare(&mut self, asm: &mut Asm, body: &[Stmt]) {
         for s in body {

@@ -1,8 +1,9 @@
 //! Appending instructions to a function: a thin layer over Cranelift's builder.
 //!
-//! Values are in SSA form from the start, so that no variables need resolving:
-//! loops pass what they carry as block parameters. Blocks are therefore sealed
-//! all at once, at the end.
+//! Values of kernels are in SSA form from the start, so that no variables need
+//! resolving: loops pass what they carry as block parameters. What loops over steps
+//! carry is in variables, which Cranelift's builder makes block parameters of. It can do
+//! so when a block is sealed: when all that go to it are known, at the latest at the end.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::immediates::{Ieee32, Ieee64};
@@ -11,7 +12,7 @@ use cranelift_codegen::ir::{
     Signature, StackSlot, StackSlotData, StackSlotKind, Type, Value, types,
 };
 use cranelift_codegen::isa::TargetFrontendConfig;
-use cranelift_frontend::{FuncInstBuilder, FunctionBuilder, FunctionBuilderContext};
+use cranelift_frontend::{FuncInstBuilder, FunctionBuilder, FunctionBuilderContext, Variable};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -126,6 +127,33 @@ impl<'f> Asm<'f> {
         let args = |vs: &[Value]| vs.iter().map(|&v| v.into()).collect::<SmallVec<[BlockArg; 8]>>();
         let (a, b) = (args(then.1), args(els.1));
         self.ins().brif(cond, then.0, &a, els.0, &b);
+    }
+
+    /// All branches to a block are there.
+    pub fn seal(&mut self, block: Block) {
+        self.builder.seal_block(block);
+    }
+
+    /// A block that is hardly ever run.
+    pub fn cold(&mut self, block: Block) {
+        self.builder.set_cold_block(block);
+    }
+
+    // ---- Variables ----
+
+    /// A new variable.
+    pub fn variable(&mut self, ty: Type) -> Variable {
+        self.builder.declare_var(ty)
+    }
+
+    /// Its value here.
+    pub fn read(&mut self, variable: Variable) -> Value {
+        self.builder.use_var(variable)
+    }
+
+    /// Its value from here on.
+    pub fn define(&mut self, variable: Variable, value: Value) {
+        self.builder.def_var(variable, value);
     }
 
     // ---- Integers ----

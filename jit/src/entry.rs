@@ -7,14 +7,19 @@
 //! register allocator is quick at. Branches and loops over steps are branches
 //! and loops of the machine.
 //!
+//! Inside loops over steps kernels with small loops are straight-line code as well: a
+//! call would take longer than what they do.
+//!
 //! One function is written at a time. Those that a function calls are promised,
 //! and written when it is done.
 
 use backstitch_ir::index::Idx;
+use backstitch_ir::nest::Param;
 use backstitch_ir::plan::{Buffer, Kernel, Place, Plan, RowOf, Step};
 use backstitch_ir::{Array, with_array};
 use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, types};
 use cranelift_frontend::FunctionBuilderContext;
+use rustc_hash::FxHashSet;
 
 use crate::asm::{Addr, Asm, Memory, WORD};
 use crate::code::Pinned;
@@ -22,6 +27,8 @@ use crate::error::JitError;
 use crate::link::{FunctionId, Linker, part_name};
 use crate::nest::{self, NestEmitter};
 use crate::part::PartEmitter;
+use crate::registers::indexed;
+use crate::survey::{Span, Survey, written_out};
 use crate::{Code, Externs};
 
 /// About how many statements a function of steps may have.
@@ -35,9 +42,9 @@ pub(crate) enum Node<'p> {
     Step(&'p Step),
     Part(FunctionId),
     If { pred: Buffer, then: Vec<Self>, els: Vec<Self> },
-    While { head: Vec<Self>, pred: Buffer, body: Vec<Self> },
-    Repeat { count: Buffer, body: Vec<Self> },
-    Scan { count: usize, reads: &'p [RowOf], writes: &'p [RowOf], body: Vec<Self> },
+    While { span: Span, head: Vec<Self>, pred: Buffer, body: Vec<Self> },
+    Repeat { span: Span, count: Buffer, body: Vec<Self> },
+    Scan { span: Span, count: usize, reads: &'p [RowOf], writes: &'p [RowOf], body: Vec<Self> },
 }
 
 /// Where a kernel's instructions go.
@@ -51,10 +58,17 @@ pub(crate) enum Form {
 pub(crate) struct Steps<'p> {
     pub plan: &'p Plan,
     pub externs: &'p Externs,
+    pub survey: Survey,
+    /// The number of the next step, in the order of the survey.
+    clock: usize,
     linker: Linker,
     /// Room for building a function, used for one after the other.
     context: FunctionBuilderContext,
     pub forms: Vec<Form>,
+    /// How many statements each inline kernel is.
+    sizes: Vec<usize>,
+    /// Parameters of inline kernels that are accessed at computed elements.
+    indexed: FxHashSet<(Kernel, Param)>,
     /// Kernels whose functions are promised, but not written.
     pending: Vec<(Kernel, FunctionId)>,
     /// The constants, by buffer.
@@ -64,14 +78,27 @@ pub(crate) struct Steps<'p> {
 
 impl<'p> Steps<'p> {
     pub fn new(plan: &'p Plan, externs: &'p Externs, linker: Linker) -> Self {
-        let mut uses = vec![0usize; plan.kernels.len()];
-        count_uses(&plan.steps, &mut uses);
-        let form = |(kernel, &uses): (_, &usize)| {
-            let nest = &plan.kernels[Kernel::new(kernel)];
-            let apart = nest::has_loops(nest) || (uses > 1 && nest.body.len() > SHARED);
-            if apart { Form::Function(None) } else { Form::Inline }
+        let survey = Survey::of(plan);
+        let sizes: Vec<Option<usize>> = plan
+            .kernels
+            .entries()
+            .map(|(kernel, nest)| {
+                let [repeated, once] = survey.runs[kernel];
+                let size = match nest::has_loops(nest) {
+                    true if once > 0 => None,
+                    true => written_out(nest),
+                    false => Some(nest.body.len()),
+                };
+                size.filter(|&size| repeated + once <= 1 || size <= SHARED)
+            })
+            .collect();
+        let form = |size: &Option<usize>| match size {
+            Some(_) => Form::Inline,
+            None => Form::Function(None),
         };
-        let forms = uses.iter().enumerate().map(form).collect();
+        let forms: Vec<Form> = sizes.iter().map(form).collect();
+        let indexed = indexed(plan, |kernel| forms[kernel.index()] == Form::Inline);
+        let sizes = sizes.into_iter().map(|size| size.unwrap_or(0)).collect();
         let mut pinned = Pinned::default();
         let constants = plan
             .buffers
@@ -87,7 +114,20 @@ impl<'p> Steps<'p> {
             })
             .collect();
         let (context, pending) = (FunctionBuilderContext::new(), Vec::new());
-        Self { plan, externs, linker, context, forms, pending, constants, pinned }
+        Self {
+            plan,
+            externs,
+            survey,
+            clock: 0,
+            linker,
+            context,
+            forms,
+            sizes,
+            indexed,
+            pending,
+            constants,
+            pinned,
+        }
     }
 
     /// Writes everything.
@@ -119,6 +159,8 @@ impl<'p> Steps<'p> {
     }
 
     fn node(&mut self, step: &'p Step) -> (Node<'p>, usize) {
+        self.clock += 1;
+        let first = self.clock;
         match step {
             Step::If { pred, then, els } => {
                 let (then, a) = self.arrange(then);
@@ -128,20 +170,23 @@ impl<'p> Steps<'p> {
             Step::While { head, pred, body } => {
                 let (head, a) = self.arrange(head);
                 let (body, b) = self.arrange(body);
-                (Node::While { head, pred: *pred, body }, 4 + a + b)
+                let span = Span { first, end: self.clock };
+                (Node::While { span, head, pred: *pred, body }, 4 + a + b)
             }
             Step::Repeat { count, body } => {
                 let (body, a) = self.arrange(body);
-                (Node::Repeat { count: *count, body }, 4 + a)
+                let span = Span { first, end: self.clock };
+                (Node::Repeat { span, count: *count, body }, 4 + a)
             }
             Step::Scan { count, reads, writes, body } => {
                 let (body, a) = self.arrange(body);
-                let node = Node::Scan { count: *count, reads, writes, body };
+                let span = Span { first, end: self.clock };
+                let node = Node::Scan { span, count: *count, reads, writes, body };
                 (node, 4 + a + 8 * (reads.len() + writes.len()))
             }
             Step::Run { kernel, args } => {
                 let cost = match self.forms[kernel.index()] {
-                    Form::Inline => self.plan.kernels[*kernel].body.len(),
+                    Form::Inline => self.sizes[kernel.index()],
                     Form::Function(_) => 4 + args.len(),
                 };
                 (Node::Step(step), cost)
@@ -177,13 +222,18 @@ impl<'p> Steps<'p> {
         let mut context = std::mem::take(&mut self.context);
         let mut asm = Asm::new(&mut func, &mut context, features);
         let params = asm.enter();
-        let mut body = PartEmitter::new(self, asm, &params);
+        let mut body = PartEmitter::new(self, asm, &params, nodes);
         body.nodes(nodes);
         body.finish().finish(config);
         self.context = context;
         let name = part_name(self.plan, id);
         self.linker.define(id, name, func);
         id
+    }
+
+    /// Whether an inline kernel accesses this parameter at computed elements.
+    pub fn is_indexed(&self, kernel: Kernel, param: Param) -> bool {
+        self.indexed.contains(&(kernel, param))
     }
 
     pub fn part_signature(&self) -> Signature {
@@ -236,18 +286,4 @@ impl<'p> Steps<'p> {
 /// Where an array's elements are.
 fn data(array: &Array) -> *const u8 {
     with_array!(array, a => a.as_ptr().cast())
-}
-
-fn count_uses(steps: &[Step], uses: &mut [usize]) {
-    for step in steps {
-        match step {
-            Step::Run { kernel, .. } => uses[kernel.index()] += 1,
-            Step::If { then: a, els: b, .. } | Step::While { head: a, body: b, .. } => {
-                count_uses(a, uses);
-                count_uses(b, uses);
-            }
-            Step::Repeat { body, .. } | Step::Scan { body, .. } => count_uses(body, uses),
-            _ => {}
-        }
-    }
 }

@@ -7,7 +7,10 @@
 //!
 //! From the outside in:
 //!
+//! * `survey`: what is used where;
 //! * `entry`, `part`: steps of the plan, as functions of bounded size;
+//! * `loops`, `stacks`, `registers`: loops over steps, what they push and pop, and what
+//!   they carry in registers;
 //! * `nest`, `vector_loop`, `group`, `partial`: a kernel's statements, its loops,
 //!   four iterations at a time, its reductions;
 //! * `address`, `forward`: where elements are, and which are in registers;
@@ -27,10 +30,14 @@ mod group;
 mod host;
 mod isa;
 mod link;
+mod loops;
 mod nest;
 mod part;
 mod partial;
+mod registers;
 mod scalar;
+mod stacks;
+mod survey;
 mod vector;
 mod vector_loop;
 
@@ -49,12 +56,32 @@ pub struct Externs {
     pub gemm: unsafe extern "C" fn(desc: *const Gemm, a: *const u8, b: *const u8, c: *mut u8),
     /// A routine. The table has the addresses of what [`Call::refs`] lists.
     pub call: unsafe extern "C" fn(desc: *const Call, table: *const *mut u8),
-    /// Makes `handle` an empty stack at the end of a store.
-    pub open: unsafe extern "C" fn(ctx: *mut c_void, store: u32, handle: *mut i64),
+    /// Makes room in a store for entries beyond its length and so many more, which are
+    /// there already: 0, or anything else if there is no memory.
+    pub grow: unsafe extern "C" fn(ctx: *mut c_void, store: u32, more: usize) -> i32,
     /// Appends an entry to a stack: 0, or anything else if there is no memory.
     pub push: unsafe extern "C" fn(ctx: *mut c_void, handle: *mut i64, from: *const u8) -> i32,
     /// Takes the last entry off a stack.
     pub pop: unsafe extern "C" fn(ctx: *mut c_void, handle: *mut i64, to: *mut u8),
+    /// A loop was about to use stacks in a way they cannot be used. The call ends.
+    pub refuse: unsafe extern "C" fn(ctx: *mut c_void),
+}
+
+/// A store of a plan: entries of stacks, in memory that only grows during a call.
+///
+/// Machine code reads and writes it: what it is called with as `ctx` points to the
+/// address of a table of these, one for each store of the plan.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Store {
+    /// Where the entries are.
+    pub data: *mut u8,
+    /// How many there are.
+    pub len: usize,
+    /// For how many there is room.
+    pub room: usize,
+    /// Bytes of each.
+    pub entry: usize,
 }
 
 /// How to compile.

@@ -15,7 +15,9 @@ use smallvec::SmallVec;
 use crate::address::{Addresses, Int};
 use crate::asm::{Addr, Asm, Memory, WORD};
 use crate::forward::Forward;
+use crate::partial::Values;
 use crate::scalar::{self, clif_type};
+use crate::survey::lanes;
 use crate::vector::Lanes;
 
 /// What is known of a variable.
@@ -68,6 +70,8 @@ pub(crate) struct NestEmitter<'a, 'f> {
     forward: Option<&'a mut Forward>,
     /// The statement being written, in straight-line code.
     pub now: usize,
+    /// Whether loops are written out.
+    straight: bool,
 }
 
 /// Whether the nest is one parallel loop, so that parts of it can be run apart.
@@ -87,6 +91,7 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
             fresh: 0,
             forward: None,
             now: 0,
+            straight: false,
         }
     }
 
@@ -96,9 +101,11 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
         self
     }
 
-    /// Uses and updates what is known of memory.
+    /// Uses and updates what is known of memory; there will be no loops: those of the
+    /// nest are written out.
     pub fn forward(mut self, forward: &'a mut Forward) -> Self {
         self.forward = Some(forward);
+        self.straight = true;
         self
     }
 
@@ -163,9 +170,9 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
                     None => {
                         let addr = self.address(*param, at);
                         let value = self.load(*param, addr);
-                        let now = self.asm.values();
+                        let (now, element) = (self.asm.values(), self.at.element(at));
                         if let Some(forward) = &mut self.forward {
-                            forward.loaded(*param, at, value, now);
+                            forward.loaded(*param, element, value, now);
                         }
                         value
                     }
@@ -174,20 +181,19 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
             }
             Stmt::Store { param, at, value } => {
                 let value = self.scalar(*value);
-                let addr = self.address(*param, at);
-                self.asm.store(value, addr);
-                self.stored(*param, at, value);
+                self.store(*param, at, value);
             }
             Stmt::Accumulate { param, at, op, value } => {
                 let value = self.scalar(*value);
-                let addr = self.address(*param, at);
                 let old = match self.known(*param, at) {
                     Some(old) => old,
-                    None => self.load(*param, addr),
+                    None => {
+                        let addr = self.address(*param, at);
+                        self.load(*param, addr)
+                    }
                 };
                 let new = scalar::combine(self.asm, *op, self.dtype(*param), old, value);
-                self.asm.store(new, addr);
-                self.stored(*param, at, new);
+                self.store(*param, at, new);
             }
             Stmt::For(l) => self.for_loop(l),
         }
@@ -195,6 +201,9 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
 
     fn for_loop(&mut self, l: &For) {
         let span = self.span(l);
+        if self.straight {
+            return self.written_out(l, span);
+        }
         match l.mode {
             Mode::Vector { lanes } => self.vector(l, lanes, span),
             Mode::Sequential | Mode::Parallel => self.sequential(l, span),
@@ -256,14 +265,62 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
     }
 
     fn known(&mut self, param: Param, at: &At) -> Option<Value> {
-        let now = self.asm.values();
-        self.forward.as_ref()?.get(param, at, now)
+        let element = self.at.element(at);
+        self.forward.as_mut()?.get(self.asm, param, element)
     }
 
-    fn stored(&mut self, param: Param, at: &At, value: Value) {
+    /// Stores an element, in a register if it has one.
+    fn store(&mut self, param: Param, at: &At, value: Value) {
+        let element = self.at.element(at);
+        if let Some(forward) = &mut self.forward
+            && forward.set(self.asm, param, element, value)
+        {
+            return;
+        }
+        let addr = self.address(param, at);
+        self.asm.store(value, addr);
         let now = self.asm.values();
         if let Some(forward) = &mut self.forward {
-            forward.stored(param, at, value, now);
+            forward.stored(param, element, value, now);
+        }
+    }
+
+    // ---- Loops written out ----
+
+    /// One iteration after the other, as straight-line code.
+    fn written_out(&mut self, l: &For, span: Span) {
+        let (Int { base: None, offset: first }, Some(count)) = (span.lo, span.count) else {
+            unreachable!("{}: a loop of unknown length written out", self.nest.name)
+        };
+        let identities = self.identities(l);
+        let mut partials: Vec<Values> =
+            identities.iter().map(|&x| Values::from_elem(x, lanes(l))).collect();
+        let mut carried: Values = l.carries.iter().map(|c| self.scalar(c.init)).collect();
+        for t in 0..count {
+            for (c, &value) in l.carries.iter().zip(&carried) {
+                self.bind(c.var, value);
+            }
+            self.at.enter(l.axis, Int::known(first + t as i64));
+            self.block(&l.body);
+            self.at.leave(l.axis);
+            carried = l.carries.iter().map(|c| self.scalar(c.next)).collect();
+            for (acc, partials) in l.accs.iter().zip(&mut partials) {
+                let value = self.scalar(acc.value);
+                let old = &mut partials[t % lanes(l)];
+                *old = scalar::combine(self.asm, acc.op, self.nest.vars[acc.result], *old, value);
+            }
+        }
+        for (acc, mut partials) in l.accs.iter().zip(partials) {
+            while partials.len() > 1 {
+                let half = partials.len() / 2;
+                for j in 0..half {
+                    let (op, of) = (acc.op, self.nest.vars[acc.result]);
+                    partials[j] =
+                        scalar::combine(self.asm, op, of, partials[j], partials[j + half]);
+                }
+                partials.truncate(half);
+            }
+            self.bind(acc.result, partials[0]);
         }
     }
 

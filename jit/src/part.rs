@@ -2,8 +2,7 @@
 
 use backstitch_ir::index::Idx;
 use backstitch_ir::nest::{Access, Nest, Stmt};
-use backstitch_ir::plan::{Buffer, BufferRef, Call, Gemm, Kernel, Place, RowOf, Step};
-use cranelift_codegen::ir::condcodes::IntCC;
+use backstitch_ir::plan::{Buffer, BufferRef, Call, Gemm, Kernel, Place, Step};
 use cranelift_codegen::ir::{
     Block, FuncRef, InstBuilder, Signature, StackSlot, Type, Value, types,
 };
@@ -16,7 +15,9 @@ use crate::forward::Forward;
 use crate::host;
 use crate::link::{FunctionId, Linker};
 use crate::nest::{self, NestEmitter};
+use crate::registers::Registers;
 use crate::scalar::clif_type;
+use crate::stacks::LoopStacks;
 
 /// Buffers up to this size are copied without a call.
 const SMALL_COPY: usize = 128;
@@ -26,25 +27,39 @@ const POINTER_REACH: usize = 128;
 
 /// A function of steps being written.
 pub(crate) struct PartEmitter<'s, 'p, 'f> {
-    steps: &'s mut Steps<'p>,
-    asm: Asm<'f>,
+    pub steps: &'s mut Steps<'p>,
+    pub asm: Asm<'f>,
     inputs: Value,
     outputs: Value,
     arena: Value,
-    ctx: Value,
+    pub ctx: Value,
     /// Returns 1.
     fail: Option<Block>,
+    /// The same, having said that stacks are used in a way they cannot be.
+    pub refuse: Option<Block>,
     /// Room for the longest table of pointers, and how many it has.
     table: Option<(StackSlot, usize)>,
-    forward: Forward,
+    pub forward: Forward,
     /// Pointers to inputs and outputs loaded in this block, and when.
     pointers: FxHashMap<Buffer, (Value, usize)>,
+    /// Those loaded before the current loop.
+    pub held: FxHashMap<Buffer, Value>,
+    /// How many loops there are around.
+    pub depth: usize,
+    /// What the current loops push and pop, the innermost last.
+    pub loops: Vec<LoopStacks>,
     callees: FxHashMap<FunctionId, FuncRef>,
 }
 
 impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
-    /// For a function with these parameters.
-    pub fn new(steps: &'s mut Steps<'p>, asm: Asm<'f>, params: &[Value]) -> Self {
+    /// For a function with these parameters, of these nodes.
+    pub fn new(
+        steps: &'s mut Steps<'p>,
+        mut asm: Asm<'f>,
+        params: &[Value],
+        nodes: &[Node<'p>],
+    ) -> Self {
+        let registers = Registers::choose(steps, nodes, &mut asm);
         Self {
             steps,
             asm,
@@ -53,9 +68,13 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
             arena: params[2],
             ctx: params[3],
             fail: None,
+            refuse: None,
             table: None,
-            forward: Forward::default(),
+            forward: Forward::new(registers),
             pointers: FxHashMap::default(),
+            held: FxHashMap::default(),
+            depth: 0,
+            loops: Vec::new(),
             callees: FxHashMap::default(),
         }
     }
@@ -67,10 +86,20 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
 
     /// Writes the end of the steps; the function has to be finished.
     pub fn finish(mut self) -> Asm<'f> {
+        let outputs = self.forward.registers.outputs(self.steps.plan);
+        self.spill(&outputs);
         let zero = self.asm.ins().iconst(types::I32, 0);
         self.asm.ins().return_(&[zero]);
+        if let Some(refuse) = self.refuse {
+            self.asm.place(refuse);
+            self.asm.cold(refuse);
+            self.asm.call_host(self.steps.externs.refuse as *const (), &[self.ctx], None);
+            let fail = self.failure();
+            self.asm.jump(fail, &[]);
+        }
         if let Some(fail) = self.fail {
             self.asm.place(fail);
+            self.asm.cold(fail);
             let one = self.asm.ins().iconst(types::I32, 1);
             self.asm.ins().return_(&[one]);
         }
@@ -83,27 +112,9 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
             Node::Step(Step::Gemm(gemm)) => self.gemm(gemm),
             Node::Step(Step::Call(call)) => self.call(call),
             Node::Step(Step::Copy { from, to }) => self.copy(*from, *to),
-            Node::Step(Step::Open { stack, store }) => {
-                let store = self.asm.ins().iconst(types::I32, store.index() as i64);
-                let handle = self.pointer(*stack);
-                let open = self.steps.externs.open as *const ();
-                self.asm.call_host(open, &[self.ctx, store, handle], None);
-                self.forward.forget(*stack);
-            }
-            Node::Step(Step::Push { stack, from }) => {
-                let (handle, from) = (self.pointer(*stack), self.pointer(*from));
-                let push = self.steps.externs.push as *const ();
-                let status = self.asm.call_host(push, &[self.ctx, handle, from], Some(types::I32));
-                self.forward.forget(*stack);
-                self.check(status.expect("a status"));
-            }
-            Node::Step(Step::Pop { stack, to }) => {
-                let (handle, at) = (self.pointer(*stack), self.pointer(*to));
-                let pop = self.steps.externs.pop as *const ();
-                self.asm.call_host(pop, &[self.ctx, handle, at], None);
-                self.forward.forget(*stack);
-                self.forward.forget(*to);
-            }
+            Node::Step(Step::Open { stack, store }) => self.open(*stack, *store),
+            Node::Step(Step::Push { stack, from }) => self.push(*stack, *from),
+            Node::Step(Step::Pop { stack, to }) => self.pop(*stack, *to),
             Node::Step(
                 Step::If { .. } | Step::While { .. } | Step::Repeat { .. } | Step::Scan { .. },
             ) => {
@@ -117,86 +128,13 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
                 let status = self.asm.func().dfg.first_result(call);
                 self.check(status);
             }
-            Node::If { pred, then, els } => {
-                let pred = self.scalar(*pred);
-                let [yes, no, after] = [(); 3].map(|()| self.asm.block(&[]));
-                self.asm.branch(pred, (yes, &[]), (no, &[]));
-                for (block, nodes) in [(yes, then), (no, els)] {
-                    self.place(block);
-                    self.nodes(nodes);
-                    self.asm.jump(after, &[]);
-                }
-                self.place(after);
-            }
-            Node::While { head, pred, body } => {
-                let [test, again, after] = [(); 3].map(|()| self.asm.block(&[]));
-                self.asm.jump(test, &[]);
-                self.place(test);
-                self.nodes(head);
-                let pred = self.scalar(*pred);
-                self.asm.branch(pred, (again, &[]), (after, &[]));
-                self.place(again);
-                self.nodes(body);
-                self.asm.jump(test, &[]);
-                self.place(after);
-            }
-            Node::Scan { count, reads, writes, body } => self.scan(*count, reads, writes, body),
-            Node::Repeat { count, body } => {
-                let count = self.scalar(*count);
-                let (again, after) = (self.asm.block(&[WORD]), self.asm.block(&[]));
-                let zero = self.asm.int(0);
-                let some = self.asm.ins().icmp(IntCC::SignedGreaterThan, count, zero);
-                self.asm.branch(some, (again, &[count]), (after, &[]));
-                self.place(again);
-                let left = self.asm.params(again)[0];
-                self.nodes(body);
-                let left = self.asm.add_int(left, -1);
-                self.asm.branch(left, (again, &[left]), (after, &[]));
-                self.place(after);
-            }
+            Node::If { pred, then, els } => self.branch(*pred, then, els),
+            Node::While { .. } | Node::Repeat { .. } | Node::Scan { .. } => self.repeated(node),
         }
-    }
-
-    /// `t` counts from 0 up; row `t` is that many rows from the first or the last.
-    fn scan(&mut self, count: usize, reads: &[RowOf], writes: &[RowOf], body: &[Node<'p>]) {
-        if count == 0 {
-            return;
-        }
-        let [again, after] = [self.asm.block(&[WORD]), self.asm.block(&[])];
-        let zero = self.asm.int(0);
-        self.asm.jump(again, &[zero]);
-        self.place(again);
-        let t = self.asm.params(again)[0];
-        for r in reads {
-            let (from, to) = (self.row(r, t, count), self.buffer(r.entry));
-            self.copy_bytes(from, to, self.bytes(r.entry));
-            self.forward.forget(r.entry);
-        }
-        self.nodes(body);
-        for r in writes {
-            let (from, to) = (self.buffer(r.entry), self.row(r, t, count));
-            self.copy_bytes(from, to, self.bytes(r.entry));
-            self.forward.forget(r.rows);
-        }
-        let next = self.asm.add_int(t, 1);
-        let left = self.asm.add_int(next, -(count as i64));
-        self.asm.branch(left, (again, &[next]), (after, &[]));
-        self.place(after);
-    }
-
-    /// Where the row of iteration `t` is.
-    fn row(&mut self, r: &RowOf, t: Value, count: usize) -> Addr {
-        let bytes = self.bytes(r.entry) as i64;
-        let (first, step) = if r.back { (bytes * (count as i64 - 1), -bytes) } else { (0, bytes) };
-        let at = self.buffer(r.rows).plus(first);
-        let base = self.asm.address(at);
-        let step = self.asm.int(step);
-        let offset = self.asm.ins().imul(t, step);
-        Addr { base: self.asm.ins().iadd(base, offset), disp: 0 }
     }
 
     /// Bytes of a buffer.
-    fn bytes(&self, buffer: Buffer) -> usize {
+    pub fn bytes(&self, buffer: Buffer) -> usize {
         let decl = &self.steps.plan.buffers[buffer];
         decl.len * decl.dtype.size()
     }
@@ -204,27 +142,37 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
     // ---- Blocks ----
 
     /// Goes on in another block, where nothing is known.
-    fn place(&mut self, block: Block) {
+    pub fn place(&mut self, block: Block) {
         self.asm.place(block);
         self.forward.clear();
         self.pointers.clear();
     }
 
-    /// Returns at once with a status other than 0.
-    fn check(&mut self, status: Value) {
-        let fail = match self.fail {
-            Some(fail) => fail,
-            None => *self.fail.insert(self.asm.block(&[])),
-        };
+    /// The same; all branches to it are there.
+    pub fn place_sealed(&mut self, block: Block) {
+        self.place(block);
+        self.asm.seal(block);
+    }
+
+    /// Returns at once if a status is not 0.
+    pub fn check(&mut self, status: Value) {
+        let fail = self.failure();
         let go_on = self.asm.block(&[]);
         self.asm.branch(status, (fail, &[]), (go_on, &[]));
-        self.place(go_on);
+        self.place_sealed(go_on);
+    }
+
+    fn failure(&mut self) -> Block {
+        match self.fail {
+            Some(fail) => fail,
+            None => *self.fail.insert(self.asm.block(&[])),
+        }
     }
 
     // ---- Buffers ----
 
     /// Where a buffer is.
-    fn buffer(&mut self, buffer: Buffer) -> Addr {
+    pub fn buffer(&mut self, buffer: Buffer) -> Addr {
         let plan = self.steps.plan;
         let (table, number) = match plan.buffers[buffer].place {
             Place::Arena(at) => return Addr { base: self.arena, disp: at as i64 },
@@ -235,6 +183,9 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
             Place::Input(i) => (self.inputs, i),
             Place::Output(i) => (self.outputs, i),
         };
+        if let Some(&base) = self.held.get(&buffer) {
+            return Addr { base, disp: 0 };
+        }
         let now = self.asm.values();
         if let Some(&(base, made)) = self.pointers.get(&buffer)
             && now - made < POINTER_REACH
@@ -253,43 +204,140 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
         self.buffer(at.buffer).plus((at.offset * size) as i64)
     }
 
-    fn pointer(&mut self, buffer: Buffer) -> Value {
+    pub fn pointer(&mut self, buffer: Buffer) -> Value {
         let at = self.buffer(buffer);
         self.asm.address(at)
     }
 
     /// The first element of a buffer.
-    fn scalar(&mut self, buffer: Buffer) -> Value {
-        let now = self.asm.values();
-        if let Some(value) = self.forward.get_element(buffer, 0, now) {
+    pub fn scalar(&mut self, buffer: Buffer) -> Value {
+        self.read(buffer, 0)
+    }
+
+    /// An element of a buffer.
+    pub fn read(&mut self, buffer: Buffer, i: usize) -> Value {
+        self.forward.registers.know(self.steps.plan, buffer);
+        if let Some(value) = self.forward.get_element(&mut self.asm, buffer, i as i64) {
             return value;
         }
-        let at = self.buffer(buffer);
+        let at = self.element(BufferRef { buffer, offset: i });
         let ty = clif_type(self.steps.plan.buffers[buffer].dtype);
         self.asm.load(ty, at, Memory::Changing)
+    }
+
+    /// Sets an element of a buffer.
+    pub fn write(&mut self, buffer: Buffer, i: usize, value: Value) {
+        if let Some(variable) = self.forward.registers.variable(buffer, i as i64) {
+            return self.asm.define(variable, value);
+        }
+        let at = self.element(BufferRef { buffer, offset: i });
+        self.asm.store(value, at);
+        self.forward.forget(buffer);
+    }
+
+    fn in_registers(&self, buffer: Buffer) -> bool {
+        self.forward.registers.has(buffer)
+    }
+
+    /// Stores those of these buffers that are in registers where they are in memory.
+    pub fn spill(&mut self, buffers: &[Buffer]) {
+        for &buffer in
+            buffers.iter().filter(|&&b| self.forward.registers.has(b)).collect::<SmallVec<[_; 8]>>()
+        {
+            let decl = &self.steps.plan.buffers[buffer];
+            let at = self.buffer(buffer);
+            for i in 0..decl.len {
+                let value = self.read(buffer, i);
+                self.asm.store(value, at.plus((i * decl.dtype.size()) as i64));
+            }
+        }
+    }
+
+    /// Loads a buffer that is in registers from where it is in memory.
+    pub fn reload(&mut self, buffer: Buffer) {
+        if self.in_registers(buffer) {
+            let at = self.buffer(buffer);
+            self.set(buffer, at);
+        }
+    }
+
+    /// Sets a buffer to what is at an address.
+    pub fn set(&mut self, buffer: Buffer, from: Addr) {
+        if self.in_registers(buffer) {
+            let decl = &self.steps.plan.buffers[buffer];
+            for i in 0..decl.len {
+                let at = from.plus((i * decl.dtype.size()) as i64);
+                let value = self.asm.load(clif_type(decl.dtype), at, Memory::Changing);
+                self.write(buffer, i, value);
+            }
+        } else {
+            let to = self.buffer(buffer);
+            self.copy_bytes(from, to, self.bytes(buffer));
+            self.forward.forget(buffer);
+        }
+    }
+
+    /// Stores a buffer at an address.
+    pub fn save(&mut self, buffer: Buffer, to: Addr) {
+        if self.in_registers(buffer) {
+            let decl = &self.steps.plan.buffers[buffer];
+            for i in 0..decl.len {
+                let value = self.read(buffer, i);
+                self.asm.store(value, to.plus((i * decl.dtype.size()) as i64));
+            }
+        } else {
+            let from = self.buffer(buffer);
+            self.copy_bytes(from, to, self.bytes(buffer));
+        }
     }
 
     // ---- Steps ----
 
     fn run(&mut self, kernel: Kernel, args: &[BufferRef]) {
-        let nest = &self.steps.plan.kernels[kernel];
+        let plan = self.steps.plan;
+        let nest = &plan.kernels[kernel];
+        let params =
+            || nest.params.entries().zip(args).map(|((p, decl), arg)| (p, decl, arg.buffer));
         if self.steps.forms[kernel.index()] == Form::Inline {
-            let params = args.iter().map(|&a| self.element(a)).collect();
+            let indexed: SmallVec<[Buffer; 4]> = params()
+                .filter(|&(p, _, buffer)| {
+                    self.steps.is_indexed(kernel, p) && self.in_registers(buffer)
+                })
+                .map(|(_, _, buffer)| buffer)
+                .collect();
+            self.spill(&indexed);
+            for (_, _, buffer) in params() {
+                self.forward.registers.know(plan, buffer);
+            }
+            let places = args.iter().map(|&a| self.element(a)).collect();
             self.forward.begin(args);
-            return NestEmitter::new(&mut self.asm, nest, params).forward(&mut self.forward).emit();
+            self.forward.registers.set_aside(&indexed);
+            NestEmitter::new(&mut self.asm, nest, places).forward(&mut self.forward).emit();
+            for buffer in self.forward.registers.take_aside() {
+                self.reload(buffer);
+            }
+            return;
         }
         let id = self.steps.kernel(kernel);
+        let buffers: SmallVec<[Buffer; 8]> = args.iter().map(|a| a.buffer).collect();
+        self.spill(&buffers);
         let table = self.table(args);
         let hi = if nest::splits(nest) { outer_extent(nest) } else { 0 };
         let (lo, hi) = (self.asm.int(0), self.asm.int(hi));
         let signature = self.steps.kernel_signature();
         let callee = self.callee(id, signature);
         self.asm.ins().call(callee, &[table, lo, hi]);
-        for (arg, decl) in args.iter().zip(nest.params.iter()) {
+        for (_, decl, buffer) in params() {
             if decl.access != Access::In {
-                self.forward.forget(arg.buffer);
+                self.written(buffer);
             }
         }
+    }
+
+    /// A buffer was written in memory.
+    pub fn written(&mut self, buffer: Buffer) {
+        self.forward.forget(buffer);
+        self.reload(buffer);
     }
 
     /// Fills the table of pointers.
@@ -322,6 +370,7 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
     }
 
     fn gemm(&mut self, gemm: &Gemm) {
+        self.spill(&[&gemm.a, &gemm.b, &gemm.c].map(|m| m.at.buffer));
         let [a, b, c] = [&gemm.a, &gemm.b, &gemm.c].map(|m| {
             let at = self.element(m.at);
             self.asm.address(at)
@@ -330,28 +379,37 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
         let address = self.asm.int(&raw const *descriptor as i64);
         self.steps.pinned.gemms.push(descriptor);
         self.asm.call_host(self.steps.externs.gemm as *const (), &[address, a, b, c], None);
-        self.forward.forget(gemm.c.at.buffer);
+        self.written(gemm.c.at.buffer);
     }
 
     fn call(&mut self, call: &Call) {
         let refs: SmallVec<[BufferRef; 8]> = call.refs().collect();
+        self.spill(&refs.iter().map(|at| at.buffer).collect::<SmallVec<[Buffer; 8]>>());
         let table = self.table(&refs);
         let descriptor = Box::new(call.clone());
         let address = self.asm.int(&raw const *descriptor as i64);
         self.steps.pinned.calls.push(descriptor);
         self.asm.call_host(self.steps.externs.call as *const (), &[address, table], None);
         for written in call.work.into_iter().chain([call.result]) {
-            self.forward.forget(written.buffer);
+            self.written(written.buffer);
         }
     }
 
     fn copy(&mut self, from: Buffer, to: Buffer) {
+        if self.in_registers(from) || self.in_registers(to) {
+            let len = self.steps.plan.buffers[to].len;
+            let values: SmallVec<[Value; 8]> = (0..len).map(|i| self.read(from, i)).collect();
+            for (i, value) in values.into_iter().enumerate() {
+                self.write(to, i, value);
+            }
+            return;
+        }
         let (source, target) = (self.buffer(from), self.buffer(to));
         self.copy_bytes(source, target, self.bytes(to));
         self.forward.forget(to);
     }
 
-    fn copy_bytes(&mut self, source: Addr, target: Addr, bytes: usize) {
+    pub fn copy_bytes(&mut self, source: Addr, target: Addr, bytes: usize) {
         if bytes <= SMALL_COPY {
             let pieces: SmallVec<[(Value, i64); 8]> = pieces(bytes)
                 .into_iter()

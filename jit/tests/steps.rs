@@ -3,14 +3,13 @@
 
 mod common;
 
-use std::ffi::c_void;
 use std::ptr;
 
 use backstitch_ir::array::Array;
 use backstitch_ir::index::{Idx, IndexVec};
 use backstitch_ir::nest::{Access, At, Cmp, Const, Nest, ParamDecl, ScalarOp, Stmt};
 use backstitch_ir::plan::{
-    Buffer, BufferDecl, BufferRef, Gemm, HANDLE_LEN, Kernel, Matrix, Place, Plan, Step, Store,
+    Buffer, BufferDecl, BufferRef, Gemm, HANDLE_LEN, Kernel, Matrix, Place, Plan, Step,
 };
 use backstitch_ir::{DType, Shape, Type};
 use backstitch_jit::{Code, Cpu, Externs};
@@ -183,9 +182,9 @@ fn stacks() {
 
     let code = compile(&plan, Cpu::Host);
     let mut stores = Stores::new(&plan);
-    stores.room = 3;
+    stores.most = 3;
     assert_eq!(call(&code, &plan, &[1, 4], &mut stores).0, 1, "a push that fails ends the call");
-    assert_eq!(stores.stores[Store::new(0).index()].1.len(), 24);
+    assert_eq!((stores.records[0].room, stores.called), (3, 0));
 }
 
 /// Copies of all small sizes and a large one move exactly their bytes.
@@ -355,23 +354,4 @@ fn texts_on_request() {
     assert!(code.texts().iter().any(|(_, text)| text.contains("iconst.i64 42")));
     assert!(code.code_bytes() > 0);
     assert!(compile(&plan, Cpu::Host).texts().is_empty());
-}
-
-#[test]
-fn context_reaches_externs() {
-    unsafe extern "C" fn open(ctx: *mut c_void, store: u32, handle: *mut i64) {
-        // SAFETY: the test passes a number as context, and a handle.
-        unsafe { *handle = *ctx.cast::<i64>() + i64::from(store) }
-    }
-    let mut plan = empty_plan();
-    plan.stores = [8, 8, 8].into_iter().collect();
-    let stack = in_arena(&mut plan, DType::I64, HANDLE_LEN);
-    plan.steps = vec![Step::Open { stack, store: Store::new(2) }];
-    let externs = Externs { open, ..EXTERNS };
-    let code = backstitch_jit::compile(&plan, &externs, &options(Cpu::Host)).expect("compiles");
-    let mut arena = Arena::new(plan.arena_bytes);
-    let mut ctx = 40i64;
-    // SAFETY: an arena of the size; the context is what `open` expects.
-    unsafe { code.call(ptr::null(), ptr::null(), arena.at(), (&raw mut ctx).cast()) };
-    assert_eq!(arena.bytes()[0], 42);
 }

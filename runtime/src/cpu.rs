@@ -24,9 +24,10 @@ pub struct Cpu {
 const EXTERNS: Externs = Externs {
     gemm: matmul::gemm,
     call: routines::call,
-    open: stores::open,
+    grow: stores::grow,
     push: stores::push,
     pop: stores::pop,
+    refuse: stores::refuse,
 };
 
 struct Compiled {

@@ -36,6 +36,15 @@ impl Workspace {
     pub fn bytes(&self) -> usize {
         self.memory.arena.bytes + self.memory.stores.bytes()
     }
+
+    /// Gives each stack of a loop at most so many bytes from now on. A call that needs more
+    /// is an error.
+    ///
+    /// A loop of unknown length leaves what its derivative needs on stacks, which grow with
+    /// it; without a limit, a loop that does not end takes all the memory there is.
+    pub fn limit_stacks(&mut self, bytes: usize) {
+        self.memory.stores.limit(bytes);
+    }
 }
 
 impl Default for Workspace {

@@ -14,7 +14,7 @@ use backstitch_ir::nest::{Access, Nest, Param};
 use backstitch_ir::plan::{
     ALIGN, Buffer, BufferDecl, BufferRef, Call, Gemm, Kernel, Place, Plan, Step,
 };
-use backstitch_jit::{Code, Cpu, Externs, Options};
+use backstitch_jit::{Code, Cpu, Externs, Options, Store};
 
 /// A small generator of random numbers (xorshift64*).
 #[derive(Clone)]
@@ -94,22 +94,44 @@ unsafe extern "C" fn no_call(_: *const Call, _: *const *mut u8) {
     unreachable!("no routines here")
 }
 
-unsafe extern "C" fn open(ctx: *mut c_void, store: u32, handle: *mut i64) {
-    // SAFETY: tests pass `Stores` as context, and handles have three elements.
-    let (stores, handle) = unsafe { (&mut *ctx.cast::<Stores>(), &mut *handle.cast::<[i64; 3]>()) };
-    *handle = [store.into(), stores.stores[store as usize].1.len() as i64, 0];
+unsafe extern "C" fn grow(ctx: *mut c_void, store: u32, more: usize) -> i32 {
+    // SAFETY: tests pass `Stores` as context.
+    let stores = unsafe { &mut *ctx.cast::<Stores>() };
+    stores.grown += 1;
+    let (record, memory) =
+        (&mut stores.records[store as usize], &mut stores.memory[store as usize]);
+    assert!(record.len + more <= record.room, "more than there was room for");
+    if record.room >= stores.most {
+        return 7;
+    }
+    if record.len + more == record.room {
+        record.room = (2 * record.room + 3).min(stores.most);
+        // Moved, so that whoever still uses the old memory is found out.
+        let mut new = vec![0xa5u8; record.room * record.entry];
+        new[..memory.len()].copy_from_slice(memory);
+        memory.fill(0xa5);
+        *memory = new;
+        record.data = memory.as_mut_ptr();
+    }
+    0
 }
 
 unsafe extern "C" fn push(ctx: *mut c_void, handle: *mut i64, from: *const u8) -> i32 {
-    // SAFETY: as in `open`; an entry has as many bytes as the store says.
+    // SAFETY: handles have three elements, and an entry as many bytes as the store says.
     unsafe {
         let (stores, handle) = (&mut *ctx.cast::<Stores>(), &mut *handle.cast::<[i64; 3]>());
-        let (size, bytes) = &mut stores.stores[handle[0] as usize];
-        if stores.room == 0 {
-            return 7;
+        let store = handle[0] as usize;
+        stores.called += 1;
+        if stores.records[store].len == stores.records[store].room {
+            let status = grow(ctx, store as u32, 0);
+            if status != 0 {
+                return status;
+            }
         }
-        stores.room -= 1;
-        bytes.extend_from_slice(std::slice::from_raw_parts(from, *size));
+        let record = &mut stores.records[store];
+        assert_eq!(record.len as i64, handle[1] + handle[2], "the last stack of its store");
+        ptr::copy_nonoverlapping(from, record.data.add(record.len * record.entry), record.entry);
+        record.len += 1;
         handle[2] += 1;
         0
     }
@@ -119,30 +141,50 @@ unsafe extern "C" fn pop(ctx: *mut c_void, handle: *mut i64, to: *mut u8) {
     // SAFETY: as in `push`.
     unsafe {
         let (stores, handle) = (&mut *ctx.cast::<Stores>(), &mut *handle.cast::<[i64; 3]>());
-        let (size, bytes) = &stores.stores[handle[0] as usize];
+        stores.called += 1;
+        let record = &stores.records[handle[0] as usize];
         handle[2] -= 1;
-        let at = handle[1] as usize + handle[2] as usize * size;
-        ptr::copy_nonoverlapping(bytes[at..at + size].as_ptr(), to, *size);
+        let at = (handle[1] + handle[2]) as usize;
+        assert!(at < record.len, "an entry of the store");
+        ptr::copy_nonoverlapping(record.data.add(at * record.entry), to, record.entry);
     }
 }
 
+unsafe extern "C" fn refuse(ctx: *mut c_void) {
+    // SAFETY: as in `grow`.
+    unsafe { (*ctx.cast::<Stores>()).refused += 1 }
+}
+
 /// Stores of a plan, for tests.
+#[repr(C)]
 pub struct Stores {
-    pub stores: Vec<(usize, Vec<u8>)>,
-    pub room: usize,
+    table: *const Store,
+    pub records: Vec<Store>,
+    memory: Vec<Vec<u8>>,
+    /// Most entries of a store.
+    pub most: usize,
+    /// How often stores grew, pushes and pops were calls, and plans were refused.
+    pub grown: usize,
+    pub called: usize,
+    pub refused: usize,
 }
 
 impl Stores {
     pub fn new(plan: &Plan) -> Self {
-        Self { stores: plan.stores.iter().map(|&s| (s, Vec::new())).collect(), room: usize::MAX }
+        let record = |&entry: &usize| Store { data: ptr::dangling_mut(), len: 0, room: 0, entry };
+        let records: Vec<Store> = plan.stores.iter().map(record).collect();
+        let memory = vec![vec![]; records.len()];
+        let most = usize::MAX / 4;
+        Self { table: ptr::null(), records, memory, most, grown: 0, called: 0, refused: 0 }
     }
 
     pub fn context(&mut self) -> *mut c_void {
+        self.table = self.records.as_ptr();
         ptr::from_mut(self).cast()
     }
 }
 
-pub const EXTERNS: Externs = Externs { gemm: no_gemm, call: no_call, open, push, pop };
+pub const EXTERNS: Externs = Externs { gemm: no_gemm, call: no_call, grow, push, pop, refuse };
 
 /// Options for tests: everything checked.
 pub fn options(cpu: Cpu) -> Options {

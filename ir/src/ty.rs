@@ -76,6 +76,7 @@ impl Shape {
     }
 
     /// The extents.
+    #[inline]
     pub fn dims(&self) -> &[usize] {
         &self.0
     }
@@ -223,6 +224,7 @@ impl Type {
     }
 
     /// The extents.
+    #[inline]
     pub fn dims(&self) -> &[usize] {
         self.shape.dims()
     }

@@ -35,38 +35,45 @@ pub struct ViewMut<'a> {
 
 impl<'a> View<'a> {
     /// Of an array.
+    #[inline]
     pub fn of<T: Element, S: Data<Elem = T>, D: Dimension>(array: &'a ArrayBase<S, D>) -> Self {
         let (dims, strides, data) = (array.shape(), array.strides(), array.as_ptr().cast());
         Self { dtype: T::DTYPE, dims, strides, data, life: PhantomData }
     }
 
     /// Of a scalar.
+    #[inline]
     pub fn of_scalar<T: Element>(x: &'a T) -> Self {
         let data = std::ptr::from_ref(x).cast();
         Self { dtype: T::DTYPE, dims: &[], strides: &[], data, life: PhantomData }
     }
 
     /// Element type.
+    #[inline]
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
     /// Extents.
+    #[inline]
     pub fn dims(&self) -> &'a [usize] {
         self.dims
     }
 
     /// Elements from one index to the next, for each axis.
+    #[inline]
     pub fn strides(&self) -> &'a [isize] {
         self.strides
     }
 
     /// Where element (0, …, 0) is.
+    #[inline]
     pub fn as_ptr(&self) -> *const u8 {
         self.data
     }
 
     /// Whether elements follow each other row by row, without gaps.
+    #[inline]
     pub fn is_contiguous(&self) -> bool {
         is_contiguous(self.dims, self.strides)
     }
@@ -99,6 +106,7 @@ impl<'a> View<'a> {
 
 impl<'a> ViewMut<'a> {
     /// Of an array.
+    #[inline]
     pub fn of<T: Element, S: DataMut<Elem = T>, D: Dimension>(
         array: &'a mut ArrayBase<S, D>,
     ) -> Self {
@@ -109,40 +117,51 @@ impl<'a> ViewMut<'a> {
     }
 
     /// Of a scalar.
+    #[inline]
     pub fn of_scalar<T: Element>(x: &'a mut T) -> Self {
         let data = std::ptr::from_mut(x).cast();
         Self { dtype: T::DTYPE, dims: &[], strides: &[], data, life: PhantomData }
     }
 
     /// Element type.
+    #[inline]
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
     /// Extents.
+    #[inline]
     pub fn dims(&self) -> &'a [usize] {
         self.dims
     }
 
     /// Elements from one index to the next, for each axis.
+    #[inline]
     pub fn strides(&self) -> &'a [isize] {
         self.strides
     }
 
     /// Where element (0, …, 0) is. Writing a `bool` other than 0 or 1 is undefined
     /// behaviour.
+    #[inline]
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         self.data
     }
 
     /// Whether elements follow each other row by row, without gaps.
+    #[inline]
     pub fn is_contiguous(&self) -> bool {
         is_contiguous(self.dims, self.strides)
     }
 }
 
 /// Axes of extent 1 and empty arrays may have any strides.
+#[inline]
 fn is_contiguous(dims: &[usize], strides: &[isize]) -> bool {
+    dims.is_empty() || follow(dims, strides)
+}
+
+fn follow(dims: &[usize], strides: &[isize]) -> bool {
     if dims.contains(&0) {
         return true;
     }
@@ -176,24 +195,28 @@ pub trait ArgsMut {
 }
 
 impl<S: Data<Elem: Element>, D: Dimension> Args for ArrayBase<S, D> {
+    #[inline]
     fn views<'a>(&'a self, f: &mut dyn FnMut(View<'a>)) {
         f(View::of(self));
     }
 }
 
 impl<S: DataMut<Elem: Element>, D: Dimension> ArgsMut for ArrayBase<S, D> {
+    #[inline]
     fn views_mut<'a>(&'a mut self, f: &mut dyn FnMut(ViewMut<'a>)) {
         f(ViewMut::of(self));
     }
 }
 
 impl Args for Array {
+    #[inline]
     fn views<'a>(&'a self, f: &mut dyn FnMut(View<'a>)) {
         f(with_array!(self, a => View::of(a)));
     }
 }
 
 impl ArgsMut for Array {
+    #[inline]
     fn views_mut<'a>(&'a mut self, f: &mut dyn FnMut(ViewMut<'a>)) {
         f(with_array!(self, a => ViewMut::of(a)));
     }
@@ -202,11 +225,13 @@ impl ArgsMut for Array {
 macro_rules! scalars {
     ($($t:ty)*) => {$(
         impl Args for $t {
+            #[inline]
             fn views<'a>(&'a self, f: &mut dyn FnMut(View<'a>)) {
                 f(View::of_scalar(self));
             }
         }
         impl ArgsMut for $t {
+            #[inline]
             fn views_mut<'a>(&'a mut self, f: &mut dyn FnMut(ViewMut<'a>)) {
                 f(ViewMut::of_scalar(self));
             }
@@ -216,30 +241,35 @@ macro_rules! scalars {
 scalars!(f32 f64 i32 i64 bool);
 
 impl<T: Args + ?Sized> Args for &T {
+    #[inline]
     fn views<'a>(&'a self, f: &mut dyn FnMut(View<'a>)) {
         (**self).views(f);
     }
 }
 
 impl<T: Args + ?Sized> Args for &mut T {
+    #[inline]
     fn views<'a>(&'a self, f: &mut dyn FnMut(View<'a>)) {
         (**self).views(f);
     }
 }
 
 impl<T: ArgsMut + ?Sized> ArgsMut for &mut T {
+    #[inline]
     fn views_mut<'a>(&'a mut self, f: &mut dyn FnMut(ViewMut<'a>)) {
         (**self).views_mut(f);
     }
 }
 
 impl<T: Args + ?Sized> Args for Box<T> {
+    #[inline]
     fn views<'a>(&'a self, f: &mut dyn FnMut(View<'a>)) {
         (**self).views(f);
     }
 }
 
 impl<T: ArgsMut + ?Sized> ArgsMut for Box<T> {
+    #[inline]
     fn views_mut<'a>(&'a mut self, f: &mut dyn FnMut(ViewMut<'a>)) {
         (**self).views_mut(f);
     }
@@ -249,11 +279,13 @@ impl<T: ArgsMut + ?Sized> ArgsMut for Box<T> {
 macro_rules! collections {
     ($([$($generics:tt)*] $t:ty;)*) => {$(
         impl<T: Args, $($generics)*> Args for $t {
+            #[inline]
             fn views<'a>(&'a self, f: &mut dyn FnMut(View<'a>)) {
                 self.iter().for_each(|x| x.views(f));
             }
         }
         impl<T: ArgsMut, $($generics)*> ArgsMut for $t {
+            #[inline]
             fn views_mut<'a>(&'a mut self, f: &mut dyn FnMut(ViewMut<'a>)) {
                 self.iter_mut().for_each(|x| x.views_mut(f));
             }
@@ -268,24 +300,28 @@ collections! {
 }
 
 impl<K: Ord, T: Args> Args for BTreeMap<K, T> {
+    #[inline]
     fn views<'a>(&'a self, f: &mut dyn FnMut(View<'a>)) {
         self.values().for_each(|x| x.views(f));
     }
 }
 
 impl<K: Ord, T: ArgsMut> ArgsMut for BTreeMap<K, T> {
+    #[inline]
     fn views_mut<'a>(&'a mut self, f: &mut dyn FnMut(ViewMut<'a>)) {
         self.values_mut().for_each(|x| x.views_mut(f));
     }
 }
 
 impl<K: Ord, T: Args, H: BuildHasher> Args for HashMap<K, T, H> {
+    #[inline]
     fn views<'a>(&'a self, f: &mut dyn FnMut(View<'a>)) {
         by_key(self).into_iter().for_each(|(_, x)| x.views(f));
     }
 }
 
 impl<K: Ord, T: ArgsMut, H: BuildHasher> ArgsMut for HashMap<K, T, H> {
+    #[inline]
     fn views_mut<'a>(&'a mut self, f: &mut dyn FnMut(ViewMut<'a>)) {
         let mut entries: Vec<_> = self.iter_mut().collect();
         entries.sort_by(|a, b| a.0.cmp(b.0));

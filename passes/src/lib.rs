@@ -2,6 +2,8 @@
 //!
 //! * Derivatives: [`reverse`], [`forward`], [`batch`]; they append to a graph, so
 //!   they compose to any order. [`status()`] says why a gradient is missing.
+//! * [`sparsity()`] says which entries of a derivative may be other than zero, and
+//!   [`colour`] which of them one sweep can find.
 //! * The [`pipeline`]: simplification, legalisation.
 //! * [`lower()`]: fusion groups, loop nests, memory. [`math`] writes scalar
 //!   functions out in machine operations.
@@ -9,6 +11,7 @@
 //! Every pass is a function. None changes a graph: it builds the next one.
 
 mod buffers;
+mod colouring;
 mod control;
 mod jvp;
 mod legalise;
@@ -19,11 +22,15 @@ mod motion;
 pub mod pipeline;
 mod rebuild;
 mod simplify;
+mod sparsity;
 mod status;
 mod unroll;
 mod vjp;
 mod vmap;
 
+pub use colouring::{
+    Colouring, Direction, colour, colour_columns, colour_symmetric, symmetric_places,
+};
 pub use control::{fixed_point, inline_regions};
 pub use jvp::forward;
 pub use legalise::legalise;
@@ -33,6 +40,7 @@ pub use motion::{batch_rows, hoist_invariants, sum_products};
 pub use pipeline::{Options, Prepared, prepare};
 pub use rebuild::{inline, prune};
 pub use simplify::{Class, RULES, Rule, merge_loops, simplify};
+pub use sparsity::{Pattern, sparsity};
 pub use status::{Break, Reason, Status, status};
 pub use unroll::unroll;
 pub use vjp::reverse;

@@ -12,6 +12,7 @@ use std::marker::PhantomData;
 use backstitch_ir::{Array, DType, Element, Shape, with_array, with_dtype};
 use ndarray::{ArrayBase, Data, DataMut, Dimension};
 
+use crate::sparse::Sparse;
 use crate::tree::by_key;
 
 /// An array that the caller owns, to be read.
@@ -326,6 +327,18 @@ impl<K: Ord, T: ArgsMut, H: BuildHasher> ArgsMut for HashMap<K, T, H> {
         let mut entries: Vec<_> = self.iter_mut().collect();
         entries.sort_by(|a, b| a.0.cmp(b.0));
         entries.into_iter().for_each(|(_, x)| x.views_mut(f));
+    }
+}
+
+impl<T: Args> Args for Sparse<T> {
+    fn views<'a>(&'a self, f: &mut dyn FnMut(View<'a>)) {
+        self.values.views(f);
+    }
+}
+
+impl<T: ArgsMut> ArgsMut for Sparse<T> {
+    fn views_mut<'a>(&'a mut self, f: &mut dyn FnMut(ViewMut<'a>)) {
+        self.values.views_mut(f);
     }
 }
 

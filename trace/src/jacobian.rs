@@ -10,9 +10,9 @@ use backstitch_ir::op::{Lane, materialise};
 use backstitch_ir::{Array, DType, Graph, Idx, IndexVec, Scalar, Shape, Type, Value, ops};
 use backstitch_passes::{batch, forward, reverse};
 
-/// A linear map cut out of a graph: its first input is the argument, the others
+/// A linear map cut out of a graph: its first inputs are the arguments, the others
 /// are values of the graph.
-struct Linear {
+pub(crate) struct Linear {
     graph: Graph,
     shared: Vec<Value>,
     /// For each result, which output of the graph it is; `None` is zero.
@@ -98,16 +98,17 @@ fn by_rows(
     n: usize,
 ) -> Vec<Option<Value>> {
     let ty = g.ty(target).clone();
-    let map = linear(g, ty, |h, ct| reverse(h, &[(target, Some(ct))], sources));
-    map.apply(g, cts, n)
+    let map = linear(g, &[ty], |h, ct| reverse(h, &[(target, Some(ct[0]))], sources));
+    map.apply(g, &[cts], n)
 }
 
 /// The tangent of the target along each element of one source.
 fn by_columns(g: &mut Graph, target: Value, source: Value) -> Option<Value> {
     let (ty, of) = (g.ty(target).clone(), g.ty(source).clone());
-    let map = linear(g, of.clone(), |h, dot| forward(h, &[(source, dot)], &[target]));
+    let map =
+        linear(g, std::slice::from_ref(&of), |h, dot| forward(h, &[(source, dot[0])], &[target]));
     let unit = identity(g, &of);
-    let columns = map.apply(g, unit, of.len())[0]?;
+    let columns = map.apply(g, &[unit], of.len())[0]?;
     let perm: ops::Axes = (1..=ty.rank()).chain([0]).collect();
     let moved = if ty.rank() == 0 { columns } else { g.push(ops::Permute { perm }, &[columns]) };
     Some(g.reshape(moved, ty.dims().iter().chain(of.dims()).copied().collect::<Shape>()))
@@ -124,16 +125,16 @@ fn identity(g: &mut Graph, ty: &Type) -> Value {
     g.reshape(ones, std::iter::once(n).chain(ty.dims().iter().copied()).collect::<Shape>())
 }
 
-/// Cuts out what `build` adds to the graph for a placeholder of that type.
-fn linear(
+/// Cuts out what `build` adds to the graph for placeholders of these types.
+pub(crate) fn linear(
     g: &Graph,
-    ty: Type,
-    build: impl FnOnce(&mut Graph, Value) -> Vec<Option<Value>>,
+    types: &[Type],
+    build: impl FnOnce(&mut Graph, &[Value]) -> Vec<Option<Value>>,
 ) -> Linear {
     let mut h = g.clone();
     let (first_value, first_node) = (h.value_count(), h.node_count());
-    let placeholder = h.input(ty.clone(), None);
-    let found = build(&mut h, placeholder);
+    let placeholders: Vec<Value> = types.iter().map(|ty| h.input(ty.clone(), None)).collect();
+    let found = build(&mut h, &placeholders);
 
     let mut live: IndexVec<Value, bool> = IndexVec::filled(false, h.value_count());
     found.iter().flatten().for_each(|&v| live[v] = true);
@@ -145,7 +146,9 @@ fn linear(
     let mut graph = Graph::new("linear");
     let mut shared = Vec::new();
     let mut map: IndexVec<Value, Option<Value>> = IndexVec::filled(None, h.value_count());
-    map[placeholder] = Some(graph.input(ty, None));
+    for (&placeholder, ty) in placeholders.iter().zip(types) {
+        map[placeholder] = Some(graph.input(ty.clone(), None));
+    }
     for v in (0..first_value).map(Value::new).filter(|&v| live[v]) {
         map[v] = Some(match h.as_splat(v) {
             Some(c) => {
@@ -158,7 +161,7 @@ fn linear(
             }
         });
     }
-    for n in h.nodes().skip(first_node + 1) {
+    for n in h.nodes().skip(first_node + types.len()) {
         let results = h.results(n);
         if !results.iter().any(|&r| live[r]) {
             continue;
@@ -184,9 +187,10 @@ fn linear(
 }
 
 impl Linear {
-    /// The map on each of `n` arguments.
-    fn apply(&self, g: &mut Graph, arguments: Value, n: usize) -> Vec<Option<Value>> {
-        let mut lanes = vec![Lane { value: arguments, batched: true }];
+    /// The map on each of `n` arguments, which are stacked.
+    pub(crate) fn apply(&self, g: &mut Graph, arguments: &[Value], n: usize) -> Vec<Option<Value>> {
+        let batched = |&value: &Value| Lane { value, batched: true };
+        let mut lanes: Vec<Lane> = arguments.iter().map(batched).collect();
         lanes.extend(self.shared.iter().map(|&value| Lane { value, batched: false }));
         let outputs = batch(g, &self.graph, &lanes, n);
         let result = |&i: &Option<usize>| i.map(|i| materialise(g, outputs[i], n));

@@ -21,6 +21,7 @@ use crate::tree::Tree;
 mod check;
 mod jacobians;
 mod linearize;
+mod sparse;
 mod transform;
 mod vmap;
 

@@ -14,6 +14,8 @@ use std::fmt::{Display, Write};
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
 
+use crate::sparse::Sparse;
+
 /// A type that can stand at the leaves of a tree; itself a tree of one leaf.
 pub trait Leaf: Tree<Self> + Sized {}
 
@@ -253,6 +255,13 @@ structure! {
     with PhantomData<T::With<U>>, nest PhantomData<T::Nest<M, V>>,
     |_s, _path, _f| (),
     |_s, each| PhantomData
+}
+
+structure! {
+    [T: Tree<L>] Sparse<T>, [L, U, M, V]
+    with Sparse<T::With<U>>, nest Sparse<T::Nest<M, V>>,
+    |s, path, f| s.values.visit(path, f),
+    |s, each| s.with(each!(&s.values))
 }
 
 /// The entries of a map in an order that does not depend on the hasher.

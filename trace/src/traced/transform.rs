@@ -137,7 +137,10 @@ where
 
     /// The graph with the gradient added: graph, value, gradients.
     #[track_caller]
-    fn reverse(&self, operation: &'static str) -> Result<(Graph, Value, Vec<Value>), TraceError> {
+    pub(super) fn reverse(
+        &self,
+        operation: &'static str,
+    ) -> Result<(Graph, Value, Vec<Value>), TraceError> {
         let value = self.scalar(operation)?;
         let sources = self.float_params(operation)?;
         let mut graph = self.extend();

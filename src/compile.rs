@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backstitch_ir::text::{DotOptions, to_dot};
 use backstitch_ir::{Array, Graph, Shape};
-use backstitch_passes::{Prepared, prepare};
+use backstitch_passes::{Memory, Prepared, prepare};
 use backstitch_runtime::{
     ArrayMut, ArrayRef, Backend, Call, Error as RuntimeError, Executable, Workspace,
 };
@@ -21,6 +21,8 @@ pub struct Options {
     pub backend: Backend,
     /// What the passes do.
     pub passes: backstitch_passes::Options,
+    /// Bytes of workspace at most.
+    pub memory: Option<usize>,
 }
 
 impl Options {
@@ -46,6 +48,44 @@ impl Options {
         self.passes.unroll = operations;
         self
     }
+
+    /// The workspace takes at most so many bytes, whatever the inputs: arrays that are
+    /// passed in and results do not count. What a loop keeps for its reverse is computed
+    /// again, as far as it takes to get there; the results are the same bits. A loop of
+    /// unknown length takes the same bytes however long it runs.
+    ///
+    /// What is kept and what is computed again is in [`Compiled::memory`]. Values of
+    /// straight-line programs are kept as they are, and so are those of loops that are
+    /// written out (see [`unroll`](Self::unroll)); a checkpoint of yours
+    /// ([`Trace::checkpoint`](crate::Trace::checkpoint)) makes them fewer.
+    ///
+    /// Compiling is an [`Error::Memory`] that says how many bytes there have to be, if so few
+    /// do not do.
+    ///
+    /// ```
+    /// use backstitch::prelude::*;
+    /// use backstitch::{Error, Options};
+    ///
+    /// let f = trace(Spec::f64([]), (), |t, a, ()| {
+    ///     t.for_loop(100_000, t.scalar(0.5), |_, x| a * x * (1.0 - x))
+    /// })?;
+    /// let f = f.value_and_grad()?;
+    /// let all = f.compile()?;
+    /// assert!(all.memory().bytes > Some(1_600_000));
+    ///
+    /// let few = f.compile_with(&Options::default().memory(20_000))?;
+    /// assert!(few.memory().bytes <= Some(20_000));
+    /// assert_eq!(few.call(&3.7, &())?, all.call(&3.7, &())?);
+    ///
+    /// let error = f.compile_with(&Options::default().memory(100)).unwrap_err();
+    /// assert!(matches!(error, Error::Memory(_)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
 }
 
 /// Compilation of traced programs.
@@ -56,7 +96,8 @@ pub trait Compile {
     /// Compiles with other options than the usual.
     ///
     /// # Errors
-    /// If no machine code can be made.
+    /// If no machine code can be made, or the program does not fit in a stated number of
+    /// bytes.
     fn compile_with(&self, options: &Options) -> Result<Self::Output, Error>;
 
     /// Compiles for this machine.
@@ -72,7 +113,11 @@ impl<P: Clone, D: Clone, O: Clone> Compile for Traced<P, D, O> {
     type Output = Compiled<P, D, O>;
 
     fn compile_with(&self, options: &Options) -> Result<Compiled<P, D, O>, Error> {
-        let Prepared { graph, lowered, times } = prepare(self.graph(), &options.passes);
+        let mut prepared = prepare(self.graph(), &options.passes);
+        if let Some(bytes) = options.memory {
+            prepared = prepared.within(bytes, &options.passes)?;
+        }
+        let Prepared { graph, lowered, times, memory } = prepared;
         let groups = lowered.kernel_of;
         let executable = Executable::new(lowered.plan, options.backend)?;
         Ok(Compiled {
@@ -80,6 +125,7 @@ impl<P: Clone, D: Clone, O: Clone> Compile for Traced<P, D, O> {
             graph,
             groups,
             times,
+            memory,
             params: self.params().clone(),
             data: self.data().clone(),
             outputs: self.outputs().clone(),
@@ -110,6 +156,7 @@ pub struct Compiled<P, D, O> {
     graph: Graph,
     groups: rustc_hash::FxHashMap<backstitch_ir::Node, usize>,
     times: Vec<(&'static str, Duration)>,
+    memory: Memory,
     params: P,
     data: D,
     outputs: O,
@@ -142,6 +189,12 @@ impl<P, D, O> Compiled<P, D, O> {
     /// What runs.
     pub fn executable(&self) -> &Executable {
         &self.executable
+    }
+
+    /// The memory it works in: how much, and what its loops keep for their reverse.
+    /// Known without running it.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// The graph as it was lowered: forward and backward together.

@@ -9,6 +9,9 @@ pub enum Error {
     /// The program itself is wrong.
     #[error(transparent)]
     Trace(#[from] TraceError),
+    /// It needs more bytes than were stated.
+    #[error(transparent)]
+    Memory(#[from] backstitch_passes::OverBudget),
     /// It could not be compiled, or the call's arrays are not what it takes.
     #[error(transparent)]
     Runtime(#[from] backstitch_runtime::Error),

@@ -18,6 +18,7 @@ pub use backstitch_trace::*;
 
 pub use backstitch_ir as ir;
 pub use backstitch_passes as passes;
+pub use backstitch_passes::{Kept, Memory, OverBudget};
 pub use backstitch_runtime as runtime;
 pub use backstitch_runtime::{Backend, Workspace};
 pub use compile::{Compile, Compiled, Options};

@@ -5,11 +5,13 @@
 //! * [`sparsity()`] says which entries of a derivative may be other than zero, and
 //!   [`colour`] which of them one sweep can find.
 //! * The [`pipeline`]: simplification, legalisation.
+//! * A budget of bytes: [`Prepared::within`].
 //! * [`lower()`]: fusion groups, loop nests, memory. [`math`] writes scalar
 //!   functions out in machine operations.
 //!
 //! Every pass is a function. None changes a graph: it builds the next one.
 
+mod budget;
 mod buffers;
 mod colouring;
 mod control;
@@ -28,6 +30,7 @@ mod unroll;
 mod vjp;
 mod vmap;
 
+pub use budget::{Kept, Memory, OverBudget};
 pub use colouring::{
     Colouring, Direction, colour, colour_columns, colour_symmetric, symmetric_places,
 };

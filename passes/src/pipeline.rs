@@ -8,6 +8,7 @@ use backstitch_ir::ops::{Cond, Loop, Region, Rule, Trip};
 use backstitch_ir::{Graph, Node, Op};
 use rustc_hash::FxHashMap;
 
+use crate::budget::{self, Memory};
 use crate::legalise::{is_illegal, legalise};
 use crate::lower::{Lowered, lower};
 use crate::rebuild::{prune, rebuild, same};
@@ -118,6 +119,8 @@ pub struct Prepared {
     pub lowered: Lowered,
     /// Time spent in each pass, lowering last.
     pub times: Vec<(&'static str, Duration)>,
+    /// The memory it works in.
+    pub memory: Memory,
 }
 
 /// Runs the pipeline and lowers.
@@ -151,7 +154,8 @@ pub fn prepare(g: &Graph, options: &Options) -> Prepared {
     {
         panic!("lower: {errors}\n{graph}\n{}", lowered.plan);
     }
-    Prepared { graph, lowered, times }
+    let memory = budget::memory(&graph, &lowered);
+    Prepared { graph, lowered, times, memory }
 }
 
 /// Runs a pass on a graph and, before that, on the bodies inside. `None` if it

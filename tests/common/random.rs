@@ -68,6 +68,8 @@ struct Gen<'a> {
     dtype: DType,
     /// Float values to build on.
     pool: Vec<Value>,
+    /// Above the number of iterations of loops.
+    trips: usize,
 }
 
 /// Functions that keep numbers small and smooth.
@@ -322,7 +324,8 @@ impl Gen<'_> {
         let x = g.input(self.g.ty(x).clone(), None);
         let extra: Vec<Value> =
             extra.iter().map(|&v| g.input(self.g.ty(v).clone(), None)).collect();
-        let mut inner = Gen { rng: self.rng, g, dtype: self.dtype, pool: vec![x] };
+        let mut inner =
+            Gen { rng: self.rng, g, dtype: self.dtype, pool: vec![x], trips: self.trips };
         inner.pool.extend(extra);
         inner.grow(nodes, inner.rng.0.is_multiple_of(3));
         // What comes out has the type of what went in.
@@ -353,7 +356,7 @@ impl Gen<'_> {
     /// `for _ in 0..n { x = body(x, y) }`, as a counted loop or as a while loop.
     fn repeat(&mut self, x: Value) -> Option<Value> {
         let y = self.any();
-        let n = self.rng.below(6) as i64;
+        let n = self.rng.below(self.trips) as i64;
         let body = self.body(x, &[y], 3);
         if self.rng.once_in(2) {
             let count = self.g.constant(n);
@@ -400,6 +403,17 @@ impl Gen<'_> {
 
 /// A random graph over floats of one type, with one to three outputs.
 pub fn graph(rng: &mut Rng, dtype: DType, nodes: usize, control: bool) -> Graph {
+    graph_of_loops(rng, dtype, nodes, control, 6)
+}
+
+/// One whose loops make fewer than `trips` iterations.
+pub fn graph_of_loops(
+    rng: &mut Rng,
+    dtype: DType,
+    nodes: usize,
+    control: bool,
+    trips: usize,
+) -> Graph {
     let mut g = Graph::new("random");
     let mut pool = Vec::new();
     for i in 0..1 + rng.below(3) {
@@ -408,7 +422,7 @@ pub fn graph(rng: &mut Rng, dtype: DType, nodes: usize, control: bool) -> Graph 
         let shape = if rng.once_in(40) { Shape::from([3, 0]) } else { shape };
         pool.push(g.input(Type::new(dtype, shape), Some(&format!("x{i}"))));
     }
-    let mut made = Gen { rng, g, dtype, pool };
+    let mut made = Gen { rng, g, dtype, pool, trips };
     made.grow(nodes, control);
     let n = 1 + made.rng.below(3);
     let outs: Vec<Value> = (0..n).map(|_| made.any()).collect();

@@ -73,6 +73,8 @@ pub(crate) struct Scope<'g> {
     pub operands: IndexVec<Value, Option<Operand>>,
     /// Stacks that are arrays.
     pub rows: FxHashMap<Value, StackRows>,
+    /// Copies of what is a view, or a constant, made for whoever takes no views.
+    copies: FxHashMap<Value, Val>,
     pub groups: Groups,
     pub library: FxHashMap<GroupId, Library>,
 }
@@ -88,6 +90,7 @@ impl<'g> Scope<'g> {
             stacks: FxHashMap::default(),
             operands: IndexVec::filled(None, g.value_count()),
             rows: FxHashMap::default(),
+            copies: FxHashMap::default(),
             groups: Groups::new(fuse),
             library: FxHashMap::default(),
         };
@@ -235,14 +238,19 @@ impl<'g> Scope<'g> {
         self.item(n, ty, ItemOp::Copy, &ty.shape, smallvec![x])
     }
 
-    /// A val with exactly these contents.
+    /// A val with exactly these contents: the same one each time.
     pub fn whole(&mut self, n: Node, v: Value) -> Val {
+        if let Some(&val) = self.copies.get(&v) {
+            return val;
+        }
         let x = self.operand(v);
         let ty = self.g.ty(v).clone();
         let x = if x.is_whole(&self.shape_of(&x)) && self.same_len(&x, &ty) {
             x
         } else {
-            self.copy(n, &ty, x)
+            let copy = self.copy(n, &ty, x);
+            self.copies.insert(v, copy.val().expect("a copy is a val"));
+            copy
         };
         x.val().expect("a copy is a val")
     }

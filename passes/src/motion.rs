@@ -76,7 +76,7 @@ pub(crate) fn unstacked(g: &mut Graph, op: &Rows, stack: Value) -> Option<Value>
 }
 
 /// An array with its rows in the opposite order.
-fn flipped(g: &mut Graph, array: Value) -> Value {
+pub(crate) fn flipped(g: &mut Graph, array: Value) -> Value {
     let axes = g.ty(array).dims().iter().enumerate();
     let cut = |(a, &len): (usize, &usize)| match (a, len) {
         (0, 1..) => SliceAxis { start: len - 1, len, step: -1 },

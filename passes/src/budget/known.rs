@@ -15,14 +15,16 @@ use backstitch_ir::{Graph, Value};
 use super::nest::{
     Iteration, as_array, as_row, as_stack, flat, joined, moved, number, region, repeat,
 };
+use super::pair::Push;
 use super::schedule::Schedule;
 use super::step::{Forward, Stepper};
+use crate::motion::flipped;
 
 /// What a forward sweep leaves.
 pub(super) struct Swept {
     /// The last carries.
     pub carries: Vec<Value>,
-    /// Arrays of what was pushed and is asked for.
+    /// Arrays of what was pushed and is asked for, in that order.
     pub kept: Vec<Value>,
     /// The carries before each segment, as arrays.
     pub starts: Vec<Value>,
@@ -70,7 +72,7 @@ fn swept(
     outside: &[Value],
 ) -> Vec<Value> {
     let carried = inits.len();
-    let plain: Vec<usize> = (0..carried).chain(p.kept.iter().copied()).collect();
+    let plain: Vec<usize> = (0..carried).chain(p.kept.iter().map(|k| k.index)).collect();
     let step = |g: &mut Graph, c: &[Value], outside: &[Value], wanted: &[usize]| -> Iteration {
         let (c, t) = c.split_at(carried);
         let made = p.outputs(g, c, outside, t.first().copied(), wanted);
@@ -106,6 +108,7 @@ fn swept(
         (last, tail) = (c, arrays[p.kept.len()..].to_vec());
     }
     let kept = joined(g, &kept);
+    let kept = in_order(g, kept, &p.kept);
     [&last[..carried], &kept, starts, &tail].concat()
 }
 
@@ -133,6 +136,12 @@ pub(super) fn unwind(
     (made[..cts.len()].to_vec(), made[cts.len()..].to_vec())
 }
 
+/// Arrays in the order in which they are asked for.
+fn in_order(g: &mut Graph, arrays: Vec<Value>, pushes: &[Push]) -> Vec<Value> {
+    let all = arrays.into_iter().zip(pushes);
+    all.map(|(v, p)| if p.back { flipped(g, v) } else { v }).collect()
+}
+
 impl Stepper {
     fn unwound(
         &self,
@@ -152,7 +161,8 @@ impl Stepper {
         let here = Here { cts: &cts, ..here };
         let (cts, made) = self.segments(g, &s.levels, s.levels[0] * segment, here, starts);
         pushed.push(made);
-        (cts, joined(g, &pushed))
+        let pushed = joined(g, &pushed);
+        (cts, in_order(g, pushed, &self.pushes))
     }
 
     /// The reverse of the steps of all segments of a level.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use backstitch_ir::ops::{Concat, Gather, Loop, Region, Rows, Rule, Trip};
+use backstitch_ir::ops::{Concat, Gather, Loop, Region, Rows, Rule, Trip, Unroll};
 use backstitch_ir::{Graph, Scalar, Shape, Value};
 
 use super::pair::is_pointwise;
@@ -80,13 +80,14 @@ pub(super) fn repeat(
         stacks.iter().map(|&s| body.input(to.ty(s).unstacked(), None)).collect();
     let (next, pushed) = iteration(&mut body, &c, &k, &popped);
     body.set_outputs(next.into_iter().chain(pushed));
-    let (carried, consts_len, pops) = (carries.len(), consts.len(), stacks.len());
+    let carried = carries.len();
     let op = Loop {
         trip: Trip::Count,
         body: Arc::new(body),
         carries: carried,
-        consts: consts_len,
-        pops,
+        consts: consts.len(),
+        pops: stacks.len(),
+        unroll: Unroll::Never,
     };
     let operands = [&[count], carries, consts, stacks].concat();
     let made = to.add(op, &operands).unwrap_or_else(|e| panic!("budget: {e}\n{to}"));

@@ -21,10 +21,19 @@ pub(super) struct Producer {
     /// Which pushes are residuals.
     pub residuals: Vec<usize>,
     /// Which other pushes somebody asks for.
-    pub kept: Vec<usize>,
+    pub kept: Vec<Push>,
     /// For each stack that it pops, whether step `t` pops row `t`, and not
     /// the `t`-th row from the end.
     pub forward: Vec<bool>,
+}
+
+/// A stack that somebody asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Push {
+    /// Which of those that the loop makes.
+    pub index: usize,
+    /// Whether it is asked for as an array whose first row was pushed last.
+    pub back: bool,
 }
 
 /// Where the consumer pops from.
@@ -49,7 +58,7 @@ pub(super) struct Pair {
     pub producers: Vec<Producer>,
     pub pops: Vec<Pop>,
     /// Which of its pushes somebody asks for.
-    pub pushes: Vec<usize>,
+    pub pushes: Vec<Push>,
     /// Number of steps, if it is known.
     pub steps: Option<usize>,
     /// Between the two ends of stacks that are to be no more.
@@ -178,13 +187,13 @@ fn pair(g: &Graph, facts: &Facts, consumer: Node) -> Option<Pair> {
     if steps.is_none() && !sources.iter().any(|s| counts(s.0)) {
         return None;
     }
-    let used = |n: Node, l: &Loop| -> Vec<usize> {
-        let results = g.results(n);
-        (0..l.pushes()).filter(|&i| facts.is_used(results[l.carries + i])).collect()
+    let used = |n: Node, l: &Loop| -> Vec<Push> {
+        let results = &g.results(n)[l.carries..];
+        let asked = results.iter().enumerate().filter(|(_, stack)| facts.is_used(**stack));
+        asked.map(|(index, &stack)| Push { index, back: is_backwards(g, n, stack) }).collect()
     };
-    let arrays = |l: &Loop, which: &[usize]| {
-        which.iter().all(|&i| l.body.ty(l.body.outputs()[l.carries + i]).stack == 0)
-    };
+    let is_array = |l: &Loop, i: usize| l.body.ty(l.body.outputs()[l.carries + i]).stack == 0;
+    let arrays = |l: &Loop, which: &[Push]| which.iter().all(|p| is_array(l, p.index));
     let pushed = used(consumer, l);
     let fits = |l: &Loop| l.body.inputs()[..l.carries].iter().all(|&v| l.body.ty(v).stack == 0);
     if !fits(l) || !arrays(l, &pushed) || (steps.is_none() && !pushed.is_empty()) {
@@ -195,8 +204,9 @@ fn pair(g: &Graph, facts: &Facts, consumer: Node) -> Option<Pair> {
         .map(|(node, residuals)| {
             let Op::Loop(a) = g.op(node) else { return None };
             let used = used(node, a);
-            let kept: Vec<usize> = used.into_iter().filter(|i| !residuals.contains(i)).collect();
-            let whole = arrays(a, &kept) && arrays(a, &residuals) && fits(a);
+            let kept: Vec<Push> =
+                used.into_iter().filter(|p| !residuals.contains(&p.index)).collect();
+            let whole = arrays(a, &kept) && residuals.iter().all(|&i| is_array(a, i)) && fits(a);
             if !whole || (steps.is_none() && (a.pops > 0 || !kept.is_empty())) {
                 return None;
             }
@@ -236,6 +246,16 @@ fn residual(
         }
         _ => None,
     }
+}
+
+/// Whether an array is made of a stack whose first row was pushed last: in that order its
+/// rows are in memory, see lowering.
+fn is_backwards(g: &Graph, n: Node, stack: Value) -> bool {
+    let order = |user: Node| match g.op(user) {
+        Op::Rows(Rows::FromStack { back, .. }) if g.args(user)[0] == stack => Some(*back),
+        _ => None,
+    };
+    g.users(n).find_map(order).unwrap_or(false)
 }
 
 /// Whether a loop pushes as often as the consumer pops.

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use backstitch_ir::graph::Values;
-use backstitch_ir::ops::{Cond, Loop, Region, Rows, Slice, SliceAxis, Trip};
+use backstitch_ir::ops::{Cond, Loop, Region, Rows, Trip};
 use backstitch_ir::{Graph, Node, Op, Value};
 use rustc_hash::FxHashMap;
 
-use super::nest::as_stack;
 use super::pair::Pair;
 use super::schedule::Schedule;
 use super::sites::Sites;
 use super::step::Stepper;
 use super::{known, open};
+use crate::motion::unstacked;
 use crate::rebuild::{rebuild, same};
 
 /// How a pair is computed again.
@@ -116,15 +116,13 @@ impl Rewrite<'_> {
                 };
                 Loop { trip, body: self.body(&l.body), ..l.clone() }.into()
             }
-            Op::Rows(Rows::FromStack { back, .. }) => match to.op_of(args[0]) {
-                // A sweep left an array.
-                Op::Rows(Rows::ToStack { back: pushed_back }) => {
-                    let (flip, array) = (back != pushed_back, array_of(to, args[0]));
-                    let result = if flip { flipped(to, array) } else { array };
-                    return Values::from_slice(&[result]);
-                }
-                _ => return same(to, g, n, args),
-            },
+            // A sweep left an array.
+            Op::Rows(op) => {
+                return match unstacked(to, op, args[0]) {
+                    Some(array) => Values::from_slice(&[array]),
+                    None => same(to, g, n, args),
+                };
+            }
             _ => return same(to, g, n, args),
         };
         to.add(op, args).unwrap_or_else(|e| panic!("budget: {e}\n{g}"))
@@ -134,14 +132,6 @@ impl Rewrite<'_> {
 /// The array whose rows a stack is.
 fn array_of(g: &Graph, stack: Value) -> Value {
     g.args(g.source(stack).0)[0]
-}
-
-/// An array with its rows in the opposite order.
-fn flipped(g: &mut Graph, array: Value) -> Value {
-    let mut axes: Vec<SliceAxis> =
-        g.ty(array).dims().iter().map(|&extent| SliceAxis::all(extent)).collect();
-    axes[0] = SliceAxis::reversed(axes[0].len);
-    g.push(Slice { axes: axes.into() }, &[array])
 }
 
 /// A producer's results, and what the consumer is to find. Results that are no more are
@@ -166,8 +156,8 @@ fn produced(
             let dead = dead.or(args.first().copied()).expect("a loop has a count");
             let mut results: Values = swept.carries.into();
             results.extend(std::iter::repeat_n(dead, l.pushes()));
-            for (&i, array) in p.kept.iter().zip(swept.kept) {
-                results[i] = as_stack(to, array);
+            for (kept, array) in p.kept.iter().zip(swept.kept) {
+                results[kept.index] = to.push(Rows::ToStack { back: kept.back }, &[array]);
             }
             (results, Made { outside, starts: swept.starts, tail: swept.tail })
         }
@@ -206,8 +196,8 @@ fn consumed(
             let dead = args[0];
             let mut results: Values = carries.into();
             results.extend(std::iter::repeat_n(dead, l.pushes()));
-            for (&i, array) in pair.pushes.iter().zip(pushed) {
-                results[l.carries + i] = as_stack(to, array);
+            for (push, array) in stepper.pushes.iter().zip(pushed) {
+                results[push.index] = to.push(Rows::ToStack { back: push.back }, &[array]);
             }
             results
         }

@@ -193,8 +193,7 @@ impl Program<'_> {
 fn shrink(all: &mut [Candidate], least: &[usize], lowered: &Lowered, bytes: usize) -> bool {
     let arena = lowered.plan.arena_bytes;
     let unbounded = all.iter().filter(|c| c.bytes.is_none()).count();
-    if unbounded > 0 {
-        let share = bytes.saturating_sub(arena).max(bytes / 4) / unbounded;
+    if let Some(share) = bytes.saturating_sub(arena).max(bytes / 4).checked_div(unbounded) {
         let mut any = false;
         for (c, &least) in all.iter_mut().zip(least).filter(|(c, _)| c.bytes.is_none()) {
             if let Some(next) = c.within(share.max(least)) {

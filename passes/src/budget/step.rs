@@ -6,7 +6,7 @@ use std::sync::Arc;
 use backstitch_ir::{Graph, Value};
 
 use super::nest::{Body, row};
-use super::pair::{Pair, Pop};
+use super::pair::{Pair, Pop, Push};
 
 /// One of the loops that push residuals.
 pub(super) struct Forward {
@@ -16,8 +16,8 @@ pub(super) struct Forward {
     pub needed: Vec<bool>,
     /// Which outputs of the body are residuals.
     pub residuals: Vec<usize>,
-    /// Which other pushes are asked for, as outputs of the body.
-    pub kept: Vec<usize>,
+    /// Which other pushes are asked for, as outputs of the body, and in which order.
+    pub kept: Vec<Push>,
     /// Among the values from outside, its constants and after them arrays of rows.
     pub outside: Range<usize>,
     forward: Vec<bool>,
@@ -32,10 +32,15 @@ pub(super) struct Stepper {
     /// Number of carries that are kept.
     pub kept: usize,
     pops: Vec<Pop>,
-    /// Which outputs of the reverse are pushes that are asked for.
-    pushes: Vec<usize>,
+    /// Which outputs of the reverse are pushes that are asked for, and in which order.
+    pub pushes: Vec<Push>,
     consts: Range<usize>,
     arrays: Range<usize>,
+}
+
+/// Pushes as outputs of a body.
+fn outputs(pushes: &[Push], carries: usize) -> Vec<Push> {
+    pushes.iter().map(|p| Push { index: carries + p.index, ..*p }).collect()
 }
 
 impl Stepper {
@@ -51,7 +56,7 @@ impl Stepper {
             carries: p.op.carries,
             needed: p.needed.clone(),
             residuals: p.residuals.iter().map(|r| p.op.carries + r).collect(),
-            kept: p.kept.iter().map(|r| p.op.carries + r).collect(),
+            kept: outputs(&p.kept, p.op.carries),
             outside: take(p.op.consts + p.op.pops),
             forward: p.forward.clone(),
         });
@@ -66,7 +71,7 @@ impl Stepper {
             carries: l.carries,
             kept,
             pops: pair.pops.clone(),
-            pushes: pair.pushes.iter().map(|i| l.carries + i).collect(),
+            pushes: outputs(&pair.pushes, l.carries),
             consts: take(l.consts),
             arrays: take(rows),
         }
@@ -186,7 +191,8 @@ impl Stepper {
                 }
             });
         }
-        let wanted: Vec<usize> = (0..self.carries).chain(self.pushes.iter().copied()).collect();
+        let wanted: Vec<usize> =
+            (0..self.carries).chain(self.pushes.iter().map(|p| p.index)).collect();
         let made = self.consumer.outputs(g, &inputs, &wanted);
         (made[..self.carries].to_vec(), made[self.carries..].to_vec())
     }

@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 
 use backstitch_ir::eval::eval_arrays;
-use backstitch_ir::ops::{Axes, Broadcast, Permute, ScatterAdd, Slice, SliceAxis};
+use backstitch_ir::ops::{Axes, Broadcast, Pad, PadAxis, Permute, ScatterAdd, Slice, SliceAxis};
 use backstitch_ir::{Array, DType, Graph, Monoid, Scalar, Shape, Type, Value};
 use backstitch_passes::{Class, RULES};
 
@@ -114,6 +114,21 @@ fn left_side(rule: &str) -> Graph {
         "reduce_of_one" => {
             let a = g.reshape(x, [3, 1, 4]);
             g.reduce(Monoid::Max, a, &[1])
+        }
+        "add_padded" => {
+            let zero = g.constant(0.0);
+            let zero = g.as_splat(zero).expect("a constant");
+            let mut part = |x, start: usize, len: usize| {
+                let axes =
+                    [SliceAxis { start: 0, len: 3, step: 1 }, SliceAxis { start, len, step: 1 }];
+                let x = g.push(Slice { axes: axes.into_iter().collect() }, &[x]);
+                let at = PadAxis { lo: start, hi: 4 - start - len, inner: 0 };
+                let axes = [PadAxis::NONE, at].into_iter().collect();
+                g.push(Pad { axes, value: zero }, &[x])
+            };
+            let (a, b, c) = (part(x, 3, 1), part(y, 0, 2), part(x, 2, 1));
+            let sum = g.map(Scalar::Add, &[a, b]);
+            g.map(Scalar::Add, &[sum, c])
         }
         "add_scattered" => {
             let zero = g.like(x, 0.0);

@@ -1,7 +1,7 @@
 //! The rules, each with its two sides in the notation of the IR.
 
 use backstitch_ir::op::Primitive;
-use backstitch_ir::ops::{Axes, Broadcast, Permute};
+use backstitch_ir::ops::{Axes, Broadcast, Concat, PadAxis, Permute};
 use backstitch_ir::{Array, DType, Graph, Op, Scalar, Value};
 
 /// What a rule does to the numbers.
@@ -54,6 +54,7 @@ pub const RULES: &[Rule] = &[
     exact("permute_nothing", permute_nothing),
     exact("slice_all", slice_all),
     exact("reduce_of_one", reduce_of_one),
+    Rule { name: "add_padded", class: Class::Rounds, apply: add_padded },
     Rule { name: "add_scattered", class: Class::Rounds, apply: add_scattered },
 ];
 
@@ -284,6 +285,41 @@ fn reduce_of_one(g: &mut Graph, v: Value, a: &[Value]) -> Option<Value> {
     }
     let shape = g.ty(v).shape.clone();
     Some(g.reshape(a[0], shape))
+}
+
+/// `add (pad x), (pad y) = concat x, y`, of as many as together cover everything: what the
+/// parts that an array was split into give back. (Where it is, `-0 + 0` is not added up.)
+fn add_padded(g: &mut Graph, v: Value, _: &[Value]) -> Option<Value> {
+    /// Most parts.
+    const MOST: usize = 16;
+    let mut open = vec![v];
+    // Where each part begins and ends, and the part.
+    let mut parts: Vec<(usize, usize, Value)> = Vec::new();
+    let mut along = None;
+    while let Some(v) = open.pop() {
+        if is(g, v, Scalar::Add) && open.len() + parts.len() < MOST {
+            open.extend(args_of(g, v));
+            continue;
+        }
+        let Op::Pad(p) = g.op_of(v) else { return None };
+        let padded = |i: &usize| p.axes[*i] != PadAxis::NONE;
+        let mut axes = (0..p.axes.len()).filter(padded);
+        let (Some(axis), None) = (axes.next(), axes.next()) else { return None };
+        let PadAxis { lo, hi, inner } = p.axes[axis];
+        if *along.get_or_insert(axis) != axis || inner > 0 || p.value.to_f64() != 0.0 {
+            return None;
+        }
+        parts.push((lo, g.ty(v).dims()[axis] - hi, args_of(g, v)[0]));
+    }
+    let axis = along.filter(|_| parts.len() > 1)?;
+    parts.sort_unstable();
+    let ends = parts.iter().map(|p| p.1);
+    let begins = parts.iter().map(|p| p.0).skip(1).chain([g.ty(v).dims()[axis]]);
+    if parts[0].0 > 0 || !ends.eq(begins) {
+        return None;
+    }
+    let parts: Vec<Value> = parts.into_iter().map(|p| p.2).collect();
+    Some(g.push(Concat { axis }, &parts))
 }
 
 /// `add x, (scatter_add 0, i, u) = scatter_add x, i, u`, and so of several one onto the

@@ -89,6 +89,25 @@ fn a_loop_that_reads_an_element_and_its_neighbour() {
 }
 
 #[test]
+fn a_loop_that_reads_the_same_few_elements_in_each_iteration() {
+    grows_with_its_length(|t, x, n| {
+        t.for_loop(n, t.scalar(0.5), |_, s| {
+            (s * 0.9 + x.index(0, 0) * x.slice(0, ..1, 1).sum()).sin()
+        })
+    });
+}
+
+#[test]
+fn a_loop_in_a_loop_that_reads_one_element_per_iteration() {
+    grows_with_its_length(|t, x, n| {
+        let rows = (n / 100).max(1);
+        t.for_loop(rows, t.scalar(0.5), |i, s| {
+            t.for_loop(100, s, |j, s| (s * 0.9 + x.take(i * 100 + j, 0)).sin())
+        })
+    });
+}
+
+#[test]
 fn a_loop_that_adds_to_one_element_per_iteration() {
     grows_with_its_length(|t, x, n| {
         let y = t.for_loop(n, t.zeros(DType::F64, [n as usize]), |i, y| {

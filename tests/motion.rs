@@ -277,6 +277,40 @@ fn rows_that_a_counter_names_are_rows() {
     assert!(close(&compiled.call(&w, &x).unwrap().to_f64_vec(), &want, 1e-13));
 }
 
+#[test]
+fn what_a_product_with_a_constant_is_of_is_added_up_before_it() {
+    // The input of an equilibrium: W·z changes, U·x does not. Known number of iterations,
+    // and not.
+    fn step<'t>(z: Tensor<'t>, p: &[Tensor<'t>]) -> Tensor<'t> {
+        (z.matmul(p[0]) + p[2].matmul(p[1])).tanh()
+    }
+    let spec = |dims: &[usize]| Spec::f64(dims);
+    let p: Vec<ArrayD<f64>> =
+        [&[8, 8][..], &[6, 8], &[5, 6]].map(|dims| numbers(dims, dims[0]) * 0.5).into();
+    for counted in [true, false] {
+        let params = vec![spec(&[8, 8]), spec(&[6, 8]), spec(&[5, 6])];
+        let f = trace(params, (), |t, p, ()| {
+            let start = t.zeros(DType::F64, [5, 8]);
+            let z = if counted {
+                t.for_loop(30, start, |_, z| step(z, &p))
+            } else {
+                t.while_loop((t.scalar(0), start), |(i, _)| i.lt(30), |(i, z)| (i + 1, step(z, &p)))
+                    .1
+            };
+            (z * z).sum()
+        });
+        let f = f.unwrap().value_and_grad().unwrap();
+        let compiled = f.compile_with(&rolled()).unwrap();
+        // z·W and its adjoint; without a count, also the sum that is the gradient of W.
+        let want = if counted { 2 } else { 3 };
+        assert_eq!(products(compiled.graph()), want, "{}", compiled.graph());
+        let want = leaves(f.eval(&p, &()).unwrap());
+        for (got, want) in leaves(compiled.call(&p, &()).unwrap()).iter().zip(&want) {
+            assert!(close(got, want, 1e-12));
+        }
+    }
+}
+
 fn exponentials(g: &Graph) -> usize {
     in_loops(g, &|op| matches!(op, Op::Map(m) if m.f.name() == "exp"))
 }

@@ -39,7 +39,7 @@ pub use jvp::forward;
 pub use legalise::legalise;
 pub use linear::{Split, split, tangent};
 pub use lower::{Lowered, lower};
-pub use motion::{batch_rows, hoist_invariants, sum_products};
+pub use motion::{batch_rows, hoist_invariants, map_sums, start_sums, sum_products};
 pub use pipeline::{Options, Prepared, prepare};
 pub use rebuild::{inline, prune};
 pub use simplify::{Class, RULES, Rule, merge_loops, simplify};

@@ -9,17 +9,19 @@
 //! s += Xᵀ·G                                       sums: one product for all iterations
 //! ```
 //!
-//! Three passes. [`hoist_invariants`] takes out what depends on constants alone, of any
+//! [`hoist_invariants`] takes out what depends on constants alone, of any
 //! loop. [`batch_rows`] takes matrix products out of loops of known length that depend
 //! on rows of arrays (what a `scan` runs over, residuals, the number of the iteration),
 //! but not on what the loop carries: a product for each row is one product of all rows.
 //! [`sum_products`] does the same with products that are only added up, which is what
 //! reverse mode makes of weights that all iterations share: the sum over iterations
 //! becomes one more axis that a single product sums over. A recurrent network keeps in
-//! its loops what has to be there, one product each way.
+//! its loops what has to be there, one product each way. [`map_sums`] and [`start_sums`]
+//! do so with other sums: a linear map that is the same in all iterations is applied to
+//! the sum, and the sum of an inner loop goes on where the outer one's is.
 //!
 //! The first two give the same numbers but for what a matrix product of other extents
-//! does in the library. The third adds up in another order: not one product after the
+//! does in the library. The others add up in another order: not one product after the
 //! other onto the sum so far, but as a product sums over its axis, which has always been
 //! the library's choice. The result is as good an approximation
 //! ([`Class::Rounds`](crate::Class::Rounds)), the order is part of the program, and so the
@@ -32,7 +34,9 @@
 //! A loop without carries is one by choice, to save memory, and its products stay.
 
 mod invariants;
+mod maps;
 mod rows;
+mod starts;
 mod sums;
 
 use backstitch_ir::graph::Values;
@@ -41,7 +45,9 @@ use backstitch_ir::ops::{Loop, Rows, Slice, SliceAxis, Trip};
 use backstitch_ir::{Graph, IndexVec, Node, Op, Scalar, Shape, Type, Value};
 
 pub use invariants::hoist_invariants;
+pub use maps::map_sums;
 pub use rows::batch_rows;
+pub use starts::start_sums;
 pub use sums::sum_products;
 
 use crate::rebuild::{Map, rebuild_into, same};
@@ -204,4 +210,18 @@ fn uses(g: &Graph) -> IndexVec<Value, usize> {
     }
     g.outputs().iter().for_each(|&v| uses[v] += 1);
     uses
+}
+
+/// The graph without these inputs, which nothing reads.
+fn without_inputs(b: &Graph, gone: impl Fn(usize) -> bool) -> Graph {
+    let mut to = Graph::new(b.name.clone());
+    let mut map = Map::filled(None, b.value_count());
+    for (i, &v) in b.inputs().iter().enumerate() {
+        if !gone(i) {
+            map[v] = Some(to.input(b.ty(v).clone(), b.name_of(v)));
+        }
+    }
+    let outputs = fill(&mut to, b, &mut map, b.outputs());
+    to.set_outputs(outputs);
+    to
 }

@@ -14,7 +14,8 @@ use crate::lower::{Lowered, lower};
 use crate::rebuild::{prune, rebuild, same};
 use crate::unroll::has_short_loops;
 use crate::{
-    batch_rows, hoist_invariants, inline_regions, merge_loops, simplify, sum_products, unroll,
+    batch_rows, hoist_invariants, inline_regions, map_sums, merge_loops, simplify, start_sums,
+    sum_products, unroll,
 };
 
 /// A pass from graph to graph.
@@ -59,6 +60,8 @@ pub const PIPELINE: &[Pass] = &[
         optional: true,
     },
     Pass { name: "batch_rows", run: |g, _| batch_rows(g), applies: has_loops, optional: true },
+    Pass { name: "map_sums", run: |g, _| map_sums(g), applies: has_loops, optional: true },
+    Pass { name: "start_sums", run: |g, _| start_sums(g), applies: has_loops, optional: true },
     Pass { name: "sum_products", run: |g, _| sum_products(g), applies: has_loops, optional: true },
     Pass { name: "simplify", run: |g, _| simplify(g), applies: always, optional: true },
     // Lowering takes no `stop_gradient`, and only products worth a call.

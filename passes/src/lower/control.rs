@@ -58,7 +58,7 @@ impl Scope<'_> {
         };
         let (inits, consts) = (buffers(&call.inits), buffers(&call.consts));
         let carries = buffers(&call.carries);
-        for (&from, &to) in inits.iter().zip(&carries) {
+        for (&from, &to) in inits.iter().zip(&carries).filter(|(from, to)| from != to) {
             steps.push(Step::Copy { from, to });
         }
         let (mut inner, mut reads, mut writes) = (Vec::new(), Vec::new(), Vec::new());

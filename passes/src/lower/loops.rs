@@ -28,6 +28,18 @@ pub(crate) struct LoopCall {
     pub trips: Option<usize>,
 }
 
+impl LoopCall {
+    /// What a carry starts from, if the loop reads that for nothing else: then the carry
+    /// may be where that was.
+    fn target(&self, carry: Val) -> Option<Val> {
+        let i = self.carries.iter().position(|&v| v == carry)?;
+        let x = self.inits[i];
+        let reads = self.count.iter().chain(&self.inits).chain(&self.consts).copied();
+        let reads = reads.chain(self.pops.iter().filter_map(|e| e.val()));
+        (reads.filter(|&v| v == x).count() == 1).then_some(x)
+    }
+}
+
 /// Where the entries of a stack are.
 #[derive(Clone, Copy)]
 pub(crate) enum Entries {
@@ -100,7 +112,7 @@ impl Scope<'_> {
     }
 
     /// Lets a carry be changed where it is, if all that happens to it in the body is that
-    /// something is added at indices, and its old value is not read afterwards: then an
+    /// something is added at indices, or that it goes through a loop, and its old value is not read afterwards: then an
     /// iteration costs what it adds, not what the carry has.
     ///
     /// `outs` are the outputs of the body, of which `i` is the carry's; `carry` is where it
@@ -110,8 +122,12 @@ impl Scope<'_> {
         let mut at = outs[i];
         while !matches!(self.homes[at], Home::Buffer(_)) {
             let Some(group) = self.groups.made[at].map(|m| m.group) else { return };
-            let Some(Library::Scatter(scatter)) = self.library.get(&group) else { return };
-            let Some(x) = scatter.target(|v| self.vals[v].shape.clone()) else { return };
+            let target = match self.library.get(&group) {
+                Some(Library::Scatter(scatter)) => scatter.target(|v| self.vals[v].shape.clone()),
+                Some(Library::Loop(call)) => call.target(at),
+                _ => None,
+            };
+            let Some(x) = target else { return };
             // The last to read it is this one; later, it is no longer what it was.
             if self.groups.last_read[x] != Some(group) || outs.contains(&x) {
                 return;

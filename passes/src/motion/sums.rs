@@ -16,7 +16,7 @@ use backstitch_ir::{Graph, IndexVec, Op, Scalar, Value};
 use rustc_hash::FxHashMap;
 
 use super::rows::{Sources, without_dead_pops};
-use super::{Depends, added, all_rows, fill, reopened, terms, unstacked, uses};
+use super::{Depends, added, all_rows, fill, reopened, terms, unstacked, uses, without_inputs};
 use crate::rebuild::{rebuild, same};
 
 /// The same program, with products that loops add up after these loops.
@@ -218,18 +218,4 @@ impl Choice<'_> {
         }
         new <= self.b.ty(v).bytes()
     }
-}
-
-/// The graph without these inputs, which nothing reads.
-fn without_inputs(b: &Graph, gone: impl Fn(usize) -> bool) -> Graph {
-    let mut to = Graph::new(b.name.clone());
-    let mut map = crate::rebuild::Map::filled(None, b.value_count());
-    for (i, &v) in b.inputs().iter().enumerate() {
-        if !gone(i) {
-            map[v] = Some(to.input(b.ty(v).clone(), b.name_of(v)));
-        }
-    }
-    let outputs = fill(&mut to, b, &mut map, b.outputs());
-    to.set_outputs(outputs);
-    to
 }

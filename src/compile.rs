@@ -291,6 +291,15 @@ impl<P: Tree<Spec>, D: Tree<Spec>, O: Tree<Spec>> Compiled<P, D, O> {
 
 #[inline]
 fn input<'a>(call: &mut Call<'a>, v: View<'a>) {
+    if v.dims().is_empty() {
+        // SAFETY: the view is of an element of its type that is borrowed for `'a`.
+        return call.input(unsafe { ArrayRef::from_raw(v.dtype(), &[], v.as_ptr()) });
+    }
+    array_input(call, v);
+}
+
+#[inline(never)]
+fn array_input<'a>(call: &mut Call<'a>, v: View<'a>) {
     if !v.is_contiguous() {
         return call.fail(layout(v.dims(), v.strides()));
     }
@@ -301,6 +310,16 @@ fn input<'a>(call: &mut Call<'a>, v: View<'a>) {
 
 #[inline]
 fn output<'a>(call: &mut Call<'a>, mut v: ViewMut<'a>) {
+    if v.dims().is_empty() {
+        // SAFETY: the view is of an element of its type that is borrowed exclusively
+        // for `'a`.
+        return call.output(unsafe { ArrayMut::from_raw(v.dtype(), &[], v.as_mut_ptr()) });
+    }
+    array_output(call, v);
+}
+
+#[inline(never)]
+fn array_output<'a>(call: &mut Call<'a>, mut v: ViewMut<'a>) {
     if !v.is_contiguous() {
         return call.fail(layout(v.dims(), v.strides()));
     }

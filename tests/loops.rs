@@ -326,3 +326,19 @@ fn a_loop_too_long_for_memory_has_a_derivative_that_compiles() {
         assert!(!compiled.executable().plan().stores.is_empty(), "{n}");
     }
 }
+
+#[test]
+fn a_loop_of_which_only_the_length_is_kept_runs_once() {
+    let f = trace(Spec::f64([]), (), |t, a, ()| {
+        let b = t.while_loop(a * 2.0, |b| b.abs().lt(1000.0), |b| b * 2.0);
+        t.cond(b.gt(0.0), || b, || b * 100.0)
+    });
+    let f = f.unwrap().value_and_grad().unwrap().compile().unwrap();
+    let steps = &f.executable().plan().steps;
+    let whiles = steps.iter().filter(|s| matches!(s, Step::While { .. })).count();
+    let repeats = steps.iter().filter(|s| matches!(s, Step::Repeat { .. })).count();
+    assert_eq!((whiles, repeats), (1, 1), "{f}");
+    let (value, slope) = f.call(&-0.37, &()).unwrap();
+    assert_eq!(value.item::<f64>(), Some(-151_552.0));
+    assert_eq!(slope.item::<f64>(), Some(409_600.0));
+}

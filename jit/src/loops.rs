@@ -71,6 +71,10 @@ impl<'p> PartEmitter<'_, 'p, '_> {
             let value = self.asm.load(clif_type(decl.dtype), at, Memory::Fixed);
             self.forward.registers.hold(buffer, i as i64, value);
         }
+        for c in steady.constants {
+            let value = self.asm.constant(c);
+            self.forward.registers.hold_constant(c, value);
+        }
     }
 
     fn while_loop(&mut self, span: Span, head: &[Node<'p>], pred: Buffer, body: &[Node<'p>]) {

@@ -234,7 +234,10 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
             return value;
         }
         match (b.constant, b.scalar) {
-            (Some(c), _) => self.asm.constant(c),
+            (Some(c), _) => {
+                let made = self.forward.as_ref().and_then(|forward| forward.registers.made(c));
+                made.unwrap_or_else(|| self.asm.constant(c))
+            }
             (_, Some(value)) => value,
             _ => unreachable!("{}: {var} is not defined here", self.nest.name),
         }

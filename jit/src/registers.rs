@@ -7,12 +7,13 @@
 //! kernel with loops, a library routine) they are stored to the place in the arena that
 //! they have all the same, and loaded again.
 //!
-//! Inputs never change; of those that a loop reads, the elements are loaded before it.
+//! Inputs never change; of those that a loop reads, the elements are loaded before it. So
+//! are the constants of floating point that it uses, which are no part of instructions.
 
 use backstitch_ir::index::Idx;
-use backstitch_ir::nest::{Const, Param};
+use backstitch_ir::nest::{Const, Param, ScalarOp, Stmt};
 use backstitch_ir::plan::{Buffer, Kernel, Place, Plan, Step};
-use backstitch_ir::{Element, with_array};
+use backstitch_ir::{DType, Element, with_array};
 use cranelift_codegen::ir::Value;
 use cranelift_frontend::Variable;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -32,6 +33,9 @@ const STEADY: usize = 32;
 /// At most so many addresses of inputs and outputs are loaded before a loop.
 const POINTERS: usize = 12;
 
+/// At most so many constants of floating point are made before a loop.
+const CONSTANTS: usize = 24;
+
 /// The elements of small buffers, as values.
 #[derive(Default)]
 pub(crate) struct Registers {
@@ -41,6 +45,8 @@ pub(crate) struct Registers {
     /// Elements of inputs that were loaded before the current loop.
     steady: FxHashMap<(Buffer, i64), Value>,
     constants: FxHashMap<Buffer, Vec<Const>>,
+    /// Constants that were made before the current loop.
+    made: FxHashMap<(DType, u64), Value>,
 }
 
 impl Registers {
@@ -106,7 +112,8 @@ impl Registers {
             return Some(asm.read(variable));
         }
         if let Some(constants) = self.constants.get(&buffer) {
-            return Some(asm.constant(constants[element as usize]));
+            let c = constants[element as usize];
+            return Some(self.made(c).unwrap_or_else(|| asm.constant(c)));
         }
         self.steady.get(&(buffer, element)).copied()
     }
@@ -138,9 +145,20 @@ impl Registers {
         self.steady.insert((buffer, element), value);
     }
 
+    /// A constant was made before the loop.
+    pub fn hold_constant(&mut self, c: Const, value: Value) {
+        self.made.insert((c.dtype, c.bits), value);
+    }
+
+    /// A constant that was.
+    pub fn made(&self, c: Const) -> Option<Value> {
+        self.made.get(&(c.dtype, c.bits)).copied()
+    }
+
     /// The loop is over.
     pub fn release(&mut self) {
         self.steady.clear();
+        self.made.clear();
     }
 }
 
@@ -150,12 +168,14 @@ pub(crate) struct Steady {
     pub elements: Vec<(Buffer, usize)>,
     /// Inputs and outputs that are accessed in memory.
     pub arrays: Vec<Buffer>,
+    /// Constants of floating point.
+    pub constants: Vec<Const>,
 }
 
 impl Steady {
     /// Of this loop.
     pub fn of(steps: &Steps<'_>, node: &Node<'_>, registers: &Registers) -> Self {
-        let mut steady = Self { elements: Vec::new(), arrays: Vec::new() };
+        let mut steady = Self { elements: Vec::new(), arrays: Vec::new(), constants: Vec::new() };
         let mut seen = FxHashSet::default();
         let mut visit = |buffer: Buffer, way: Way| {
             let decl = &steps.plan.buffers[buffer];
@@ -171,7 +191,43 @@ impl Steady {
             }
         };
         for_each_use(steps, std::slice::from_ref(node), false, &mut visit);
+        let mut seen = FxHashSet::default();
+        for_each_constant(steps, std::slice::from_ref(node), &mut |c| {
+            let room = steady.constants.len() < CONSTANTS;
+            // Zero is made without reading anything.
+            if room && c.dtype.is_float() && c.bits != 0 && seen.insert((c.dtype, c.bits)) {
+                steady.constants.push(c);
+            }
+        });
         steady
+    }
+}
+
+/// The constants of all kernels that are straight-line code.
+fn for_each_constant(steps: &Steps<'_>, nodes: &[Node<'_>], f: &mut impl FnMut(Const)) {
+    fn visit(body: &[Stmt], f: &mut impl FnMut(Const)) {
+        for s in body {
+            match s {
+                Stmt::Let { op: ScalarOp::Const(c), .. } => f(*c),
+                Stmt::For(l) => visit(&l.body, f),
+                _ => {}
+            }
+        }
+    }
+    for node in nodes {
+        match node {
+            Node::Step(Step::Run { kernel, .. }) if steps.forms[kernel.index()] == Form::Inline => {
+                visit(&steps.plan.kernels[*kernel].body, f);
+            }
+            Node::Step(_) | Node::Part(_) => {}
+            Node::If { then: a, els: b, .. } | Node::While { head: a, body: b, .. } => {
+                for_each_constant(steps, a, f);
+                for_each_constant(steps, b, f);
+            }
+            Node::Repeat { body, .. } | Node::Scan { body, .. } => {
+                for_each_constant(steps, body, f);
+            }
+        }
     }
 }
 
@@ -246,7 +302,6 @@ pub(crate) fn indexed(
     plan: &Plan,
     is_inline: impl Fn(Kernel) -> bool,
 ) -> FxHashSet<(Kernel, Param)> {
-    use backstitch_ir::nest::Stmt;
     fn visit(kernel: Kernel, body: &[Stmt], found: &mut FxHashSet<(Kernel, Param)>) {
         for s in body {
             match s {

@@ -1,6 +1,6 @@
 //! A call whose arguments come one by one.
 
-use backstitch_ir::Type;
+use backstitch_ir::{DType, Type};
 
 use crate::error::{Error, Side};
 use crate::executable::Inner;
@@ -40,8 +40,7 @@ impl<'a> Call<'a> {
         let types = &self.exe.plan.inputs;
         match types.get(self.inputs).zip(self.ws.inputs.get_mut(self.inputs)) {
             Some((ty, place)) if view.fits(ty) => *place = view.as_ptr(),
-            Some((ty, _)) => self.fail(mismatch(Side::Input, self.inputs, ty, view.ty())),
-            None => {}
+            _ => self.misfit(Side::Input, self.inputs, (view.dtype(), view.dims())),
         }
         self.inputs += 1;
     }
@@ -52,10 +51,22 @@ impl<'a> Call<'a> {
         let types = &self.exe.plan.outputs;
         match types.get(self.outputs).zip(self.ws.outputs.get_mut(self.outputs)) {
             Some((ty, place)) if view.fits(ty) => *place = view.as_mut_ptr(),
-            Some((ty, _)) => self.fail(mismatch(Side::Output, self.outputs, ty, view.ty())),
-            None => {}
+            _ => self.misfit(Side::Output, self.outputs, (view.dtype(), view.dims())),
         }
         self.outputs += 1;
+    }
+
+    /// What does not fit, unless there is one too many: `run` counts.
+    #[cold]
+    fn misfit(&mut self, side: Side, i: usize, (dtype, dims): (DType, &[usize])) {
+        let plan = &self.exe.plan;
+        let types = match side {
+            Side::Input => &plan.inputs,
+            Side::Output => &plan.outputs,
+        };
+        if let Some(ty) = types.get(i) {
+            self.fail(mismatch(side, i, ty, Type::new(dtype, dims)));
+        }
     }
 
     /// Makes the call fail with this error, unless it has failed before: for

@@ -1,7 +1,8 @@
 //! A loop and the same loop that also keeps residuals are one loop.
 //!
-//! Reverse mode adds an augmented copy of a loop; the values of the original are
-//! among its results. Here the original is replaced, so that it runs once.
+//! Reverse mode adds an augmented copy of a loop, which keeps residuals, counts its
+//! iterations, or both; the values of the original are among its results. Here the
+//! original is replaced, so that it runs once.
 
 use std::sync::Arc;
 
@@ -16,10 +17,9 @@ use crate::rebuild::{Map, prune, rebuild, rebuild_into, same};
 pub fn merge_loops(g: &Graph) -> Graph {
     let mut plain: FxHashMap<(Loop, Values), (Node, bool)> = FxHashMap::default();
     for n in g.nodes() {
-        if let Op::Loop(l) = g.op(n)
-            && l.pushes() > 0
-        {
-            for counter in [true, false] {
+        if let Op::Loop(l) = g.op(n) {
+            // Without residuals and a counter it would be the original.
+            for counter in [true, false].into_iter().filter(|&c| c || l.pushes() > 0) {
                 if let Some((p, args)) = stripped(g, l, &g.args(n), counter) {
                     plain.insert((p, args), (n, counter));
                 }

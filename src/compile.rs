@@ -51,8 +51,9 @@ impl Options {
 
     /// The workspace takes at most so many bytes, whatever the inputs: arrays that are
     /// passed in and results do not count. What a loop keeps for its reverse is computed
-    /// again, as far as it takes to get there; the results are the same bits. A loop of
-    /// unknown length takes the same bytes however long it runs.
+    /// again, as far as it takes to get there; the results are the same bits, but for matrix
+    /// products that a loop adds up, which are then added one by one. A loop of unknown
+    /// length takes the same bytes however long it runs.
     ///
     /// What is kept and what is computed again is in [`Compiled::memory`]. Values of
     /// straight-line programs are kept as they are, and so are those of loops that are
@@ -116,7 +117,13 @@ impl<P: Clone, D: Clone, O: Clone> Compile for Traced<P, D, O> {
     fn compile_with(&self, options: &Options) -> Result<Compiled<P, D, O>, Error> {
         let mut prepared = prepare(self.graph(), &options.passes);
         if let Some(bytes) = options.memory {
-            prepared = prepared.within(bytes, &options.passes)?;
+            let mut passes = options.passes.clone();
+            if prepared.memory.bytes.is_none_or(|needed| needed > bytes) {
+                // What is kept so that products can leave loops is the first to go.
+                passes.rows = false;
+                prepared = prepare(self.graph(), &passes);
+            }
+            prepared = prepared.within(bytes, &passes)?;
         }
         let Prepared { graph, lowered, times, memory } = prepared;
         let groups = lowered.kernel_of;

@@ -14,7 +14,7 @@ use backstitch::{Array, Backend, DType, Error, Memory, Options};
 use random::{Rng, graph_of_loops, with_gradients};
 
 fn rolled() -> passes::Options {
-    passes::Options { unroll: 0, ..passes::Options::default() }
+    passes::Options { unroll: 0, rows: false, ..passes::Options::default() }
 }
 
 /// What a program gives, and the bytes of its workspace after the call.

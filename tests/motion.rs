@@ -189,6 +189,23 @@ fn the_memory_of_a_recurrent_network_is_its_rows() {
 }
 
 #[test]
+fn under_a_budget_no_rows_are_kept_for_products() {
+    let f = network(DType::F32, [200, 16, 32, 32]).value_and_grad().unwrap();
+    let free = f.compile_with(&rolled()).unwrap();
+    let bytes = free.memory().bytes.unwrap() / 8;
+    let bound = f.compile_with(&rolled().memory(bytes)).unwrap();
+    assert!(bound.memory().bytes.unwrap() <= bytes);
+    let p: Vec<ArrayD<f32>> = [&[32, 128][..], &[32, 128], &[128]]
+        .map(|dims| numbers(dims, dims.len()).mapv(|x| 0.2 * x as f32))
+        .into();
+    let x = numbers(&[200, 16, 32], 3).mapv(|x| x as f32);
+    let (want, got) = (free.call(&p, &x).unwrap(), bound.call(&p, &x).unwrap());
+    for (got, want) in leaves(got).iter().zip(&leaves(want)) {
+        assert!(close(got, want, 1e-4));
+    }
+}
+
+#[test]
 fn many_sequences_at_once_are_rewritten_too() {
     // vmap over sequences of a scan, with weights that all share.
     let f = trace(Spec::f64([3, 3]), Spec::f64([4, 6, 3]), |t, w, xs| {

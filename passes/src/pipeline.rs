@@ -59,10 +59,15 @@ pub const PIPELINE: &[Pass] = &[
         applies: has_loops,
         optional: true,
     },
-    Pass { name: "batch_rows", run: |g, _| batch_rows(g), applies: has_loops, optional: true },
+    Pass { name: "batch_rows", run: |g, _| batch_rows(g), applies: may_keep_rows, optional: true },
     Pass { name: "map_sums", run: |g, _| map_sums(g), applies: has_loops, optional: true },
     Pass { name: "start_sums", run: |g, _| start_sums(g), applies: has_loops, optional: true },
-    Pass { name: "sum_products", run: |g, _| sum_products(g), applies: has_loops, optional: true },
+    Pass {
+        name: "sum_products",
+        run: |g, _| sum_products(g),
+        applies: may_keep_rows,
+        optional: true,
+    },
     Pass { name: "simplify", run: |g, _| simplify(g), applies: always, optional: true },
     // Lowering takes no `stop_gradient`, and only products worth a call.
     Pass {
@@ -87,6 +92,10 @@ fn has_loops(g: &Graph, _: &Options) -> bool {
     g.nodes().any(|n| matches!(g.op(n), Op::Loop(_)))
 }
 
+fn may_keep_rows(g: &Graph, o: &Options) -> bool {
+    o.rows && has_loops(g, o)
+}
+
 fn has_broadcasts(g: &Graph, _: &Options) -> bool {
     g.nodes().any(|n| matches!(g.op(n), Op::Broadcast(_)))
 }
@@ -104,13 +113,22 @@ pub struct Options {
     /// How many operations a loop of known length may become when its iterations are
     /// written out one after the other; 0 leaves all loops as they are.
     pub unroll: usize,
+    /// Whether products may leave a loop where that takes an array of one row for each
+    /// iteration: faster, in more memory.
+    pub rows: bool,
     /// Called with a pass's name and the graph after it.
     pub observe: Option<Observer>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { optimise: true, verify: cfg!(debug_assertions), unroll: 96, observe: None }
+        Self {
+            optimise: true,
+            verify: cfg!(debug_assertions),
+            unroll: 96,
+            rows: true,
+            observe: None,
+        }
     }
 }
 

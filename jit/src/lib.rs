@@ -8,10 +8,10 @@
 //! From the outside in:
 //!
 //! * `survey`: what is used where;
-//! * `entry`, `part`: steps of the plan, as functions of bounded size;
+//! * `entry`, `part`, `access`: steps of the plan, as functions of bounded size;
 //! * `loops`, `stacks`, `registers`: loops over steps, what they push and pop, and what
 //!   they carry in registers;
-//! * `nest`, `vector_loop`, `group`, `partial`: a kernel's statements, its loops,
+//! * `nest`, `straight`, `vector_loop`, `group`, `partial`: a kernel's statements, its loops,
 //!   four iterations at a time, its reductions;
 //! * `address`, `forward`: where elements are, and which are in registers;
 //! * `scalar`, `vector`, `host`: operations on one element, on four, and those
@@ -19,6 +19,7 @@
 //! * `asm`, `isa`: instructions and processors;
 //! * `compile`, `link`, `code`: functions into executable memory.
 
+mod access;
 mod address;
 mod asm;
 mod code;
@@ -37,6 +38,7 @@ mod partial;
 mod registers;
 mod scalar;
 mod stacks;
+mod straight;
 mod survey;
 mod vector;
 mod vector_loop;

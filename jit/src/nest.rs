@@ -15,9 +15,7 @@ use smallvec::SmallVec;
 use crate::address::{Addresses, Int};
 use crate::asm::{Addr, Asm, Memory, WORD};
 use crate::forward::Forward;
-use crate::partial::Values;
 use crate::scalar::{self, clif_type};
-use crate::survey::lanes;
 use crate::vector::Lanes;
 
 /// What is known of a variable.
@@ -285,45 +283,6 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
         let now = self.asm.values();
         if let Some(forward) = &mut self.forward {
             forward.stored(param, element, value, now);
-        }
-    }
-
-    // ---- Loops written out ----
-
-    /// One iteration after the other, as straight-line code.
-    fn written_out(&mut self, l: &For, span: Span) {
-        let (Int { base: None, offset: first }, Some(count)) = (span.lo, span.count) else {
-            unreachable!("{}: a loop of unknown length written out", self.nest.name)
-        };
-        let identities = self.identities(l);
-        let mut partials: Vec<Values> =
-            identities.iter().map(|&x| Values::from_elem(x, lanes(l))).collect();
-        let mut carried: Values = l.carries.iter().map(|c| self.scalar(c.init)).collect();
-        for t in 0..count {
-            for (c, &value) in l.carries.iter().zip(&carried) {
-                self.bind(c.var, value);
-            }
-            self.at.enter(l.axis, Int::known(first + t as i64));
-            self.block(&l.body);
-            self.at.leave(l.axis);
-            carried = l.carries.iter().map(|c| self.scalar(c.next)).collect();
-            for (acc, partials) in l.accs.iter().zip(&mut partials) {
-                let value = self.scalar(acc.value);
-                let old = &mut partials[t % lanes(l)];
-                *old = scalar::combine(self.asm, acc.op, self.nest.vars[acc.result], *old, value);
-            }
-        }
-        for (acc, mut partials) in l.accs.iter().zip(partials) {
-            while partials.len() > 1 {
-                let half = partials.len() / 2;
-                for j in 0..half {
-                    let (op, of) = (acc.op, self.nest.vars[acc.result]);
-                    partials[j] =
-                        scalar::combine(self.asm, op, of, partials[j], partials[j + half]);
-                }
-                partials.truncate(half);
-            }
-            self.bind(acc.result, partials[0]);
         }
     }
 

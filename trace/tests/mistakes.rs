@@ -111,8 +111,9 @@ fn a_scan_gives_as_many_carries_as_it_takes() {
     let counts =
         ["1 carries go in, (`0`), and 2 come out, (`0`, `1`)", "2 carries go in", "0 come"];
     assert_eq!(e.mistakes.len(), counts.len(), "{e}");
-    for (m, counts) in e.mistakes.iter().zip(counts) {
-        assert_eq!((m.operation, m.problem), ("scan", Problem::Control));
+    let operations = ["scan", "scan", "scan_back"];
+    for ((m, counts), operation) in e.mistakes.iter().zip(counts).zip(operations) {
+        assert_eq!((m.operation, m.problem), (operation, Problem::Control));
         assert!(m.message.contains(counts), "{m}");
     }
 }

@@ -157,7 +157,8 @@ impl Trace {
         X: Tree<Tensor<'t>>,
         Y: Tree<Tensor<'t>>,
     {
-        self.scan((), rows, |(), row| ((), body(row))).1
+        let options = self.loop_options().get();
+        self.scan_as(options, ("map_rows", false), (), rows, |(), row| ((), body(row))).1
     }
 }
 

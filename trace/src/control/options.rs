@@ -152,7 +152,7 @@ impl<'t> Loops<'t> {
         X: Tree<Tensor<'t>>,
         Y: Tree<Tensor<'t>>,
     {
-        self.trace.scan_as(self.all(), init, rows, false, body)
+        self.trace.scan_as(self.all(), ("scan", false), init, rows, body)
     }
 
     /// [`Trace::scan_back`] with these options.
@@ -168,7 +168,7 @@ impl<'t> Loops<'t> {
         X: Tree<Tensor<'t>>,
         Y: Tree<Tensor<'t>>,
     {
-        self.trace.scan_as(self.all(), init, rows, true, body)
+        self.trace.scan_as(self.all(), ("scan_back", true), init, rows, body)
     }
 
     /// [`Trace::map_rows`] with these options.
@@ -182,7 +182,7 @@ impl<'t> Loops<'t> {
         X: Tree<Tensor<'t>>,
         Y: Tree<Tensor<'t>>,
     {
-        self.scan((), rows, |(), row| ((), body(row))).1
+        self.trace.scan_as(self.all(), ("map_rows", false), (), rows, |(), row| ((), body(row))).1
     }
 
     /// Lets these options hold for all loops that `f` records, those of

@@ -79,7 +79,18 @@ impl Trace {
         let args: Vec<Tensor<'t>> = x.leaves().into_iter().copied().collect();
         let types: Vec<Type> = args.iter().map(|x| x.ty()).collect();
         let (primal, y) = self.body("custom", &types, &[], place, |xs| function(rebuild(&x, xs)));
-        Custom { trace: self, place, x, args, types, y, primal, jvp: None, vjp: None }
+        Custom {
+            trace: self,
+            place,
+            x,
+            args,
+            types,
+            y,
+            primal,
+            jvp: None,
+            vjp: None,
+            refused: false,
+        }
     }
 }
 
@@ -95,6 +106,8 @@ pub struct Custom<'t, X, Y> {
     primal: Body,
     jvp: Option<Body>,
     vjp: Option<Body>,
+    /// Whether a rule does not fit, which is recorded already.
+    refused: bool,
 }
 
 impl<'t, X: Tree<Tensor<'t>>, Y: Tree<Tensor<'t>>> Custom<'t, X, Y> {
@@ -120,6 +133,7 @@ impl<'t, X: Tree<Tensor<'t>>, Y: Tree<Tensor<'t>>> Custom<'t, X, Y> {
         let (body, found) = self.trace.body("jvp", &types, captures, place, record);
         let fits =
             self.trace.agrees("jvp", (&self.y, &self.primal.types), (&found, &body.types), place);
+        self.refused |= !fits;
         self.jvp = fits.then(|| body.only_floats());
         self
     }
@@ -148,6 +162,7 @@ impl<'t, X: Tree<Tensor<'t>>, Y: Tree<Tensor<'t>>> Custom<'t, X, Y> {
         };
         let (body, found) = self.trace.body("vjp", &types, captures, place, record);
         let fits = self.trace.agrees("vjp", (&self.x, &self.types), (&found, &body.types), place);
+        self.refused |= !fits;
         self.vjp = fits.then(|| body.only_floats());
         self
     }
@@ -158,14 +173,14 @@ impl<'t, X: Tree<Tensor<'t>>, Y: Tree<Tensor<'t>>> Custom<'t, X, Y> {
     /// Without a rule it is a mistake.
     #[track_caller]
     pub fn call(self) -> Y::With<Tensor<'t>> {
-        let Self { trace, place, args, types, y, primal, jvp, vjp, .. } = self;
+        let Self { trace, place, args, types, y, primal, jvp, vjp, refused, .. } = self;
         let results = primal.types.clone();
         let rules = jvp.is_some() || vjp.is_some();
         let poisoned = primal.is_poisoned()
             || jvp.as_ref().is_some_and(Body::is_poisoned)
             || vjp.as_ref().is_some_and(Body::is_poisoned);
-        if !rules && !poisoned {
-            let message = "expected a `jvp` or a `vjp` rule that fits".to_owned();
+        if !rules && !poisoned && !refused {
+            let message = "expected a `jvp` or a `vjp` rule".to_owned();
             let mistake = Mistake {
                 place,
                 operation: "custom",
@@ -175,7 +190,7 @@ impl<'t, X: Tree<Tensor<'t>>, Y: Tree<Tensor<'t>>> Custom<'t, X, Y> {
             };
             trace.state().mistakes.push(mistake);
         }
-        if !rules || poisoned {
+        if !rules || poisoned || refused {
             return trace.guesses(&y, &results, place);
         }
         let last = vjp.as_ref().or(jvp.as_ref()).expect("there is a rule");

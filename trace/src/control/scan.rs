@@ -37,7 +37,7 @@ impl Trace {
         X: Tree<Tensor<'t>>,
         Y: Tree<Tensor<'t>>,
     {
-        self.scan_as(self.loop_options().get(), init, rows, false, body)
+        self.scan_as(self.loop_options().get(), ("scan", false), init, rows, body)
     }
 
     /// As [`scan`](Self::scan), from the last row to the first.
@@ -63,16 +63,16 @@ impl Trace {
         X: Tree<Tensor<'t>>,
         Y: Tree<Tensor<'t>>,
     {
-        self.scan_as(self.loop_options().get(), init, rows, true, body)
+        self.scan_as(self.loop_options().get(), ("scan_back", true), init, rows, body)
     }
 
     #[track_caller]
     pub(super) fn scan_as<'t, C, X, Y>(
         &'t self,
         options: LoopOptions,
+        (operation, back): (&'static str, bool),
         init: C,
         rows: X,
-        back: bool,
         body: impl FnOnce(C::With<Tensor<'t>>, X::With<Tensor<'t>>) -> (C::With<Tensor<'t>>, Y),
     ) -> (C::With<Tensor<'t>>, Y::With<Tensor<'t>>)
     where
@@ -88,7 +88,7 @@ impl Trace {
             Some((&Some(n), rest)) if rest.iter().all(|&m| m == Some(n)) => (n, true),
             _ => {
                 let message = "expected arrays with the same number of rows";
-                self.mistake("scan", Problem::Control, message, &xs, Type::scalar(DType::F64));
+                self.mistake(operation, Problem::Control, message, &xs, Type::scalar(DType::F64));
                 (1, false)
             }
         };
@@ -123,7 +123,7 @@ impl Trace {
         let stacked: Vec<Type> = rows_given.iter().map(all).collect();
         let steady = cuts
             && !step.is_poisoned()
-            && self.steady("scan", (&init, &types), (next, after), place);
+            && self.steady(operation, (&init, &types), (next, after), place);
         if !steady {
             let carry = self.guesses(&init, &types, place);
             return (carry, self.guesses(y, &stacked, place));
@@ -143,7 +143,7 @@ impl Trace {
         // What is popped first was pushed last.
         let stacks: Vec<Tensor<'t>> =
             xs.iter().map(|&x| self.apply(ops::Rows::ToStack { back: !back }, &[x])).collect();
-        let mut args = vec![self.number((length as i64).into(), DType::I64, "scan")];
+        let mut args = vec![self.number((length as i64).into(), DType::I64, operation)];
         args.extend(&carried);
         let found = self.finish(op.into(), &args, &captured, &stacks, &given, place);
         let (last, pushed) = found.split_at(types.len());

@@ -30,7 +30,8 @@ impl LoopOptions {
     ///
     /// Written out, iterations fuse with each other and with what is around them; it takes
     /// longer to compile. The results are the same bits. So are the loops of derivatives
-    /// treated. Loops that end by a predicate are never written out.
+    /// treated. Loops that end by a predicate are never written out. By a factor is seldom
+    /// worth it: a loop that stays costs little per iteration.
     #[must_use]
     pub fn unroll(self, unroll: Unroll) -> Self {
         Self { unroll: Some(unroll), ..self }

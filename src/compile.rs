@@ -57,8 +57,10 @@ impl Options {
     ///
     /// What is kept and what is computed again is in [`Compiled::memory`]. Values of
     /// straight-line programs are kept as they are, and so are those of loops that are
-    /// written out (see [`unroll`](Self::unroll)); a checkpoint of yours
-    /// ([`Trace::checkpoint`](crate::Trace::checkpoint)) makes them fewer.
+    /// written out (see [`unroll`](Self::unroll)), and the rows of products that have become
+    /// one product outside a loop; a checkpoint of yours
+    /// ([`Trace::checkpoint`](crate::Trace::checkpoint)) makes them fewer. Scratch that the
+    /// matrix product takes for itself does not count.
     ///
     /// Compiling is an [`Error::Memory`] that says how many bytes there have to be, if so few
     /// do not do.

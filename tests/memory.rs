@@ -76,6 +76,20 @@ fn lstm<'t>(t: &'t Trace, w: Tensor<'t>, x: Tensor<'t>) -> Tensor<'t> {
     h.sum() + (all * all).mean()
 }
 
+/// Simple recurrent cells for a batch: products leave the loops, and what they read stays.
+fn recurrent<'t>(t: &'t Trace, w: Tensor<'t>, x: Tensor<'t>) -> Tensor<'t> {
+    let dims = x.shape().dims().to_vec();
+    let zero = t.zeros(DType::F64, [dims[1], dims[2]]);
+    let cell = |h: Tensor<'t>, row: Tensor<'t>| {
+        let a = row.matmul(w.index(0, 0));
+        let b = (a + h.matmul(w.index(0, 1))).tanh();
+        let c = (b * b - h).sigmoid() * (a - b).sin();
+        (b * c, b.sum())
+    };
+    let (h, sums) = t.scan(zero, x, cell);
+    (h * h).sum() + sums.sum()
+}
+
 /// The Van der Pol oscillator by the classical method of fourth order.
 fn oscillator<'t>(t: &'t Trace, mu: Tensor<'t>, steps: i64) -> Tensor<'t> {
     let slope = |(x, v): (Tensor<'t>, Tensor<'t>)| (v, mu * (1.0 - x * x) * v - x);
@@ -124,6 +138,11 @@ fn table() {
     let f = f.value_and_grad().unwrap();
     row("LSTM, 200 steps", f.graph(), &x, 200_000, 1.0);
     row("", f.graph(), &x, 120_000, 2.0);
+
+    let x = [wave(&[2, 24, 24], 0.3), wave(&[100, 8, 24], 1.0)];
+    let f = trace(Spec::f64([2, 24, 24]), Spec::f64([100, 8, 24]), recurrent).unwrap();
+    let f = f.value_and_grad().unwrap();
+    row("recurrent cells, 100 steps", f.graph(), &x, 700_000, 2.0);
 
     let mu = [Array::from(1.3)];
     let f = trace(Spec::f64([]), (), |t, mu, ()| oscillator(t, mu, 1000)).unwrap();

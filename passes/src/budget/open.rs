@@ -155,3 +155,32 @@ fn divided_up(g: &mut Graph, n: Value, by: usize) -> Value {
     let up = g.map(Scalar::Ceil, &[quotient]);
     g.cast(up, DType::I64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Steps that are computed for a reverse of `n`, by the rules above.
+    fn work(levels: &[usize], n: usize) -> usize {
+        match levels {
+            [count, inner @ ..] if n > FEW as usize => {
+                let segment = n.div_ceil(*count);
+                let lens = (0..*count).map(|i| n.saturating_sub(i * segment).min(segment));
+                n + lens.map(|len| work(inner, len)).sum::<usize>()
+            }
+            _ => n * (n + 1) / 2,
+        }
+    }
+
+    #[test]
+    fn levels_bound_the_work() {
+        for levels in [vec![2], vec![7], vec![5, 3], vec![16, 16, 16], vec![40, 32, 32]] {
+            let most: usize = levels.iter().product::<usize>() * FEW as usize;
+            for n in (0..100).chain((0..50).map(|i| most - i.min(most))) {
+                let n = n.min(most);
+                let bound = recomputed(&levels) * n as f64;
+                assert!(work(&levels, n) as f64 <= bound, "{levels:?}, {n}");
+            }
+        }
+    }
+}

@@ -88,6 +88,9 @@ impl Pair {
 /// All pairs of a graph, no loop in two of them; of two that share one, that with more
 /// bytes of residuals.
 pub(super) fn pairs(g: &Graph) -> Vec<Pair> {
+    if !g.nodes().any(|n| matches!(g.op(n), Op::Loop(l) if l.pops > 0)) {
+        return vec![];
+    }
     let facts = Facts::of(g);
     let loops = g.nodes().filter(|&n| facts.live[n.index()]);
     let mut found: Vec<Pair> = loops.filter_map(|n| pair(g, &facts, n)).collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backstitch_ir::text::{DotOptions, to_dot};
 use backstitch_ir::{Array, Graph, Shape};
-use backstitch_passes::{Memory, Prepared, prepare};
+use backstitch_passes::{Memory, OverBudget, Prepared, prepare};
 use backstitch_runtime::{
     ArrayMut, ArrayRef, Backend, Call, Error as RuntimeError, Executable, Workspace,
 };
@@ -51,14 +51,13 @@ impl Options {
 
     /// The workspace takes at most so many bytes, whatever the inputs: arrays that are
     /// passed in and results do not count. What a loop keeps for its reverse is computed
-    /// again, as far as it takes to get there; the results are the same bits, but for matrix
-    /// products that a loop adds up, which are then added one by one. A loop of unknown
-    /// length takes the same bytes however long it runs.
+    /// again, as far as it takes to get there; the results are the same bits. Only where
+    /// that is not enough, matrix products that a loop adds up stay in the loop, and are
+    /// added one by one. A loop of unknown length takes the same bytes however long it runs.
     ///
     /// What is kept and what is computed again is in [`Compiled::memory`]. Values of
     /// straight-line programs are kept as they are, and so are those of loops that are
-    /// written out (see [`unroll`](Self::unroll)), and the rows of products that have become
-    /// one product outside a loop; a checkpoint of yours
+    /// written out (see [`unroll`](Self::unroll)); a checkpoint of yours
     /// ([`Trace::checkpoint`](crate::Trace::checkpoint)) makes them fewer. Scratch that the
     /// matrix product takes for itself does not count.
     ///
@@ -119,13 +118,7 @@ impl<P: Clone, D: Clone, O: Clone> Compile for Traced<P, D, O> {
     fn compile_with(&self, options: &Options) -> Result<Compiled<P, D, O>, Error> {
         let mut prepared = prepare(self.graph(), &options.passes);
         if let Some(bytes) = options.memory {
-            let mut passes = options.passes.clone();
-            if prepared.memory.bytes.is_none_or(|needed| needed > bytes) {
-                // What is kept so that products can leave loops is the first to go.
-                passes.rows = false;
-                prepared = prepare(self.graph(), &passes);
-            }
-            prepared = prepared.within(bytes, &passes)?;
+            prepared = within(self.graph(), prepared, bytes, &options.passes)?;
         }
         let Prepared { graph, lowered, times, memory } = prepared;
         let groups = lowered.kernel_of;
@@ -141,6 +134,25 @@ impl<P: Clone, D: Clone, O: Clone> Compile for Traced<P, D, O> {
             outputs: self.outputs().clone(),
         })
     }
+}
+
+/// The program in at most so many bytes; the same bits, if that can be.
+fn within(
+    graph: &Graph,
+    prepared: Prepared,
+    bytes: usize,
+    passes: &backstitch_passes::Options,
+) -> Result<Prepared, OverBudget> {
+    let error = match prepared.within(bytes, passes) {
+        Err(error) if passes.rows => error,
+        result => return result,
+    };
+    // What is kept so that products can leave loops goes last.
+    let passes = backstitch_passes::Options { rows: false, ..passes.clone() };
+    prepare(graph, &passes).within(bytes, &passes).map_err(|other| {
+        let least = error.least.into_iter().chain(other.least).min();
+        OverBudget { bytes, least }
+    })
 }
 
 /// A compiled program: takes parameters like `P` and data like `D`, gives results

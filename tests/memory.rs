@@ -13,6 +13,7 @@ use backstitch::runtime::{ArrayRef, Executable};
 use backstitch::{Array, Backend, DType, Error, Memory, Options};
 use random::{Rng, graph_of_loops, with_gradients};
 
+/// Loops as they are: not written out, and no rows kept for products outside.
 fn rolled() -> passes::Options {
     passes::Options { unroll: 0, rows: false, ..passes::Options::default() }
 }
@@ -76,7 +77,7 @@ fn lstm<'t>(t: &'t Trace, w: Tensor<'t>, x: Tensor<'t>) -> Tensor<'t> {
     h.sum() + (all * all).mean()
 }
 
-/// Simple recurrent cells for a batch: products leave the loops, and what they read stays.
+/// Simple recurrent cells for a batch.
 fn recurrent<'t>(t: &'t Trace, w: Tensor<'t>, x: Tensor<'t>) -> Tensor<'t> {
     let dims = x.shape().dims().to_vec();
     let zero = t.zeros(DType::F64, [dims[1], dims[2]]);
@@ -282,4 +283,26 @@ fn what_is_kept_is_said_loop_by_loop() {
         assert!(line.starts_with("tests/memory.rs:"), "{text}");
         assert!(line.contains(&format!("loop of {steps} steps, keeps ")), "{text}");
     }
+}
+
+/// The rows of a product outside a loop are kept as long as there is room: with them the
+/// bits are the same.
+#[test]
+fn products_stay_outside_loops_while_they_fit() {
+    let f = trace(Spec::f64([2, 24, 24]), Spec::f64([100, 8, 24]), recurrent).unwrap();
+    let f = f.value_and_grad().unwrap();
+    let (w, x) = (wave(&[2, 24, 24], 0.3), wave(&[100, 8, 24], 1.0));
+    let whole = f.compile().unwrap();
+    let bytes = whole.memory().bytes.unwrap();
+    let want = whole.call(&w, &x).unwrap();
+    let mut same = vec![];
+    for budget in [bytes - 1000, bytes / 8] {
+        let few = f.compile_with(&Options::default().memory(budget)).unwrap();
+        assert!(few.memory().bytes <= Some(budget));
+        let got = few.call(&w, &x).unwrap();
+        same.push(want.0.same_bits(&got.0) && want.1.same_bits(&got.1));
+        let pairs = want.1.to_f64_vec().into_iter().zip(got.1.to_f64_vec());
+        assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-9 * (1.0 + a.abs())));
+    }
+    assert!(same[0]);
 }

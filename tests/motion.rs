@@ -368,3 +368,19 @@ fn a_factor_that_may_not_exist_is_asked_for_only_in_loops_that_run() {
     assert_eq!(compiled.call(&a, &0i64).unwrap().item::<f64>(), Some(0.0));
     assert!(compiled.call(&a, &1i64).is_err());
 }
+
+#[test]
+fn a_sum_that_decides_how_long_its_loop_runs_starts_from_nothing() {
+    let f = trace(Spec::f64([]), (), |t, a, ()| {
+        t.for_loop(5, t.scalar(0.0), |k, s| {
+            let step = a + 0.25 * k.cast(DType::F64);
+            s + t.while_loop(t.scalar(0.0), |r| r.lt(10.0), |r| r + step)
+        })
+    });
+    let f = f.unwrap().value_and_grad().unwrap();
+    let (value, slope) = f.eval(&1.0, &()).unwrap();
+    for options in [rolled(), Options::default()] {
+        let got = f.compile_with(&options).unwrap().call(&1.0, &()).unwrap();
+        assert!(got.0.same_bits(&value) && got.1.same_bits(&slope), "{got:?}");
+    }
+}

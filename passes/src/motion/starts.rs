@@ -8,7 +8,7 @@
 //! indices, neither an array of zeros nor a sum of whole arrays is left. Adding up in
 //! another order ([`Class::Rounds`](crate::Class::Rounds)).
 
-use backstitch_ir::ops::Loop;
+use backstitch_ir::ops::{Loop, Trip};
 use backstitch_ir::{Graph, IndexVec, Node, Op, Scalar, Value};
 use rustc_hash::FxHashMap;
 
@@ -57,10 +57,15 @@ pub fn start_sums(g: &Graph) -> Graph {
     })
 }
 
-/// Whether all that a loop does to a carry is to add to it.
+/// Whether all that a loop does to a carry is to add to it: how long it runs does not
+/// depend on it either.
 fn adds_up(l: &Loop, i: usize) -> bool {
     let b = &*l.body;
     let (from, uses) = (b.inputs()[i], uses(b));
+    let decides = |test: &Graph| super::uses(test)[test.inputs()[i]] > 0;
+    if matches!(&l.trip, Trip::While(test) if decides(test)) {
+        return false;
+    }
     b.ty(from).is_float() && uses[from] == 1 && leads(b, b.outputs()[i], from, &uses)
 }
 

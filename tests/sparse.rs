@@ -86,7 +86,7 @@ where
     D: Tree<Spec> + Clone,
     O: Tree<Spec> + Clone,
 {
-    let dense = traced.jacobian().unwrap().eval(params, data).unwrap();
+    let dense = traced.jacobian_forward().unwrap().eval(params, data).unwrap();
     let want = assembled(&dense.leaves(), &lens(traced.outputs()), &lens(traced.params()));
     let sparse = traced.jacobian_sparse().unwrap();
     agrees(&sparse, params, data, &want, tolerance);
@@ -105,7 +105,7 @@ where
     P: Tree<Spec> + Clone,
     D: Tree<Spec> + Clone,
 {
-    let dense = traced.hessian().unwrap().eval(params, data).unwrap();
+    let dense = traced.grad().unwrap().jacobian_reverse().unwrap().eval(params, data).unwrap();
     let lens = lens(traced.params());
     let want = assembled(&dense.leaves(), &lens, &lens);
     let sparse = traced.hessian_sparse().unwrap();
@@ -125,6 +125,79 @@ fn diffusion<'t>(_: &'t Trace, u: Tensor<'t>, (): ()) -> Tensor<'t> {
     let inner =
         u.slice(0, 2.., 1) - 2.0 * u.slice(0, 1.., 1).slice(0, ..-1, 1) + u.slice(0, ..-2, 1);
     u + 0.1 * inner.pad([(1, 1)], 0.0) - u.powi(3)
+}
+
+#[test]
+fn dense_derivatives_that_are_mostly_zeros_take_few_sweeps() {
+    let close = |a: &Array, b: &Array| {
+        let (a, b) = (a.to_f64_vec(), b.to_f64_vec());
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(b).for_each(|(a, b)| assert!((a - b).abs() <= 1e-11 * (1.0 + b.abs())));
+    };
+    let x = numbers(60);
+    let f = trace(Spec::f64([60]), (), diffusion).unwrap();
+    let j = f.jacobian().unwrap();
+    close(
+        &j.compile().unwrap().call(&x, &()).unwrap(),
+        &f.jacobian_reverse().unwrap().eval(&x, &()).unwrap(),
+    );
+    let f = trace((Spec::f64([40]), Spec::f64([20])), (), |t, (x, y), ()| {
+        rosenbrock(t, x, ()) + (x.slice(0, ..20, 1) * y.sin()).sum()
+    })
+    .unwrap();
+    let args = (numbers(40), numbers(20));
+    let h = f.hessian().unwrap();
+    let want = f.grad().unwrap().jacobian_forward().unwrap().eval(&args, &()).unwrap();
+    for got in [h.eval(&args, &()).unwrap(), h.compile().unwrap().call(&args, &()).unwrap()] {
+        got.leaves().into_iter().zip(want.leaves()).for_each(|(a, b)| close(a, b));
+    }
+    // Where nothing is zero, a pattern is of no use.
+    let dense = trace(Spec::f64([60]), (), |_, x, ()| x * x.sum()).unwrap();
+    let want = dense.jacobian_forward().unwrap().eval(&x, &()).unwrap();
+    close(&dense.jacobian().unwrap().compile().unwrap().call(&x, &()).unwrap(), &want);
+}
+
+#[test]
+fn unit_vectors_stay_diagonals_through_scaling() {
+    let a = Array2::from_shape_fn((12, 9), |(i, j)| 0.1 * (i as f64 - 0.5 * j as f64));
+    let programs = [
+        trace(Spec::f64([9]), Spec::f64([12, 9]), |_, x, a| a.matmul(x).tanh()).unwrap(),
+        trace(Spec::f64([9]), Spec::f64([12, 9]), |_, x, a| {
+            let y = a.matmul(x.sin()).tanh();
+            y.slice(0, ..9, 1) * x - x.square() * 0.5
+        })
+        .unwrap(),
+        trace(Spec::f64([9]), Spec::f64([12, 9]), |t, x, a| {
+            t.for_loop(2, x, |_, x| a.transpose().matmul(a.matmul(x).sin()) * x)
+        })
+        .unwrap(),
+        trace(Spec::f64([9]), Spec::f64([12, 9]), |_, x, a| {
+            x.reshape([3, 3]).matmul(a.slice(0, ..3, 1)) * 2.0
+        })
+        .unwrap(),
+    ];
+    let x = numbers(9);
+    for f in programs {
+        let [one, other] = [f.jacobian_reverse().unwrap(), f.jacobian_forward().unwrap()];
+        let want = one.eval(&x, &a).unwrap().to_f64_vec();
+        for j in [&one, &other] {
+            let compiled = j.compile().unwrap().call(&x, &a).unwrap();
+            for got in [j.eval(&x, &a).unwrap(), compiled] {
+                let got = got.to_f64_vec();
+                let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-12 * (1.0 + b.abs());
+                assert!(got.iter().zip(&want).all(close), "{got:?} and {want:?}");
+            }
+        }
+        // Column by column.
+        let n = want.len() / 9;
+        for k in 0..9 {
+            let unit: Array1<f64> = (0..9).map(|i| if i == k { 1.0 } else { 0.0 }).collect();
+            let (_, column) = f.jvp().unwrap().eval(&x, &(&a, &unit)).unwrap();
+            for (i, got) in column.to_f64_vec().into_iter().enumerate() {
+                assert!((got - want[i * 9 + k]).abs() <= 1e-12 * (1.0 + got.abs()), "{n} rows");
+            }
+        }
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 mod by_hand;
 mod inputs;
+mod matrices;
 mod programs;
 mod report;
 mod run;
@@ -108,6 +109,7 @@ fn all(args: &Args) -> Result<Vec<String>, String> {
     for workload in WORKLOADS.iter().filter(|w| args.wants(w.name)) {
         run::workload(workload, args)?.into_iter().try_for_each(&mut print)?;
     }
+    matrices::all(args)?.into_iter().try_for_each(&mut print)?;
     for (name, length) in CHAINS.into_iter().filter(|c| args.wants(c.0)) {
         print(run::chain(name, length, args)?)?;
     }

@@ -5,6 +5,8 @@
 
 use backstitch::{DType, Tensor, Trace};
 
+use crate::matrices::Matrix;
+
 /// A program and the inputs it is to be run on.
 pub struct Workload {
     /// What it is called: a number, and what it is.
@@ -324,6 +326,35 @@ fn predators<'t>(t: &'t Trace, p: &[Tensor<'t>], _: &[Tensor<'t>]) -> Tensor<'t>
 pub const STEPS: usize = 1_000;
 /// As above.
 pub const STEP: f64 = 0.01;
+
+/// Workloads whose derivative is a matrix.
+pub const MATRICES: &[(Workload, Matrix)] = &[
+    (
+        Workload {
+            name: "W13_rosen_hess",
+            dtype: DType::F64,
+            params: &[input("x", &[100], Normal(1.0))],
+            data: &[],
+            loss: rosenbrock,
+        },
+        Matrix::Hessian,
+    ),
+    (
+        Workload {
+            name: "W14_jacobian",
+            dtype: DType::F32,
+            params: &[input("x", &[64], Normal(1.0))],
+            data: &[input("A", &[64, 64], Normal(0.125))],
+            loss: gated,
+        },
+        Matrix::Jacobian,
+    ),
+];
+
+fn gated<'t>(_: &'t Trace, p: &[Tensor<'t>], d: &[Tensor<'t>]) -> Tensor<'t> {
+    let (x, a) = (p[0], d[0]);
+    a.matmul(x).tanh() * x
+}
 
 /// The lengths of the chains that compilation is timed with.
 pub const CHAINS: [(&str, usize); 2] = [("chain_1000", 1_000), ("chain_10000", 10_000)];

@@ -22,6 +22,9 @@ pub struct Row {
     /// How many times as long as what is written by hand, in medians.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times_handwritten: Option<f64>,
+    /// How many times as long as value and gradient, in medians.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub times_gradient: Option<f64>,
     /// From before tracing to something that can be called; the median of
     /// several, and the first.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,6 +101,7 @@ impl Row {
             per_call_ns: PerCall { median, min, p90 },
             samples,
             times_handwritten: None,
+            times_gradient: None,
             compile_ms: None,
             first_compile_ms: None,
             stages_ms: vec![],
@@ -118,7 +122,9 @@ impl Row {
         };
         let compile = self.compile_ms.map(|ms| format!(", compiled in {}", time(ms * 1e6)));
         let size = self.kernels.map(|n| format!(", {n} kernels"));
-        let ratio = self.times_handwritten.map(|r| format!(", {r:.2} times by hand"));
+        let by_hand = self.times_handwritten.map(|r| format!(", {r:.2} times by hand"));
+        let gradient = self.times_gradient.map(|r| format!(", {r:.2} times the gradient"));
+        let ratio = by_hand.or(gradient);
         format!(
             "{:<18} {:<19} {:>10} (least {}, p90 {}){}{}{}, value {}",
             self.workload,

@@ -43,7 +43,7 @@ pub use motion::{batch_rows, hoist_invariants, map_sums, start_sums, sum_product
 pub use pipeline::{Options, Prepared, prepare};
 pub use rebuild::{inline, prune};
 pub use simplify::{Class, RULES, Rule, merge_loops, simplify};
-pub use sparsity::{Pattern, sparsity};
+pub use sparsity::{Pattern, sparsity, sparsity_within};
 pub use status::{Break, Reason, Status, status};
 pub use unroll::unroll;
 pub use vjp::reverse;

@@ -37,11 +37,26 @@ use sets::Sets;
 /// of each target, one target after the other, each in row-major order; a column for
 /// each element of each source likewise.
 ///
-/// The sources are inputs of the graph. Time and memory are proportional to the
+/// Time and memory are proportional to the
 /// elements of all values and to the sets they get.
 pub fn sparsity(g: &Graph, targets: &[Value], sources: &[Value]) -> Pattern {
-    let columns: usize = sources.iter().map(|&s| g.ty(s).len()).sum();
-    let mut sets = Sets::new(columns);
+    let columns = sources.iter().map(|&s| g.ty(s).len()).sum();
+    pattern_by(g, targets, sources, Sets::new(columns)).expect("there is room for all sets")
+}
+
+/// As [`sparsity`], unless the sets on the way to it have more than so many members
+/// together: then the pattern is not worth knowing.
+pub fn sparsity_within(
+    g: &Graph,
+    targets: &[Value],
+    sources: &[Value],
+    room: usize,
+) -> Option<Pattern> {
+    let columns = sources.iter().map(|&s| g.ty(s).len()).sum();
+    pattern_by(g, targets, sources, Sets::within(columns, room))
+}
+
+fn pattern_by(g: &Graph, targets: &[Value], sources: &[Value], mut sets: Sets) -> Option<Pattern> {
     let mut frame = Frame::new(g);
     let mut first = 0;
     for &s in sources {
@@ -50,12 +65,15 @@ pub fn sparsity(g: &Graph, targets: &[Value], sources: &[Value]) -> Pattern {
         first += n;
     }
     frame.run(&mut sets, targets);
-    let mut pattern = Pattern::empty(columns);
+    if sets.is_full() {
+        return None;
+    }
+    let mut pattern = Pattern::empty(first);
     for &t in targets {
         let flow = frame.get(t);
         for i in 0..g.ty(t).len() {
             pattern.push_row(sets.members(flow.at(i)));
         }
     }
-    pattern
+    Some(pattern)
 }

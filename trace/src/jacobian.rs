@@ -3,12 +3,15 @@
 //! The adjoint of a target is a linear map of its cotangent. It is built once, on
 //! a copy of the graph with a placeholder for the cotangent; what was added
 //! becomes a graph of its own, which is then vectorised over the rows of an
-//! identity. With fewer source elements than target elements the same is done
+//! identity, as far as these do not stay multiples of unit vectors
+//! ([`on_units`]). With fewer source elements than target elements the same is done
 //! with the tangent program instead.
 
 use backstitch_ir::op::{Lane, materialise};
 use backstitch_ir::{Array, DType, Graph, Idx, IndexVec, Scalar, Shape, Type, Value, ops};
 use backstitch_passes::{batch, forward, reverse};
+
+use crate::identity::on_units;
 
 /// A linear map cut out of a graph: its first inputs are the arguments, the others
 /// are values of the graph.
@@ -51,8 +54,7 @@ pub(crate) fn jacobian_reverse(
     sources: &[Value],
 ) -> Vec<Option<Value>> {
     let ty = g.ty(target).clone();
-    let ct = identity(g, &ty);
-    let found = by_rows(g, target, sources, ct, ty.len());
+    let found = adjoint(g, target, sources).on_units(g);
     let shaped = |(v, &s): (Option<Value>, &Value)| {
         let v = v?;
         let dims: Shape = ty.dims().iter().chain(g.ty(s).dims()).copied().collect();
@@ -77,7 +79,7 @@ pub(crate) fn batch_jacobian(
     let dims: Shape = [n, ty.dims()[0]].into_iter().chain(rest.dims().iter().copied()).collect();
     let places: Vec<usize> = std::iter::once(0).chain(2..dims.rank()).collect();
     let ct = g.broadcast(unit, &dims, &places);
-    let found = by_rows(g, target, sources, ct, n);
+    let found = adjoint(g, target, sources).apply(g, &[ct], n);
     let shaped = |(v, &s): (Option<Value>, &Value)| {
         let v = v?;
         let source = g.ty(s).dims().to_vec();
@@ -89,17 +91,10 @@ pub(crate) fn batch_jacobian(
     found.into_iter().zip(sources).map(shaped).collect()
 }
 
-/// The adjoint of the target applied to each of `n` cotangents.
-fn by_rows(
-    g: &mut Graph,
-    target: Value,
-    sources: &[Value],
-    cts: Value,
-    n: usize,
-) -> Vec<Option<Value>> {
+/// The adjoint of the target, as a map of its cotangent.
+fn adjoint(g: &Graph, target: Value, sources: &[Value]) -> Linear {
     let ty = g.ty(target).clone();
-    let map = linear(g, &[ty], |h, ct| reverse(h, &[(target, Some(ct[0]))], sources));
-    map.apply(g, &[cts], n)
+    linear(g, &[ty], |h, ct| reverse(h, &[(target, Some(ct[0]))], sources))
 }
 
 /// The tangent of the target along each element of one source.
@@ -107,8 +102,7 @@ fn by_columns(g: &mut Graph, target: Value, source: Value) -> Option<Value> {
     let (ty, of) = (g.ty(target).clone(), g.ty(source).clone());
     let map =
         linear(g, std::slice::from_ref(&of), |h, dot| forward(h, &[(source, dot[0])], &[target]));
-    let unit = identity(g, &of);
-    let columns = map.apply(g, &[unit], of.len())[0]?;
+    let columns = map.on_units(g)[0]?;
     let perm: ops::Axes = (1..=ty.rank()).chain([0]).collect();
     let moved = if ty.rank() == 0 { columns } else { g.push(ops::Permute { perm }, &[columns]) };
     Some(g.reshape(moved, ty.dims().iter().chain(of.dims()).copied().collect::<Shape>()))
@@ -195,5 +189,11 @@ impl Linear {
         let outputs = batch(g, &self.graph, &lanes, n);
         let result = |&i: &Option<usize>| i.map(|i| materialise(g, outputs[i], n));
         self.results.iter().map(result).collect()
+    }
+
+    /// The map, of one argument, on each unit vector.
+    fn on_units(&self, g: &mut Graph) -> Vec<Option<Value>> {
+        let outputs = on_units(g, &self.graph, &self.shared);
+        self.results.iter().map(|&i| i.map(|i| outputs[i])).collect()
     }
 }

@@ -33,6 +33,7 @@ mod compressed;
 mod control;
 mod dense;
 mod gradient;
+mod identity;
 mod jacobian;
 mod mistake;
 mod number;

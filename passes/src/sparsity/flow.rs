@@ -168,7 +168,8 @@ impl<'g> Frame<'g> {
     pub fn run(&mut self, sets: &mut Sets, roots: &[Value]) {
         let live = live(self.g, roots, None);
         for (n, _) in live.entries().filter(|(_, live)| **live) {
-            if !self.g.op(n).is_input() {
+            let given = self.g.results(n).iter().all(|&r| self.flows[r].is_some());
+            if !given && !self.g.op(n).is_input() {
                 self.node(sets, n);
             }
         }

@@ -25,6 +25,9 @@ const BUDGET: usize = 1 << 22;
 /// All sets there are.
 pub(super) struct Sets {
     budget: usize,
+    /// How many members all sets may have together.
+    room: usize,
+    full: bool,
     members: Vec<u32>,
     /// Where the members of each set start and end.
     spans: Vec<(usize, usize)>,
@@ -44,6 +47,8 @@ impl Sets {
         let spans = std::iter::once((0, 0)).chain((0..columns).map(|j| (j, j + 1))).collect();
         Self {
             budget: BUDGET,
+            room: usize::MAX,
+            full: false,
             members: (0..count).collect(),
             spans,
             found: FxHashMap::default(),
@@ -52,6 +57,17 @@ impl Sets {
             now: 0,
             buffer: Vec::new(),
         }
+    }
+
+    /// As [`new`](Self::new), of no more than so many members together. Once there would
+    /// be more, all sets that are made are empty.
+    pub fn within(columns: usize, room: usize) -> Self {
+        Self { room, ..Self::new(columns) }
+    }
+
+    /// Whether there would have been more members than there may be.
+    pub fn is_full(&self) -> bool {
+        self.full
     }
 
     /// Whether loops may be followed through that compute so many elements.
@@ -150,6 +166,10 @@ impl Sets {
         if let [j] = *members {
             return Set(j + 1);
         }
+        if self.full || members.len() > self.room {
+            self.full = true;
+            return Set::EMPTY;
+        }
         let hash = FxBuildHasher.hash_one(members);
         if let Some(candidates) = self.found.get(&hash)
             && let Some(&s) = candidates.iter().find(|&&s| self.members(s) == members)
@@ -157,6 +177,7 @@ impl Sets {
             return s;
         }
         let set = Set(u32::try_from(self.spans.len()).expect("fewer than 2^32 sets"));
+        self.room -= members.len();
         let start = self.members.len();
         self.members.extend_from_slice(members);
         self.spans.push((start, self.members.len()));

@@ -7,6 +7,7 @@
 
 use backstitch_ir::{Graph, Shape, Type, Value};
 
+use crate::compressed::dense;
 use crate::jacobian::{batch_jacobian, fits, jacobian, jacobian_forward, jacobian_reverse};
 use crate::mistake::{Problem, TraceError};
 use crate::spec::Spec;
@@ -25,7 +26,9 @@ where
     /// The derivative of each element of each output with respect to each element
     /// of each parameter: for each leaf of the outputs a structure of the
     /// parameters, of the output's shape followed by the parameter's. Forward or
-    /// reverse, whichever takes fewer sweeps.
+    /// reverse, whichever takes fewer sweeps; far fewer where most derivatives are zero
+    /// whatever the arguments, as in a banded matrix
+    /// ([`jacobian_sparse`](Self::jacobian_sparse) gives those that are not).
     ///
     /// ```
     /// use backstitch_trace::{Spec, trace};
@@ -39,7 +42,11 @@ where
     /// If an output or a parameter is no float.
     #[track_caller]
     pub fn jacobian(&self) -> Result<Traced<P, D, O::Nest<Spec, P::With<Spec>>>, TraceError> {
-        self.jacobian_by("jacobian", jacobian, 0)
+        self.jacobian_by(
+            "jacobian",
+            |g, of, by| dense(g, of, by).unwrap_or_else(|| jacobian(g, of, by)),
+            0,
+        )
     }
 
     /// As [`jacobian`](Self::jacobian), always in forward mode: one sweep for each

@@ -56,12 +56,7 @@ where
             (self.starts(NAME, &graph, &targets)?, self.starts(NAME, &graph, &sources)?);
         let pattern = sparsity(&graph, &targets, &sources);
         let (direction, colouring) = colour(&pattern);
-        let of = |k: usize| colouring.of(k).expect("what has an entry has a colour");
-        let places = pattern.entries().map(|(i, j)| match direction {
-            Direction::Forward => (of(j), i),
-            Direction::Reverse => (of(i), j),
-        });
-        let sweeps = Sweeps { direction, colouring: &colouring, places: places.collect() };
+        let sweeps = Sweeps::of(&pattern, direction, &colouring);
         let found = values(&mut graph, &targets, &sources, &sweeps);
         let layout = Layout { pattern, direction, colours: colouring.count(), rows, columns };
         Ok(self.sparse(graph, NAME, layout, found))

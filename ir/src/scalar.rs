@@ -17,6 +17,7 @@ use crate::graph::{Graph, Value};
 use crate::range::Range;
 use crate::ty::DType;
 
+mod cost;
 mod eval;
 mod rows;
 mod special;

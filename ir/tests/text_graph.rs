@@ -102,7 +102,9 @@ fn nested() -> Graph {
     let mut sum = sum;
     let tolerance = 1e-12f64.to_bits();
     let step = FixedPoint { step: double.clone(), tolerance, limit: 3 };
-    for rule in [Rule::Checkpoint, Rule::Recompute, custom, Rule::FixedPoint(step)] {
+    let checkpoints = [0, 1].map(|kept| Rule::Checkpoint { kept });
+    let rules = [Rule::Recompute, custom, Rule::FixedPoint(step)];
+    for rule in checkpoints.into_iter().chain(rules) {
         sum = g.push(Region { body: double.clone(), rule }, &[sum]);
     }
     let pred = g.map(Scalar::Eq, &[x, sum]);

@@ -1,12 +1,15 @@
 //! Derivatives of structured control flow: graphs inside graphs.
 
+mod checkpoint;
 mod cond;
 mod fixed_point;
+mod joint;
 mod loop_jvp;
 mod loop_vjp;
 mod region;
 mod stacks;
 
+pub use checkpoint::{Keep, checkpoint};
 pub(crate) use cond::{cond_jvp, cond_vjp};
 pub use fixed_point::fixed_point;
 pub(crate) use loop_jvp::loop_jvp;

@@ -11,6 +11,9 @@
 //!
 //! Every pass is a function. None changes a graph: it builds the next one.
 
+#[cfg(test)]
+extern crate self as backstitch_passes;
+
 mod budget;
 mod buffers;
 mod colouring;
@@ -23,6 +26,7 @@ pub mod math;
 mod motion;
 pub mod pipeline;
 mod rebuild;
+mod residuals;
 mod simplify;
 mod sparsity;
 mod status;
@@ -34,7 +38,7 @@ pub use budget::{Kept, Memory, OverBudget};
 pub use colouring::{
     Colouring, Direction, colour, colour_columns, colour_symmetric, symmetric_places,
 };
-pub use control::{fixed_point, inline_regions};
+pub use control::{Keep, checkpoint, fixed_point, inline_regions};
 pub use jvp::forward;
 pub use legalise::legalise;
 pub use linear::{Split, split, tangent};
@@ -42,7 +46,7 @@ pub use lower::{Lowered, lower};
 pub use motion::{batch_rows, hoist_invariants, map_sums, start_sums, sum_products};
 pub use pipeline::{Options, Prepared, prepare};
 pub use rebuild::{inline, prune};
-pub use simplify::{Class, RULES, Rule, merge_loops, simplify};
+pub use simplify::{Class, RULES, Rule, merge_conds, merge_loops, simplify};
 pub use sparsity::{Pattern, sparsity, sparsity_within};
 pub use status::{Break, Reason, Status, status};
 pub use unroll::unroll;

@@ -6,10 +6,9 @@
 //! adjoint, which is the tangent program again (R. Frostig et al., "You only linearize
 //! once", 2022, go the other way round).
 
-use backstitch_ir::graph::Origin;
 use backstitch_ir::{Graph, IndexVec, Op, Value};
 
-use crate::rebuild::{Map, inline, prune, rebuild_into, same};
+use crate::rebuild::{inline, part, prune};
 use crate::vjp::reverse;
 
 /// A graph in two parts.
@@ -48,21 +47,9 @@ pub fn split(f: &Graph, along: usize) -> Split {
         }
     }
     residuals.sort_unstable();
-    let part = |inputs: &[Value], outputs: &[Value]| {
-        let mut to = Graph::new(f.name.clone());
-        let mut map = Map::filled(None, f.value_count());
-        for &v in inputs {
-            to.set_origin(f.origin(f.source(v).0));
-            map[v] = Some(to.input(f.ty(v).clone(), f.name_of(v)));
-        }
-        to.set_origin(Origin::default());
-        rebuild_into(&mut to, f, &mut map, outputs, |to, n, args| same(to, f, n, args));
-        to.set_outputs(outputs.iter().map(|&v| map[v].expect("outputs are live")));
-        to
-    };
     let (first, rest) = f.inputs().split_at(along);
-    let before = part(rest, &residuals);
-    let after = part(&[first, &residuals].concat(), f.outputs());
+    let before = part(f, rest, &residuals);
+    let after = part(f, &[first, &residuals].concat(), f.outputs());
     Split { before, after }
 }
 

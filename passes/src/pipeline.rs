@@ -14,8 +14,8 @@ use crate::lower::{Lowered, lower};
 use crate::rebuild::{prune, rebuild, same};
 use crate::unroll::has_short_loops;
 use crate::{
-    batch_rows, hoist_invariants, inline_regions, map_sums, merge_loops, simplify, start_sums,
-    sum_products, unroll,
+    batch_rows, hoist_invariants, inline_regions, map_sums, merge_conds, merge_loops, simplify,
+    start_sums, sum_products, unroll,
 };
 
 /// A pass from graph to graph.
@@ -44,6 +44,8 @@ pub const PIPELINE: &[Pass] = &[
     },
     // Before anything changes one of two loops that are to be one.
     Pass { name: "merge_loops", run: |g, _| merge_loops(g), applies: has_loops, optional: true },
+    // After loops: a body that keeps residuals of a branch differs from one that does not.
+    Pass { name: "merge_conds", run: |g, _| merge_conds(g), applies: has_conds, optional: true },
     // Before simplification, which then sees the iterations side by side.
     Pass {
         name: "unroll",
@@ -94,6 +96,10 @@ fn has_loops(g: &Graph, _: &Options) -> bool {
 
 fn may_keep_rows(g: &Graph, o: &Options) -> bool {
     o.rows && has_loops(g, o)
+}
+
+fn has_conds(g: &Graph, _: &Options) -> bool {
+    g.nodes().filter(|&n| matches!(g.op(n), Op::Cond(_))).nth(1).is_some()
 }
 
 fn has_broadcasts(g: &Graph, _: &Options) -> bool {

@@ -135,6 +135,22 @@ pub fn prune(g: &Graph) -> Graph {
     rebuild(g, |to, n, args| same(to, g, n, args))
 }
 
+/// What is between some values of a graph and others, as a graph of its own: its inputs
+/// stand for the former.
+pub fn part(g: &Graph, inputs: &[Value], outputs: &[Value]) -> Graph {
+    let mut to = Graph::new(g.name.clone());
+    let mut map = Map::filled(None, g.value_count());
+    for &v in inputs {
+        to.set_origin(g.origin(g.source(v).0));
+        let input = to.input(g.ty(v).clone(), g.name_of(v));
+        map[v].get_or_insert(input);
+    }
+    to.set_origin(Origin::default());
+    rebuild_into(&mut to, g, &mut map, outputs, |to, n, args| same(to, g, n, args));
+    to.set_outputs(outputs.iter().map(|&v| map[v].expect("outputs are live")));
+    to
+}
+
 /// Adds the nodes of `f` to `g`, with `args` for its inputs, and gives its outputs.
 pub fn inline(g: &mut Graph, f: &Graph, args: &[Value]) -> Vec<Value> {
     let mut map = Map::filled(None, f.value_count());

@@ -9,9 +9,11 @@
 //! same bits, NaN payloads aside) or [`Class::Rounds`] (as good an approximation,
 //! a few last places apart). The tests evaluate both sides on awkward numbers.
 
+mod conds;
 mod loops;
 mod rules;
 
+pub use conds::merge_conds;
 pub use loops::merge_loops;
 pub use rules::{Class, RULES, Rule};
 

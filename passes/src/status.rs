@@ -229,7 +229,7 @@ fn region(r: &Region, bodies: &[Vec<Reach>], best: Reach, i: usize, n: Node) -> 
         Rule::Custom { .. } => Reach::cut(n),
         // Where it starts makes no difference to what it finds.
         Rule::FixedPoint(_) if i < r.body.outputs().len() => Reach::cut(n),
-        Rule::Checkpoint | Rule::Recompute | Rule::FixedPoint(_) => bodies[0][i],
+        Rule::Checkpoint { .. } | Rule::Recompute | Rule::FixedPoint(_) => bodies[0][i],
     }
 }
 

@@ -171,7 +171,7 @@ fn batch_region(g: &mut Graph, r: &Region, lanes: &[Lane], n: usize) -> Vec<Lane
             let step = Arc::new(batch_body(&rule.step, &flags, &force, n, |_, _, o| o).0);
             Rule::FixedPoint(FixedPoint { step, ..rule.clone() })
         }
-        Rule::Checkpoint | Rule::Recompute => r.rule.clone(),
+        Rule::Checkpoint { .. } | Rule::Recompute => r.rule.clone(),
     };
     let operands: Vec<Value> = lanes.iter().map(|l| l.value).collect();
     let results =

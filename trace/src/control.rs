@@ -20,6 +20,7 @@ use crate::tree::Tree;
 
 mod append;
 mod associative;
+mod checkpoint;
 mod fixed_point;
 pub(crate) mod host;
 mod options;
@@ -27,6 +28,7 @@ mod region;
 mod scan;
 mod switch;
 
+pub use checkpoint::Policy;
 pub use fixed_point::Solver;
 pub use options::{LoopOptions, Loops};
 pub use region::Custom;

@@ -57,7 +57,7 @@ pub use backstitch_ir::ops::Unroll;
 pub use backstitch_ir::routine::Triangle;
 pub use backstitch_ir::{Array, DType, Element, Graph, Shape};
 pub use backstitch_passes::{Direction, Pattern};
-pub use control::{Branch, Custom, LoopOptions, Loops, Solver};
+pub use control::{Branch, Custom, LoopOptions, Loops, Policy, Solver};
 pub use dense::{Activation, Dense};
 pub use gradient::{Gradient, Gradients, Status, Unconnected};
 pub use mistake::{Mistake, Operand as MistakenOperand, Problem, TraceError};

@@ -39,7 +39,8 @@
 //! | Equations | [`fixed_point`](Trace::fixed_point) [`root`](Trace::root) | implicit differentiation, `fsolve` |
 //! | Batching | [`vmap`](Trace::vmap) inside of a program, [`Traced::vmap`](crate::Traced::vmap) and [`vmap_with`](crate::Traced::vmap_with) of one | `vectorized_map` |
 //! | Derivatives of programs | [`grad`](crate::Traced::grad) [`value_and_grad`](crate::Traced::value_and_grad) [`vjp`](crate::Traced::vjp) [`jvp`](crate::Traced::jvp) [`hvp`](crate::Traced::hvp) [`linearize`](crate::Traced::linearize) [`hessian`](crate::Traced::hessian) [`jacobian`](crate::Traced::jacobian) [`jacobian_forward`](crate::Traced::jacobian_forward) [`jacobian_reverse`](crate::Traced::jacobian_reverse) [`batch_jacobian`](crate::Traced::batch_jacobian) [`jacobian_sparse`](crate::Traced::jacobian_sparse) [`hessian_sparse`](crate::Traced::hessian_sparse); [`apply`](crate::Traced::apply) inside of programs, [`check_gradients`](crate::Traced::check_gradients) | `jacfwd`, `jacrev` |
-//! | Derivatives of your own | [`custom`](Trace::custom) [`checkpoint`](Trace::checkpoint) | `custom_vjp`, `custom_gradient`, `remat` |
+//! | Derivatives of your own | [`custom`](Trace::custom) | `custom_vjp`, `custom_gradient` |
+//! | Memory of derivatives | [`checkpoint`](Trace::checkpoint) [`checkpoint_with`](Trace::checkpoint_with) [`named`](Tensor::named) | `remat`, `checkpoint_policies`, `checkpoint_name` |
 
 #[cfg(doc)]
 use crate::{Tensor, Trace};

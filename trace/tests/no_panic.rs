@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use backstitch_trace::{
-    Axes, Conv, DType, Key, LoopOptions, Number, PadMode, Pool, Solver, Spec, Tensor, Trace,
-    Triangle, Unroll, trace_tree,
+    Axes, Conv, DType, Key, LoopOptions, Number, PadMode, Policy, Pool, Solver, Spec, Tensor,
+    Trace, Triangle, Unroll, trace_tree,
 };
 use ndarray::{arr0, arr1, arr2};
 
@@ -340,6 +340,8 @@ table! {
     t.scan(x, x, |c, r| (c, r));
     t.scan_back(t.scalar(0.0), x, |c, r| (c + r.sum(), r));
     t.checkpoint(|| x.exp());
+    t.checkpoint_with(Policy::keep(["a", "b"]), || x.exp().named("a"));
+    each([0, usize::MAX], |n| t.checkpoint_with(Policy::fewest_bytes().limit(n), || x.dot(x).exp()));
     t.associative_scan(x, |a, b| a + b);
     t.associative_scan(x, |a, _| a.sum());
     t.switch(x, [Box::new(|| x), Box::new(|| -x)]);

@@ -1,8 +1,9 @@
 //! A part of a program that is differentiated by a rule of its own.
 //!
-//! * [`Rule::Checkpoint`]: nothing inside is kept for the reverse; it is computed
-//!   again from the operands. The adjoint of such a region is a region whose body runs
-//!   forward and then backward, with [`Rule::Recompute`].
+//! * [`Rule::Checkpoint`]: what is kept of it for the reverse is said: its last results,
+//!   or nothing. The rest is computed again from those and the operands. The adjoint of
+//!   such a region is a region whose body runs forward and then backward, with
+//!   [`Rule::Recompute`].
 //! * [`Rule::Recompute`]: what a checkpoint became. Unlike the others it is not
 //!   dissolved before lowering, or its forward part would be found to be there
 //!   already and be kept after all.
@@ -34,8 +35,12 @@ pub struct Region {
 /// How a region is differentiated.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Rule {
-    /// By its body, of which nothing is kept.
-    Checkpoint,
+    /// By its body, of which nothing is kept but some results.
+    Checkpoint {
+        /// Number of results, the last ones, that are there to be kept. Each is a
+        /// value of the body that its adjoint may read.
+        kept: usize,
+    },
     /// By its body; it is itself the derivative of a checkpoint.
     Recompute,
     /// By graphs. Of the operands only the first `wrt` have derivatives, and of those
@@ -77,7 +82,7 @@ impl Region {
         let wrt = match self.rule {
             Rule::Custom { wrt, .. } => 0..wrt,
             Rule::FixedPoint(_) => self.body.outputs().len()..all,
-            Rule::Checkpoint | Rule::Recompute => 0..all,
+            Rule::Checkpoint { .. } | Rule::Recompute => 0..all,
         };
         let float = |&i: &usize| self.body.ty(self.body.inputs()[i]).is_float();
         wrt.filter(float).collect()
@@ -108,7 +113,9 @@ impl Region {
             return if fits { Ok(gives.into()) } else { Err(mistake(Self::NAME, expected, args)) };
         }
         let Rule::Custom { wrt, jvp, vjp } = &self.rule else {
-            return Ok(gives.into());
+            let fits = !matches!(self.rule, Rule::Checkpoint { kept } if kept > gives.len());
+            let expected = "a body with as many results as are kept";
+            return if fits { Ok(gives.into()) } else { Err(mistake(Self::NAME, expected, args)) };
         };
         if *wrt > takes.len() || (jvp.is_none() && vjp.is_none()) {
             return Err(mistake(Self::NAME, "a rule for some of the operands", args));

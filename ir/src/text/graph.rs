@@ -42,7 +42,8 @@ impl fmt::Display for Params<'_> {
             }
             Family::Cond(_) => {}
             Family::Region(r) => match &r.rule {
-                Rule::Checkpoint => write!(params, "checkpoint")?,
+                Rule::Checkpoint { kept: 0 } => write!(params, "checkpoint")?,
+                Rule::Checkpoint { kept } => write!(params, "checkpoint kept {kept}")?,
                 Rule::Recompute => write!(params, "recompute")?,
                 Rule::Custom { wrt, .. } => write!(params, "wrt {wrt}")?,
                 Rule::FixedPoint(FixedPoint { tolerance, limit, .. }) => {

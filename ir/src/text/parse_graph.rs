@@ -284,7 +284,8 @@ fn unroll_of(s: &mut Source<'_>) -> Result<Unroll, ParseError> {
 /// Reads the parameters and graphs of a region.
 fn region_of(s: &mut Source<'_>) -> Result<Region, ParseError> {
     let mut rule = if s.at.eat("checkpoint") {
-        Rule::Checkpoint
+        let kept = if s.at.eat("kept") { s.at.digits()? } else { 0 };
+        Rule::Checkpoint { kept }
     } else if s.at.eat("recompute") {
         Rule::Recompute
     } else if s.at.eat("tolerance") {

@@ -10,11 +10,12 @@
 //! repeat t { pop r; c_ct, dk = f*(c_ct, k, r); k_ct += dk }
 //! ```
 //!
-//! The body's adjoint is built first, as one joint graph, and dead code in it is
-//! left behind; only what the rest still reads of the primal part is a residual.
-//! Of that, what depends on constants alone is computed again, and so are views
-//! (a broadcast is pushed as what was broadcast). Integer and boolean carries
-//! have no cotangent.
+//! The body's adjoint is built first, as one joint graph; what it needs of the primal
+//! part is kept or computed again as [`residuals`](crate::residuals) says. Three things
+//! are had without being kept: what depends on constants alone; a carry that has a
+//! known number added in each iteration, a counter, which the reverse counts back; and
+//! the rows of an array that the loop runs through, which the reverse runs through the
+//! other way. Integer and boolean carries have no cotangent.
 
 use std::sync::Arc;
 
@@ -22,10 +23,11 @@ use backstitch_ir::array::Array;
 use backstitch_ir::graph::Values;
 use backstitch_ir::op::Cotangents;
 use backstitch_ir::ops::{Loop, Rows, Trip};
-use backstitch_ir::{DType, Graph, Idx, Node, Op, Scalar, Shape, Type, Value};
+use backstitch_ir::{DType, Graph, IndexVec, Op, Scalar, Shape, Type, Value};
 
 use super::{open, zeros_like};
 use crate::rebuild::{Map, live, rebuild_into, same};
+use crate::residuals::{self, Aim, spread_known};
 use crate::vjp::{active, reverse};
 
 /// The body's adjoint and the parts of it.
@@ -99,52 +101,87 @@ fn joint(l: &Loop, cts: &[Option<Value>], wanted: &[bool]) -> Joint {
     Joint { graph, primal, inputs, outputs, carries, pushes, consts, pops, grads }
 }
 
-/// How the adjoint part gets hold of each primal value that it reads.
+/// How the adjoint part gets hold of what it reads of the primal part.
 struct Residuals {
     /// Pushed by the augmented loop, popped by the reverse.
     pushed: Vec<Value>,
-    /// Whether a value is computed again in the reverse.
-    again: Vec<bool>,
+    /// Popped by the loop from the rows of an array: number of the stack, and the array.
+    rows: Vec<(usize, Value, bool)>,
+    /// Carries that are counted back, how, and by what.
+    counters: Vec<Counter>,
 }
 
-fn residuals(j: &Joint, l: &Loop) -> Residuals {
+/// A carry that becomes `carry f step` in each iteration.
+#[derive(Clone, Copy)]
+struct Counter {
+    carry: usize,
+    back: Scalar,
+    step: Value,
+}
+
+fn residuals(g: &Graph, j: &Joint, l: &Loop, args: &[Value]) -> Residuals {
+    let body = &j.graph;
+    let steady = l.carries + l.consts;
+    let mut known = IndexVec::filled(false, body.value_count());
+    j.inputs[l.carries..steady].iter().for_each(|&v| known[v] = true);
+    spread_known(body, &mut known, |_| true);
+    let mut counters = counters(j, l, &known);
+    let mut rows: Vec<(usize, Value, bool)> = (0..l.pops)
+        .filter_map(|i| {
+            let (array, back) = all_rows(g, l, args, args[l.lead() + steady + i])?;
+            Some((i, array, back))
+        })
+        .collect();
+    counters.iter().for_each(|c| known[j.inputs[c.carry]] = true);
+    rows.iter().for_each(|&(i, ..)| known[j.inputs[steady + i]] = true);
+    let cotangents: Vec<Value> = j.carries.iter().chain(&j.pushes).map(|&(_, ct)| ct).collect();
+    let question = residuals::Joint {
+        graph: body,
+        primal: j.primal,
+        known: &known,
+        cotangents: &cotangents,
+        roots: &j.grads,
+        stacks: true,
+    };
+    let pushed = question.residuals(Aim::Time);
+    // What the reverse asks for, given those.
+    let mut had = Map::filled(None, body.value_count());
+    pushed.iter().for_each(|&v| had[v] = Some(v));
+    let asked = live(body, &j.grads, Some(&had));
+    rows.retain(|&(i, ..)| asked[body.source(j.inputs[steady + i]).0]);
+    counters.retain(|c| asked[body.source(j.inputs[c.carry]).0]);
+    Residuals { pushed, rows, counters }
+}
+
+/// The integer carries to which something known is added or of which it is taken away.
+fn counters(j: &Joint, l: &Loop, known: &IndexVec<Value, bool>) -> Vec<Counter> {
     let g = &j.graph;
-    let adjoint = live(g, &j.grads, None);
-    let is_primal = |v: Value| g.source(v).0.index() < j.primal;
-    // Known in the reverse for free: constants of the loop and of the program,
-    // and whatever depends on those alone.
-    let mut known = vec![false; g.value_count()];
-    for &v in &j.inputs[l.carries..l.carries + l.consts] {
-        known[v.index()] = true;
+    let counter = |carry: usize| {
+        let (v, next) = (j.inputs[carry], j.outputs[carry]);
+        let Op::Map(m) = g.op_of(next) else { return None };
+        let args = g.args(g.source(next).0);
+        let is_int = g.ty(v).dtype.is_int() && g.ty(v).stack == 0;
+        // Integers wrap: what was added is taken away again exactly.
+        let (back, step) = match m.f {
+            Scalar::Add if args[0] == v => (Scalar::Sub, args[1]),
+            Scalar::Add if args[1] == v => (Scalar::Sub, args[0]),
+            Scalar::Sub if args[0] == v => (Scalar::Add, args[1]),
+            _ => return None,
+        };
+        (is_int && known[step]).then_some(Counter { carry, back, step })
+    };
+    (0..l.carries).filter_map(counter).collect()
+}
+
+/// The array whose rows are on a stack, if the loop pops all of them.
+fn all_rows(g: &Graph, l: &Loop, args: &[Value], stack: Value) -> Option<(Value, bool)> {
+    let Op::Rows(Rows::ToStack { back }) = g.op_of(stack) else { return None };
+    if l.trip != Trip::Count {
+        return None;
     }
-    for n in (0..j.primal).map(Node::new).filter(|&n| !g.op(n).is_input()) {
-        let is_known = g.args(n).iter().all(|&a| known[a.index()]);
-        g.results(n).iter().for_each(|r| known[r.index()] = is_known);
-    }
-    let mut read: Vec<Value> = Vec::new();
-    for n in (j.primal..g.node_count()).map(Node::new).filter(|&n| adjoint[n]) {
-        read.extend(g.args(n).into_iter().filter(|&a| is_primal(a)));
-    }
-    read.extend(j.grads.iter().copied().filter(|&v| is_primal(v)));
-    let mut again = known;
-    let mut seen = vec![false; g.value_count()];
-    let mut pushed = Vec::new();
-    while let Some(v) = read.pop() {
-        if again[v.index()] || std::mem::replace(&mut seen[v.index()], true) {
-            continue;
-        }
-        let n = g.source(v).0;
-        match g.op(n) {
-            // Cheaper to make than to keep.
-            Op::Broadcast(_) | Op::Reshape(_) | Op::Permute(_) => {
-                again[v.index()] = true;
-                read.extend(g.args(n));
-            }
-            _ => pushed.push(v),
-        }
-    }
-    pushed.sort_unstable();
-    Residuals { pushed, again }
+    let array = g.args(g.source(stack).0)[0];
+    let count = g.as_splat(args[0])?.bits as i64;
+    (i64::try_from(g.ty(array).dims()[0]) == Ok(count)).then_some((array, *back))
 }
 
 /// The loop that also counts its iterations (as its last carry, if they are not
@@ -191,42 +228,48 @@ fn augmented(l: &Loop, j: &Joint, r: &Residuals) -> Loop {
     Loop { trip, body: Arc::new(to), carries, consts, pops, unroll }
 }
 
-/// The reverse loop. Carries: cotangents of carries, sums of cotangents of
-/// constants. Constants: those of the loop. Pops: residuals, cotangents of pushed
+/// The reverse loop. Carries: cotangents of carries, sums of cotangents of constants,
+/// counters. Constants: those of the loop. Pops: residuals, rows, cotangents of pushed
 /// entries. Pushes: cotangents of popped entries.
 fn backward(l: &Loop, j: &Joint, r: &Residuals) -> Loop {
     let g = &j.graph;
     let mut to = Graph::new(format!("{}.vjp", l.body.name));
     let mut map = Map::filled(None, g.value_count());
+    let copy = |to: &mut Graph, v: Value| to.input(g.ty(v).clone(), g.name_of(v));
     for &(_, ct) in &j.carries {
-        map[ct] = Some(to.input(g.ty(ct).clone(), None));
+        map[ct] = Some(copy(&mut to, ct));
     }
     let sums: Vec<Value> =
         j.consts.iter().map(|&i| to.input(g.ty(j.inputs[l.carries + i]).clone(), None)).collect();
+    let after: Vec<Value> = r.counters.iter().map(|c| copy(&mut to, j.inputs[c.carry])).collect();
     for &v in &j.inputs[l.carries..l.carries + l.consts] {
-        map[v] = Some(to.input(g.ty(v).clone(), g.name_of(v)));
+        map[v] = Some(copy(&mut to, v));
     }
-    for &v in r.pushed.iter().chain(j.pushes.iter().map(|(_, ct)| ct)) {
-        map[v] = Some(to.input(g.ty(v).clone(), g.name_of(v)));
+    let rows = r.rows.iter().map(|&(i, ..)| j.inputs[l.carries + l.consts + i]);
+    let popped = r.pushed.iter().copied().chain(rows).chain(j.pushes.iter().map(|&(_, ct)| ct));
+    for v in popped {
+        map[v] = Some(copy(&mut to, v));
     }
-    rebuild_into(&mut to, g, &mut map, &j.grads, |to, n, args| {
-        debug_assert!(
-            n.index() >= j.primal || g.results(n).iter().all(|v| r.again[v.index()]),
-            "loop_vjp: only what was chosen is computed again"
-        );
-        same(to, g, n, args)
-    });
-    let grads: Vec<Value> = j.grads.iter().map(|&v| map[v].expect("roots are live")).collect();
+    let steps: Vec<Value> = r.counters.iter().map(|c| c.step).collect();
+    rebuild_into(&mut to, g, &mut map, &steps, |to, n, args| same(to, g, n, args));
+    for (c, &after) in r.counters.iter().zip(&after) {
+        let step = map[c.step].expect("roots are live");
+        map[j.inputs[c.carry]] = Some(to.map(c.back, &[after, step]));
+    }
+    rebuild_into(&mut to, g, &mut map, &j.grads, |to, n, args| same(to, g, n, args));
+    let image = |v: &Value| map[*v].expect("roots are live");
+    let grads: Vec<Value> = j.grads.iter().map(image).collect();
+    let counters: Vec<Value> = r.counters.iter().map(|c| image(&j.inputs[c.carry])).collect();
     let (carried, rest) = grads.split_at(j.carries.len());
     let (consts, popped) = rest.split_at(j.consts.len());
     let sums: Vec<Value> =
         sums.iter().zip(consts).map(|(&s, &ct)| to.map(Scalar::Add, &[s, ct])).collect();
-    to.set_outputs(carried.iter().chain(&sums).chain(popped).copied());
+    to.set_outputs(carried.iter().chain(&sums).chain(&counters).chain(popped).copied());
     Loop {
         trip: Trip::Count,
-        carries: j.carries.len() + j.consts.len(),
+        carries: j.carries.len() + j.consts.len() + r.counters.len(),
         consts: l.consts,
-        pops: r.pushed.len() + j.pushes.len(),
+        pops: r.pushed.len() + r.rows.len() + j.pushes.len(),
         unroll: l.unroll,
         body: Arc::new(to),
     }
@@ -259,7 +302,7 @@ pub(crate) fn loop_vjp(
     wanted: &[bool],
 ) -> Cotangents {
     let j = joint(l, cts, wanted);
-    let r = residuals(&j, l);
+    let r = residuals(g, &j, l, args);
     let (lead, steady) = (l.lead(), l.carries + l.consts);
     let (inits, rest) = args[lead..].split_at(l.carries);
 
@@ -279,8 +322,12 @@ pub(crate) fn loop_vjp(
     for &i in &j.consts {
         operands.push(zeros_like(g, rest[i]));
     }
+    operands.extend(r.counters.iter().map(|c| made[c.carry]));
     operands.extend(&rest[..l.consts]);
     operands.extend(&kept);
+    for &(_, array, back) in &r.rows {
+        operands.push(g.push(Rows::ToStack { back: !back }, &[array]));
+    }
     operands.extend(j.pushes.iter().map(|&(i, _)| cts[l.carries + i].expect("given")));
     let made =
         g.add(backward(l, &j, &r), &operands).unwrap_or_else(|e| panic!("loop_vjp: {e}\n{g}"));
@@ -292,7 +339,9 @@ pub(crate) fn loop_vjp(
         .map(|&(i, _)| i)
         .chain(j.consts.iter().map(|&i| l.carries + i))
         .chain(j.pops.iter().map(|&i| steady + i));
-    for (place, ct) in places.zip(made) {
+    let (cts, popped) = made.split_at(j.carries.len() + j.consts.len());
+    let found = cts.iter().chain(&popped[r.counters.len()..]);
+    for (place, &ct) in places.zip(found) {
         out[lead + place] = Some(ct);
     }
     out

@@ -12,9 +12,10 @@ use backstitch_ir::op::Cotangents;
 use backstitch_ir::ops::{Region, Rule};
 use backstitch_ir::{Graph, Op, Value};
 
-use super::cond::{adjoint, tangent};
+use super::cond::tangent;
 use super::fixed_point::{fixed_point_jvp, fixed_point_vjp};
-use crate::rebuild::{inline, prune, rebuild, same};
+use super::joint::{Joint, marked, reads};
+use crate::rebuild::{inline, part, prune, rebuild, same};
 use crate::vjp::reverse;
 
 pub(crate) fn region_vjp(
@@ -30,15 +31,19 @@ pub(crate) fn region_vjp(
     }
     let mut out = Cotangents::from_elem(None, args.len());
     let Rule::Custom { jvp, vjp, .. } = &region.rule else {
-        let given: Vec<(usize, Value)> =
-            cts.iter().enumerate().filter_map(|(i, ct)| Some((i, (*ct)?))).collect();
+        let (given, cts): (Vec<usize>, Vec<Value>) =
+            cts.iter().enumerate().filter_map(|(i, ct)| Some((i, (*ct)?))).unzip();
         let sources: Vec<usize> = (0..args.len()).filter(|&i| wanted[i]).collect();
-        let body = Arc::new(adjoint(g, &region.body, &given, &sources));
-        let operands: Vec<Value> =
-            args.iter().copied().chain(given.iter().map(|&(_, ct)| ct)).collect();
-        let results = g.add(Region { body, rule: Rule::Recompute }, &operands);
-        let results = results.unwrap_or_else(|e| panic!("region_vjp: {e}\n{g}"));
-        sources.into_iter().zip(results).for_each(|(i, r)| out[i] = Some(r));
+        let j = Joint::new(&region.body, &given, &sources);
+        let first = results.len() - kept(region);
+        let inputs = [&j.inputs[..], &j.outputs[first..], &j.cotangents].concat();
+        let body = part(&j.graph, &inputs, &j.grads);
+        let reads = reads(&body);
+        let body = Arc::new(part(&body, &marked(body.inputs(), &reads), body.outputs()));
+        let operands = marked(&[&args[..], &results[first..], &cts].concat(), &reads);
+        let found = g.add(Region { body, rule: Rule::Recompute }, &operands);
+        let found = found.unwrap_or_else(|e| panic!("region_vjp: {e}\n{g}"));
+        sources.into_iter().zip(found).for_each(|(i, r)| out[i] = Some(r));
         return out;
     };
     let (inner, results) = (region.with_derivative(), region.float_results());
@@ -72,15 +77,24 @@ pub(crate) fn region_jvp(
     if let Rule::FixedPoint(rule) = &region.rule {
         return fixed_point_jvp(g, rule, args, results, tangents);
     }
+    let first = results.len() - kept(region);
+    let saved = &results[first..];
     let results = region.float_results();
     let mut out = vec![None; region.body.outputs().len()];
     let Rule::Custom { jvp, vjp, .. } = &region.rule else {
         let given: Vec<(usize, Value)> =
             tangents.iter().enumerate().filter_map(|(i, t)| Some((i, (*t)?))).collect();
-        let body = Arc::new(tangent(g, &region.body, &given, &results));
-        let operands: Vec<Value> =
-            args.iter().copied().chain(given.iter().map(|&(_, t)| t)).collect();
-        let made = g.add(Region { body, rule: region.rule.clone() }, &operands);
+        let body = Arc::new(tangent(g, &region.body, saved.len(), &given, &results));
+        let dots: Vec<Value> = given.iter().map(|&(_, t)| t).collect();
+        let operands = [&args[..], saved, &dots].concat();
+        let rule = match region.rule {
+            // Of what is kept, the tangents are.
+            Rule::Checkpoint { .. } => {
+                Rule::Checkpoint { kept: results.iter().filter(|&&i| i >= first).count() }
+            }
+            _ => region.rule.clone(),
+        };
+        let made = g.add(Region { body, rule }, &operands);
         let made = made.unwrap_or_else(|e| panic!("region_jvp: {e}\n{g}"));
         results.into_iter().zip(made).for_each(|(i, r)| out[i] = Some(r));
         return out;
@@ -105,6 +119,14 @@ pub(crate) fn region_jvp(
     };
     results.into_iter().zip(made).for_each(|(i, r)| out[i] = Some(r));
     out
+}
+
+/// The number of results that are there to be kept.
+fn kept(region: &Region) -> usize {
+    match region.rule {
+        Rule::Checkpoint { kept } => kept,
+        _ => 0,
+    }
 }
 
 /// The transpose of a graph that is linear in its last inputs, which have the types

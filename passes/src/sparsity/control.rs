@@ -186,7 +186,7 @@ fn rows_of(rows: &Rows, array: backstitch_ir::Array) -> Vec<Flow> {
 
 fn region(sets: &mut Sets, r: &Region, operands: &[Flow]) -> Vec<Flow> {
     match &r.rule {
-        Rule::Checkpoint | Rule::Recompute => outputs(sets, &r.body, operands),
+        Rule::Checkpoint { .. } | Rule::Recompute => outputs(sets, &r.body, operands),
         Rule::FixedPoint(rule) => {
             // Where it starts makes no difference to what it finds.
             let found = r.body.outputs().len();

@@ -1,4 +1,4 @@
-//! Parts of a program that are differentiated in a way of their own.
+//! Functions with derivatives of their own.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -12,38 +12,6 @@ use crate::trace::Trace;
 use crate::tree::Tree;
 
 impl Trace {
-    /// What the body gives; of what it computes, nothing is kept for the reverse. It is
-    /// computed again there: less memory for one more run.
-    ///
-    /// Values and derivatives are the same with and without.
-    ///
-    /// ```
-    /// # use backstitch_trace::Trace;
-    /// let t = Trace::eager();
-    /// let x = t.constant(2.0);
-    /// let tape = t.tape();
-    /// tape.watch(&x);
-    /// let y = t.checkpoint(|| (x * x).sin().exp());
-    /// let slope = tape.gradient(&y, &x).or_zeros().item::<f64>()?;
-    /// assert!((slope - 4f64.sin().exp() * 4f64.cos() * 4.0).abs() < 1e-12);
-    /// # Ok::<(), backstitch_trace::TraceError>(())
-    /// ```
-    #[track_caller]
-    pub fn checkpoint<'t, R: Tree<Tensor<'t>>>(
-        &'t self,
-        body: impl FnOnce() -> R,
-    ) -> R::With<Tensor<'t>> {
-        let place = Location::caller();
-        let (body, results) = self.body("checkpoint", &[], &[], place, |_| body());
-        let types = body.types.clone();
-        if body.is_poisoned() {
-            return self.guesses(&results, &types, place);
-        }
-        let captured: Vec<Value> = body.scope.captures.iter().map(|c| c.0).collect();
-        let op = ops::Region { body: Arc::new(body.seal()), rule: ops::Rule::Checkpoint };
-        rebuild(&results, &self.finish(op.into(), &[], &captured, &[], &types, place))
-    }
-
     /// A function whose derivative you give, as a [`jvp`](Custom::jvp) rule, a
     /// [`vjp`](Custom::vjp) rule, or both. With one, the other is derived from it. Rules
     /// are programs like any other: they are differentiated for second derivatives.

@@ -38,6 +38,8 @@ pub(crate) struct Scope {
     /// Values of the scope around and the inputs that stand for them here.
     pub(crate) captures: Vec<(Value, Value)>,
     inner: FxHashMap<Value, Value>,
+    /// Values with a name by which a checkpoint may keep them.
+    pub(crate) named: Vec<(Value, Box<str>)>,
     /// Rank-0 constants that have been used here, by their bits.
     pub(super) scalars: FxHashMap<(DType, u64), Value>,
 }
@@ -89,8 +91,8 @@ impl State {
     pub(crate) fn open(&mut self, graph: Graph) {
         let id = self.made_scopes;
         self.made_scopes += 1;
-        let (captures, inner, scalars) = Default::default();
-        self.scopes.push(Scope { id, graph, captures, inner, scalars });
+        let (captures, inner, named, scalars) = Default::default();
+        self.scopes.push(Scope { id, graph, captures, inner, named, scalars });
     }
 
     /// Ends the recording of the innermost graph.

@@ -41,7 +41,7 @@ mod sums;
 
 use backstitch_ir::graph::Values;
 use backstitch_ir::op::{Family, Structure};
-use backstitch_ir::ops::{Loop, Rows, Slice, SliceAxis, Trip};
+use backstitch_ir::ops::{Loop, Rows, Slice, SliceAxis};
 use backstitch_ir::{Graph, IndexVec, Node, Op, Scalar, Shape, Type, Value};
 
 pub use invariants::hoist_invariants;
@@ -54,15 +54,6 @@ use crate::rebuild::{Map, rebuild_into, same};
 
 /// Most bytes of an array of rows that is made so that something can leave a loop.
 const MOST: usize = 1 << 30;
-
-/// How often a loop runs, if its count is a constant.
-pub(crate) fn trips(g: &Graph, l: &Loop, args: &[Value]) -> Option<usize> {
-    if l.trip != Trip::Count {
-        return None;
-    }
-    let count = g.as_splat(args[0])?;
-    usize::try_from((count.bits as i64).max(0)).ok()
-}
 
 /// The array whose rows the iterations pop, if the loop pops all of them; and whether
 /// the first iteration has the last row.

@@ -50,7 +50,7 @@ pub fn unroll(g: &Graph, limit: usize) -> Graph {
         Op::Loop(l) => {
             let made = match way(g, n, limit) {
                 Some(Way::Whole(trips)) => written_out(to, l, args, trips),
-                Some(Way::By(factor)) => by_factor(to, l, args, factor, trips(g, n)),
+                Some(Way::By(factor)) => by_factor(to, l, args, factor, l.trips(g, &g.args(n))),
                 None => None,
             };
             made.unwrap_or_else(|| same(to, g, n, args))
@@ -70,7 +70,7 @@ fn way(g: &Graph, n: Node, limit: usize) -> Option<Way> {
     if l.trip != Trip::Count {
         return None;
     }
-    let (cost, trips) = (cost(l), trips(g, n));
+    let (cost, trips) = (cost(l), l.trips(g, &g.args(n)));
     let whole = |limit: usize| {
         let trips = trips.filter(|&trips| cost.saturating_mul(trips) <= limit);
         trips.map(Way::Whole)
@@ -96,12 +96,6 @@ fn cost(l: &Loop) -> usize {
         _ => 1,
     };
     l.body.nodes().map(work).sum::<usize>().max(1)
-}
-
-/// The number of iterations of a loop that counts, if it is known.
-fn trips(g: &Graph, n: Node) -> Option<usize> {
-    let count = g.as_splat(g.args(n)[0])?;
-    usize::try_from((count.bits as i64).max(0)).ok()
 }
 
 /// Iterations of a loop, one after the other.

@@ -17,7 +17,7 @@
 use std::sync::Arc;
 
 use crate::eval::{self, Datum};
-use crate::graph::Graph;
+use crate::graph::{Graph, Value};
 use crate::op::{TypeError, Types, mistake};
 use crate::ty::{DType, Type};
 
@@ -34,6 +34,9 @@ pub enum Trip {
 
 /// Whether the iterations of a loop are written out one after the other: a hint to the
 /// passes, which changes no result.
+///
+/// A loop stays as it is where more than 2¹⁸ operations would come of it, whatever it
+/// asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Unroll {
     /// As the options of the pipeline say.
@@ -46,7 +49,7 @@ pub enum Unroll {
     /// All of them, if their number is known and at most this many operations come of it.
     UpTo(usize),
     /// So many per iteration of a loop that is left, if the loop counts; the rest of them
-    /// behind it.
+    /// behind it. 0 and 1 leave the loop as it is.
     By(usize),
 }
 
@@ -75,6 +78,15 @@ impl Loop {
     /// Number of stacks made.
     pub fn pushes(&self) -> usize {
         self.body.outputs().len() - self.carries
+    }
+
+    /// How often it runs on these operands, if its count is a constant.
+    pub fn trips(&self, g: &Graph, args: &[Value]) -> Option<usize> {
+        if self.trip != Trip::Count {
+            return None;
+        }
+        let count = g.as_splat(args[0])?;
+        usize::try_from((count.bits as i64).max(0)).ok()
     }
 
     /// Number of operands before the carries.

@@ -97,8 +97,7 @@ fn bodies(op: &Op) -> impl Iterator<Item = &Arc<Graph>> {
 
 /// About how many iterations a loop makes.
 fn trips(g: &Graph, n: Node, l: &Loop) -> f64 {
-    let count = if l.trip == Trip::Count { g.as_splat(g.args(n)[0]) } else { None };
-    count.map_or(LONG, |count| (count.bits as i64).max(0) as f64)
+    l.trips(g, &g.args(n)).map_or(LONG, |trips| trips as f64)
 }
 
 /// About how many operations graphs are.

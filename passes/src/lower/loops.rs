@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use backstitch_ir::op::View;
-use backstitch_ir::ops::{Loop, Rows, Trip};
+use backstitch_ir::ops::{Loop, Rows};
 use backstitch_ir::plan::Buffer;
 use backstitch_ir::{Graph, Node, Op, Type, Value};
 use rustc_hash::FxHashMap;
@@ -73,7 +73,7 @@ impl Scope<'_> {
         let g = self.g;
         let args = g.args(n);
         let (lead, steady) = (l.lead(), l.lead() + l.carries + l.consts);
-        let trips = trips(g, n);
+        let trips = l.trips(g, &args);
         let whole = |scope: &mut Self, vs: &[Value]| -> Vec<Val> {
             vs.iter().map(|&v| scope.whole(n, v)).collect()
         };
@@ -173,24 +173,13 @@ impl Scope<'_> {
     }
 }
 
-/// How often a loop runs, if its count is a constant.
-fn trips(g: &Graph, n: Node) -> Option<usize> {
-    match g.op(n) {
-        Op::Loop(l) if l.trip == Trip::Count => {
-            let count = g.as_splat(g.args(n)[0])?;
-            usize::try_from((count.bits as i64).max(0)).ok()
-        }
-        _ => None,
-    }
-}
-
 /// Whether `user` is a loop that pops all rows of an array, and does nothing else
 /// with the stack that they are on.
 fn pops_all(g: &Graph, user: Node, stack: Value) -> bool {
     let Op::Loop(l) = g.op(user) else { return false };
     let rows = g.ty(g.args(g.source(stack).0)[0]).dims()[0];
     let steady = l.lead() + l.carries + l.consts;
-    trips(g, user) == Some(rows) && !g.args(user)[..steady].contains(&stack)
+    l.trips(g, &g.args(user)) == Some(rows) && !g.args(user)[..steady].contains(&stack)
 }
 
 /// What is done with a stack.

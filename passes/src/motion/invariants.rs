@@ -11,7 +11,7 @@ use backstitch_ir::graph::Values;
 use backstitch_ir::ops::{Loop, Trip};
 use backstitch_ir::{Graph, IndexVec, Op, Type, Value};
 
-use super::{added, fill, is_total, is_view, reopened, trips};
+use super::{added, fill, is_total, is_view, reopened};
 use crate::rebuild::{Map, live, rebuild, same};
 
 /// Bytes that an invariant may have, whatever it is made of: it stays in the cache.
@@ -27,7 +27,7 @@ pub fn hoist_invariants(g: &Graph) -> Graph {
 
 fn hoisted(to: &mut Graph, l: &Loop, args: &[Value]) -> Option<Values> {
     let steady = l.carries + l.consts;
-    let runs = trips(to, l, args).is_some_and(|n| n > 0);
+    let runs = l.trips(to, args).is_some_and(|n| n > 0);
     let of_body = invariants(l, &l.body, runs);
     let of_test = match &l.trip {
         Trip::While(test) => invariants(l, test, true),

@@ -13,9 +13,7 @@ use backstitch_ir::op::{Lane, materialise};
 use backstitch_ir::ops::{Iota, Loop, Rows};
 use backstitch_ir::{Graph, IndexVec, Node, Op, Scalar, Type, Value};
 
-use super::{
-    Depends, added, all_rows, dependencies, fill, flipped, popped, reopened, trips, unstacked,
-};
+use super::{Depends, added, all_rows, dependencies, fill, flipped, popped, reopened, unstacked};
 use crate::rebuild::{Map, live, rebuild, same};
 use crate::vmap::batch;
 
@@ -50,7 +48,7 @@ pub(super) enum Source {
 
 impl Sources {
     pub fn of(g: &Graph, l: &Loop, args: &[Value]) -> Option<Self> {
-        let trips = trips(g, l, args).filter(|&n| n > 1)?;
+        let trips = l.trips(g, args).filter(|&n| n > 1)?;
         let operands = &args[l.lead()..];
         let steady = l.carries + l.consts;
         let of = (0..operands.len()).map(|i| {

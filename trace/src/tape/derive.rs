@@ -5,7 +5,6 @@ use std::panic::Location;
 use backstitch_ir::op::Family;
 use backstitch_ir::{Array, DType, Graph, Idx, IndexVec, Op, Shape, Type, Value, ops};
 use backstitch_passes::{Reason, Status, reverse, status};
-
 use smallvec::SmallVec;
 
 use crate::gradient::Gradient;

@@ -85,6 +85,9 @@ impl Options {
     /// # Ok::<(), Error>(())
     /// ```
     #[must_use]
+    #[doc(alias = "checkpointing")]
+    #[doc(alias = "revolve")]
+    #[doc(alias = "treeverse")]
     pub fn memory(mut self, bytes: usize) -> Self {
         self.memory = Some(bytes);
         self

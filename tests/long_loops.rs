@@ -81,9 +81,11 @@ fn stacks_have_a_limit() {
     ws.limit_stacks(80_000);
     assert!(call(&f, &mut ws, 10_000).is_ok());
     let e = call(&f, &mut ws, 10_001).unwrap_err();
-    assert_eq!(e.to_string(), "out of memory: a stack of 80008 bytes");
+    let message = "a loop keeps 80008 bytes for its reverse on one stack, expected at most 80000, \
+                   the limit of the workspace";
+    assert_eq!(e.to_string(), message);
     // Whoever never stops does so here.
-    assert!(matches!(call(&f, &mut ws, usize::MAX), Err(RuntimeError::Memory { .. })));
+    assert!(matches!(call(&f, &mut ws, usize::MAX), Err(RuntimeError::StackLimit { .. })));
     ws.limit_stacks(1 << 20);
     let got = call(&f, &mut ws, 10_001).unwrap();
     assert!(close(got, by_hand(0.999, 0.7, 10_001)), "{got:?}");

@@ -472,7 +472,8 @@ fn mistakes_are_told() {
     assert_eq!(f.jacobian_sparse().unwrap_err().first().operation, "jacobian_sparse");
     let f = trace(Spec::f64([3]), (), |_, x, ()| x.cast(DType::I32)).unwrap();
     let e = f.jacobian_sparse().unwrap_err();
-    assert!(e.to_string().contains("an output"), "{e}");
+    assert!(e.to_string().contains("an output is i32[3]"), "{e}");
+    assert!(!e.to_string().contains("make it data"), "{e}");
     let f = trace(Spec::f64([1 << 20, 1 << 13]), (), |_, x, ()| x * 2.0).unwrap();
     let e = f.jacobian_sparse().unwrap_err();
     assert_eq!(e.first().problem, Problem::Shape);

@@ -43,6 +43,9 @@ impl Colouring {
     }
 
     /// The colour of a column; `None` if it has no entries.
+    ///
+    /// # Panics
+    /// If there is no such column.
     pub fn of(&self, column: usize) -> Option<usize> {
         self.of[column].map(|c| c as usize)
     }

@@ -105,6 +105,7 @@ impl Compiled {
         };
         match memory.stores.failure() {
             Some(Failure::Memory(bytes)) => Err(Error::Memory { what: "a stack", bytes }),
+            Some(Failure::Limit { bytes, limit }) => Err(Error::StackLimit { bytes, limit }),
             Some(Failure::Plan(reason)) => internal(reason),
             None if guard::panicked() => internal("a library routine panicked"),
             None if status != 0 => internal("the machine code gave up without a reason"),

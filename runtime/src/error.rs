@@ -86,6 +86,17 @@ pub enum Error {
         /// How much.
         bytes: usize,
     },
+    /// A loop leaves more for its reverse than the workspace lets its stacks have.
+    #[error(
+        "a loop keeps {bytes} bytes for its reverse on one stack, expected at most {limit}, \
+         the limit of the workspace"
+    )]
+    StackLimit {
+        /// How much it has to keep, at least.
+        bytes: usize,
+        /// What [`Workspace::limit_stacks`](crate::Workspace::limit_stacks) was told.
+        limit: usize,
+    },
     /// No machine code could be made.
     #[error(transparent)]
     Compile(#[from] backstitch_jit::JitError),

@@ -54,6 +54,8 @@ impl Default for Stores {
 pub(crate) enum Failure {
     /// No memory for a store of that many bytes.
     Memory(usize),
+    /// A store needs more than it may have.
+    Limit { bytes: usize, limit: usize },
     /// The plan breaks the rules of stacks.
     Plan(&'static str),
 }
@@ -113,7 +115,7 @@ impl Stores {
         let needed = len.saturating_add(1).saturating_mul(store.entry);
         let failed = Failure::Memory(needed);
         if needed > most {
-            return Err(failed);
+            return Err(Failure::Limit { bytes: needed, limit: most });
         }
         let size = needed.max(bytes.saturating_mul(2)).max(LEAST).min(most);
         let new = layout(size).ok_or(failed)?;
@@ -379,7 +381,10 @@ mod tests {
             rooms.push(s.all[1].room);
         };
         rooms.dedup();
-        assert_eq!((rooms, failure), (vec![512, 1024, 1250], Failure::Memory(10_008)));
+        assert_eq!(
+            (rooms, failure),
+            (vec![512, 1024, 1250], Failure::Limit { bytes: 10_008, limit: 10_000 })
+        );
         assert_eq!((s.all[0].room, s.all[1].len, h), (0, 1250, [1, 0, 1250]));
         // Entries beyond the length are kept.
         let mut s = stores(&[1]);

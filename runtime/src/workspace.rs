@@ -38,10 +38,17 @@ impl Workspace {
     }
 
     /// Gives each stack of a loop at most so many bytes from now on. A call that needs more
-    /// is an error.
+    /// is an [`Error::StackLimit`](crate::Error::StackLimit), and leaves the workspace as good as before.
     ///
     /// A loop of unknown length leaves what its derivative needs on stacks, which grow with
-    /// it; without a limit, a loop that does not end takes all the memory there is.
+    /// it; without a limit, a loop that does not end takes all the memory there is. Stacks
+    /// that have more already keep it.
+    ///
+    /// ```
+    /// use backstitch_runtime::Workspace;
+    /// let mut workspace = Workspace::new();
+    /// workspace.limit_stacks(1 << 30);
+    /// ```
     pub fn limit_stacks(&mut self, bytes: usize) {
         self.memory.stores.limit(bytes);
     }

@@ -104,16 +104,18 @@ impl<T> Sparse<T> {
     ///
     /// # Panics
     /// If there is no such output.
+    #[track_caller]
     pub fn rows_of(&self, output: usize) -> Range<usize> {
-        self.layout.rows[output]..self.layout.rows[output + 1]
+        part(&self.layout.rows, output, "output")
     }
 
     /// The columns of a parameter, by its number among the leaves of the parameters.
     ///
     /// # Panics
     /// If there is no such parameter.
+    #[track_caller]
     pub fn columns_of(&self, parameter: usize) -> Range<usize> {
-        self.layout.columns[parameter]..self.layout.columns[parameter + 1]
+        part(&self.layout.columns, parameter, "parameter")
     }
 
     /// How many sweeps find all entries: they are done at once.
@@ -132,11 +134,20 @@ impl<T> Sparse<T> {
     }
 }
 
+/// From one start to the next.
+#[track_caller]
+fn part(starts: &[usize], i: usize, what: &str) -> Range<usize> {
+    let n = starts.len() - 1;
+    assert!(i < n, "expected the number of one of {n} {what}s, got {i}");
+    starts[i]..starts[i + 1]
+}
+
 impl Sparse<Array> {
     /// All elements: `[rows, columns]`, behind the axes of lanes if there are any.
     ///
     /// # Panics
-    /// If the values were exchanged for others of another length.
+    /// If the values were exchanged for others of another length, or if there is no memory
+    /// for so many elements.
     #[doc(alias = "todense")]
     pub fn to_dense(&self) -> Array {
         let lanes = self.values.dims().split_last().map_or(&[][..], |(_, lanes)| lanes);

@@ -397,8 +397,14 @@ impl<P: Tree<Spec>, D: Tree<Spec>, O: Tree<Spec>> Traced<P, D, O> {
     #[track_caller]
     fn float_params(&self, operation: &'static str) -> Result<Vec<Value>, TraceError> {
         let params = self.param_values();
-        self.floats(operation, &params, "parameter")?;
+        self.floats(operation, &params, ("parameter", "make it data, or leave it out"))?;
         Ok(params)
+    }
+
+    /// Whether the outputs are all floats.
+    #[track_caller]
+    fn float_outputs(&self, operation: &'static str) -> Result<(), TraceError> {
+        self.floats(operation, self.graph.outputs(), ("an output", "cast it, or leave it out"))
     }
 
     #[track_caller]
@@ -406,15 +412,14 @@ impl<P: Tree<Spec>, D: Tree<Spec>, O: Tree<Spec>> Traced<P, D, O> {
         &self,
         operation: &'static str,
         values: &[Value],
-        what: &str,
+        (what, remedy): (&str, &str),
     ) -> Result<(), TraceError> {
         let Some(&v) = values.iter().find(|&&v| !self.graph.ty(v).is_float()) else {
             return Ok(());
         };
         let name = self.graph.name_of(v).map_or_else(String::new, |n| format!(" `{n}`"));
         let message = format!(
-            "{what}{name} is {}, and only floats have derivatives; \
-             make it data, or leave it out",
+            "{what}{name} is {}, and only floats have derivatives; {remedy}",
             self.graph.ty(v)
         );
         Err(self.error(operation, Problem::Gradient, message))

@@ -36,8 +36,10 @@ impl Pattern {
     pub fn from_rows(columns: usize, rows: impl IntoIterator<Item = Vec<usize>>) -> Self {
         let mut pattern = Self::empty(columns);
         for row in rows {
-            assert!(row.is_sorted_by(|a, b| a < b), "columns of a row ascend");
-            assert!(row.last().is_none_or(|&j| j < columns), "columns are below {columns}");
+            let i = pattern.rows();
+            assert!(row.is_sorted_by(|a, b| a < b), "columns of row {i} do not ascend: {row:?}");
+            let last = row.last().copied().filter(|&j| j >= columns);
+            assert_eq!(last, None, "row {i} has a column that is not below {columns}");
             pattern.indices.extend(row);
             pattern.offsets.push(pattern.indices.len());
         }
@@ -70,6 +72,9 @@ impl Pattern {
     }
 
     /// The columns of the entries of a row, ascending.
+    ///
+    /// # Panics
+    /// If there is no such row.
     pub fn row(&self, i: usize) -> &[usize] {
         &self.indices[self.offsets[i]..self.offsets[i + 1]]
     }

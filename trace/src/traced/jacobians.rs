@@ -155,7 +155,7 @@ where
         shared: usize,
     ) -> Result<Traced<P, D, O::Nest<Spec, P::With<Spec>>>, TraceError> {
         let sources = self.float_params(operation)?;
-        self.floats(operation, self.graph.outputs(), "an output")?;
+        self.float_outputs(operation)?;
         let block = |of: &Type, by: &Type| -> Type {
             let dims = of.dims().iter().chain(&by.dims()[shared..]).copied();
             of.with_shape(dims.collect::<Shape>())

@@ -58,7 +58,7 @@ where
     #[track_caller]
     pub fn linearize(&self) -> Result<Linearized<P, D, O>, TraceError> {
         let params = self.float_params("linearize")?;
-        self.floats("linearize", self.graph.outputs(), "an output")?;
+        self.float_outputs("linearize")?;
         let along = params.len();
         let parts = split(&tangent(&self.graph, &(0..along).collect::<Vec<_>>()), along);
 

@@ -49,7 +49,7 @@ where
     pub fn jacobian_sparse(&self) -> Result<Traced<P, D, Sparse<Spec>>, TraceError> {
         const NAME: &str = "jacobian_sparse";
         let sources = self.float_params(NAME)?;
-        self.floats(NAME, self.graph.outputs(), "an output")?;
+        self.float_outputs(NAME)?;
         let mut graph = self.extend();
         let targets = graph.outputs().to_vec();
         let (rows, columns) =

@@ -65,7 +65,7 @@ where
     #[track_caller]
     pub fn vjp(&self) -> Result<Traced<P, (D, O), (O, P)>, TraceError> {
         let sources = self.float_params("vjp")?;
-        self.floats("vjp", self.graph.outputs(), "an output")?;
+        self.float_outputs("vjp")?;
         let mut graph = self.extend();
         let outputs = graph.outputs().to_vec();
         let cts = self.inputs_like(&mut graph, &self.outputs, "ct");
@@ -94,7 +94,7 @@ where
     #[track_caller]
     pub fn jvp(&self) -> Result<Traced<P, (D, P), (O, O)>, TraceError> {
         let sources = self.float_params("jvp")?;
-        self.floats("jvp", self.graph.outputs(), "an output")?;
+        self.float_outputs("jvp")?;
         let mut graph = self.extend();
         let outputs = graph.outputs().to_vec();
         let dots = self.inputs_like(&mut graph, &self.params, "dot");

@@ -38,7 +38,8 @@ impl Workspace {
     }
 
     /// Gives each stack of a loop at most so many bytes from now on. A call that needs more
-    /// is an [`Error::StackLimit`](crate::Error::StackLimit), and leaves the workspace as good as before.
+    /// is an [`Error::StackLimit`], and leaves the workspace as
+    /// good as before.
     ///
     /// A loop of unknown length leaves what its derivative needs on stacks, which grow with
     /// it; without a limit, a loop that does not end takes all the memory there is. Stacks

@@ -163,7 +163,7 @@ impl Trace {
                 known.dedup();
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 format!(
-                    "expected values of the checkpoint itself, `{name}` is none; named are {known}"
+                    "expected names of values of the checkpoint itself ({known}), got `{name}`"
                 )
             });
             let asked = there.iter().filter(|(_, name)| names.iter().any(|n| **n == **name));

@@ -162,9 +162,7 @@ impl Trace {
                 known.sort_unstable();
                 known.dedup();
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                format!(
-                    "expected names of values of the checkpoint itself ({known}), got `{name}`"
-                )
+                format!("expected names of values of the checkpoint itself ({known}), got `{name}`")
             });
             let asked = there.iter().filter(|(_, name)| names.iter().any(|n| **n == **name));
             named.extend(asked.map(|(v, _)| *v));

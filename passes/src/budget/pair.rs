@@ -192,8 +192,9 @@ fn pair(g: &Graph, facts: &Facts, consumer: Node) -> Option<Pair> {
     }
     let used = |n: Node, l: &Loop| -> Vec<Push> {
         let results = &g.results(n)[l.carries..];
+        let backwards = backwards(g, n);
         let asked = results.iter().enumerate().filter(|(_, stack)| facts.is_used(**stack));
-        asked.map(|(index, &stack)| Push { index, back: is_backwards(g, n, stack) }).collect()
+        asked.map(|(index, stack)| Push { index, back: backwards.contains(stack) }).collect()
     };
     let is_array = |l: &Loop, i: usize| l.body.ty(l.body.outputs()[l.carries + i]).stack == 0;
     let arrays = |l: &Loop, which: &[Push]| which.iter().all(|p| is_array(l, p.index));
@@ -251,14 +252,16 @@ fn residual(
     }
 }
 
-/// Whether an array is made of a stack whose first row was pushed last: in that order its
-/// rows are in memory, see lowering.
-fn is_backwards(g: &Graph, n: Node, stack: Value) -> bool {
-    let order = |user: Node| match g.op(user) {
-        Op::Rows(Rows::FromStack { back, .. }) if g.args(user)[0] == stack => Some(*back),
-        _ => None,
-    };
-    g.users(n).find_map(order).unwrap_or(false)
+/// The stacks of a loop of which an array is made whose first row was pushed last: in that
+/// order its rows are in memory, see lowering.
+fn backwards(g: &Graph, n: Node) -> FxHashSet<Value> {
+    let mut orders: FxHashMap<Value, bool> = FxHashMap::default();
+    for user in g.users(n) {
+        if let Op::Rows(Rows::FromStack { back, .. }) = g.op(user) {
+            orders.entry(g.args(user)[0]).or_insert(*back);
+        }
+    }
+    orders.into_iter().filter(|(_, back)| *back).map(|(stack, _)| stack).collect()
 }
 
 /// Whether a loop pushes as often as the consumer pops.

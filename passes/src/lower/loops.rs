@@ -10,7 +10,7 @@ use backstitch_ir::op::View;
 use backstitch_ir::ops::{Loop, Rows};
 use backstitch_ir::plan::Buffer;
 use backstitch_ir::{Graph, Node, Op, Type, Value};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::operand::{Operand, Val};
 use super::scope::{Home, Library, Scope};
@@ -61,6 +61,13 @@ impl Entries {
     }
 }
 
+/// What is known of a loop.
+#[derive(Default)]
+pub(crate) struct Known {
+    trips: Option<usize>,
+    held: FxHashSet<Value>,
+}
+
 /// Where the entries of a stack are that has become an array.
 pub(crate) struct StackRows {
     rows: Operand,
@@ -73,7 +80,7 @@ impl Scope<'_> {
         let g = self.g;
         let args = g.args(n);
         let (lead, steady) = (l.lead(), l.lead() + l.carries + l.consts);
-        let trips = l.trips(g, &args);
+        let trips = self.known(n).trips;
         let whole = |scope: &mut Self, vs: &[Value]| -> Vec<Val> {
             vs.iter().map(|&v| scope.whole(n, v)).collect()
         };
@@ -81,7 +88,7 @@ impl Scope<'_> {
         let inits = whole(self, &args[lead..lead + l.carries]);
         let consts = whole(self, &args[lead + l.carries..steady]);
         let pops = args[steady..].iter().map(|&stack| match g.op_of(stack) {
-            Op::Rows(Rows::ToStack { back }) if pops_all(g, n, stack) => {
+            Op::Rows(Rows::ToStack { back }) if self.pops_all(n, stack) => {
                 let array = self.whole(n, g.args(g.source(stack).0)[0]);
                 Entries::Rows { array, back: !back }
             }
@@ -142,12 +149,33 @@ impl Scope<'_> {
         }
     }
 
+    /// How often a loop runs, if that is known, and the stacks that it does something else
+    /// with but to pop them: found once, as its operands may be many.
+    fn known(&mut self, n: Node) -> &Known {
+        let g = self.g;
+        self.known.entry(n).or_insert_with(|| {
+            let Op::Loop(l) = g.op(n) else { return Known::default() };
+            let args = g.args(n);
+            let steady = args[..l.lead() + l.carries + l.consts].iter().copied();
+            Known { trips: l.trips(g, &args), held: steady.filter(|&v| g.ty(v).stack > 0).collect() }
+        })
+    }
+
+    /// Whether `user` is a loop that pops all rows of an array, and does nothing else
+    /// with the stack that they are on.
+    fn pops_all(&mut self, user: Node, stack: Value) -> bool {
+        let g = self.g;
+        let rows = g.ty(g.args(g.source(stack).0)[0]).dims()[0];
+        let known = self.known(user);
+        known.trips == Some(rows) && !known.held.contains(&stack)
+    }
+
     pub fn rows_node(&mut self, n: Node, op: &Rows) {
         let g = self.g;
         let (from, result) = (g.args(n)[0], g.results(n)[0]);
         match op {
             Rows::ToStack { .. }
-                if g.users(n).all(|user| pops_all(g, user, result))
+                if g.users(n).all(|user| self.pops_all(user, result))
                     && !g.outputs().contains(&result) => {}
             Rows::FromStack { ty, back } if self.rows.contains_key(&from) => {
                 let StackRows { rows, back: stored_back } = &self.rows[&from];
@@ -173,15 +201,6 @@ impl Scope<'_> {
     }
 }
 
-/// Whether `user` is a loop that pops all rows of an array, and does nothing else
-/// with the stack that they are on.
-fn pops_all(g: &Graph, user: Node, stack: Value) -> bool {
-    let Op::Loop(l) = g.op(user) else { return false };
-    let rows = g.ty(g.args(g.source(stack).0)[0]).dims()[0];
-    let steady = l.lead() + l.carries + l.consts;
-    l.trips(g, &g.args(user)) == Some(rows) && !g.args(user)[..steady].contains(&stack)
-}
-
 /// What is done with a stack.
 enum Use {
     /// An array of all entries is made of it, and nothing else; the first time it is, in
@@ -194,7 +213,9 @@ enum Use {
 fn uses(g: &Graph, n: Node, trips: Option<usize>) -> FxHashMap<Value, Use> {
     let own = |v: &Value| g.source(*v).0 == n;
     let mut uses = FxHashMap::default();
-    for user in g.users(n) {
+    // A node is among the users once per use, and these stand together.
+    let mut last = None;
+    for user in g.users(n).filter(|&user| last.replace(user) != Some(user)) {
         for stack in g.args(user).into_iter().filter(own) {
             let array = match g.op(user) {
                 Op::Rows(Rows::FromStack { ty, back }) if Some(ty.dims()[0]) == trips => {

@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
 
 use super::groups::{GroupId, Groups, Item, ItemOp, order};
-use super::loops::{LoopCall, StackRows};
+use super::loops::{Known, LoopCall, StackRows};
 use super::operand::{Operand, Strides, Val, ValDecl};
 use super::product::Product;
 use super::{Body, Planner, kernels};
@@ -73,6 +73,8 @@ pub(crate) struct Scope<'g> {
     pub operands: IndexVec<Value, Option<Operand>>,
     /// Stacks that are arrays.
     pub rows: FxHashMap<Value, StackRows>,
+    /// What is known of loops.
+    pub known: FxHashMap<Node, Known>,
     /// Copies of what is a view, or a constant, made for whoever takes no views.
     copies: FxHashMap<Value, Val>,
     pub groups: Groups,
@@ -90,6 +92,7 @@ impl<'g> Scope<'g> {
             stacks: FxHashMap::default(),
             operands: IndexVec::filled(None, g.value_count()),
             rows: FxHashMap::default(),
+            known: FxHashMap::default(),
             copies: FxHashMap::default(),
             groups: Groups::new(fuse),
             library: FxHashMap::default(),

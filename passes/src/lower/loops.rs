@@ -157,7 +157,10 @@ impl Scope<'_> {
             let Op::Loop(l) = g.op(n) else { return Known::default() };
             let args = g.args(n);
             let steady = args[..l.lead() + l.carries + l.consts].iter().copied();
-            Known { trips: l.trips(g, &args), held: steady.filter(|&v| g.ty(v).stack > 0).collect() }
+            Known {
+                trips: l.trips(g, &args),
+                held: steady.filter(|&v| g.ty(v).stack > 0).collect(),
+            }
         })
     }
 

@@ -176,12 +176,8 @@ fn counters(j: &Joint, l: &Loop, known: &IndexVec<Value, bool>) -> Vec<Counter> 
 /// The array whose rows are on a stack, if the loop pops all of them.
 fn all_rows(g: &Graph, l: &Loop, args: &[Value], stack: Value) -> Option<(Value, bool)> {
     let Op::Rows(Rows::ToStack { back }) = g.op_of(stack) else { return None };
-    if l.trip != Trip::Count {
-        return None;
-    }
     let array = g.args(g.source(stack).0)[0];
-    let count = g.as_splat(args[0])?.bits as i64;
-    (i64::try_from(g.ty(array).dims()[0]) == Ok(count)).then_some((array, *back))
+    (l.trips(g, args) == Some(g.ty(array).dims()[0])).then_some((array, *back))
 }
 
 /// The loop that also counts its iterations (as its last carry, if they are not

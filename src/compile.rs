@@ -73,7 +73,7 @@ impl Options {
     /// })?;
     /// let f = f.value_and_grad()?;
     /// let all = f.compile()?;
-    /// assert!(all.memory().bytes > Some(1_600_000));
+    /// assert!(all.memory().bytes > Some(800_000));
     ///
     /// let few = f.compile_with(&Options::default().memory(20_000))?;
     /// assert!(few.memory().bytes <= Some(20_000));

@@ -14,15 +14,23 @@ use backstitch_trace::{Args, ArgsMut, Spec, Traced, Tree, View, ViewMut};
 use crate::error::Error;
 
 /// How to compile.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {
     /// Where the program is to run.
     pub backend: Backend,
+    /// On how many threads a call may run.
+    pub threads: usize,
     /// What the passes do.
     pub passes: backstitch_passes::Options,
     /// Bytes of workspace at most.
     pub memory: Option<usize>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { backend: Backend::default(), threads: 1, memory: None, passes: Default::default() }
+    }
 }
 
 impl Options {
@@ -30,6 +38,26 @@ impl Options {
     #[must_use]
     pub fn backend(self, backend: Backend) -> Self {
         Self { backend, ..self }
+    }
+
+    /// On how many threads a call may run: the caller's, and those of the rayon pool
+    /// that the caller is in, or else of rayon's global pool. Usually 1. What is too
+    /// short to gain by it stays on the caller's thread. Results are the same bits for
+    /// any number.
+    ///
+    /// ```
+    /// use backstitch::{Options, prelude::*};
+    ///
+    /// let f = trace(Spec::f64([100_000]), (), |_, x, ()| x.sin().square().sum())?;
+    /// let f = f.value_and_grad()?;
+    /// let two = f.compile_with(&Options::default().threads(2))?;
+    /// let x = ndarray::Array1::linspace(0.0, 1.0, 100_000);
+    /// assert_eq!(two.call(&x, &())?, f.compile()?.call(&x, &())?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn threads(self, threads: usize) -> Self {
+        Self { threads, ..self }
     }
 
     /// With or without simplification and fusion. Without, each operation is a
@@ -125,7 +153,7 @@ impl<P: Clone, D: Clone, O: Clone> Compile for Traced<P, D, O> {
         }
         let Prepared { graph, lowered, times, memory } = prepared;
         let groups = lowered.kernel_of;
-        let executable = Executable::new(lowered.plan, options.backend)?;
+        let executable = Executable::with_threads(lowered.plan, options.backend, options.threads)?;
         Ok(Compiled {
             executable,
             graph,

@@ -29,7 +29,7 @@ pub struct Args {
     /// Print a JSON object per line.
     #[arg(long)]
     json: bool,
-    /// Threads that programs may use. They use one.
+    /// Threads that a call of a compiled program may run on.
     #[arg(long, default_value_t = 1)]
     threads: usize,
     /// Where inputs are: DIR/WORKLOAD/NAME.npy. Without, they are made up.
@@ -83,10 +83,6 @@ fn main() -> ExitCode {
 
 /// Runs what is wanted; all that is not as expected.
 fn all(args: &Args) -> Result<Vec<String>, String> {
-    if args.threads != 1 {
-        // What is printed is what was measured: `threads` stays 1.
-        eprintln!("programs run on one thread");
-    }
     let expected: Expectations = match &args.check {
         None => Expectations::new(),
         Some(path) => {

@@ -210,6 +210,17 @@ pub const WORKLOADS: &[Workload] = &[
         data: &[],
         loss: predators,
     },
+    Workload {
+        name: "W15_gmm",
+        dtype: DType::F64,
+        params: &[
+            input("alphas", &[25], Normal(1.0)),
+            input("means", &[25, 10], Normal(1.0)),
+            input("icf", &[25, 55], Normal(1.0)),
+        ],
+        data: &[input("x", &[1000, 10], Normal(1.0))],
+        loss: mixture,
+    },
 ];
 
 fn scalar<'t>(_: &'t Trace, p: &[Tensor<'t>], _: &[Tensor<'t>]) -> Tensor<'t> {
@@ -354,6 +365,36 @@ pub const MATRICES: &[(Workload, Matrix)] = &[
 fn gated<'t>(_: &'t Trace, p: &[Tensor<'t>], d: &[Tensor<'t>]) -> Tensor<'t> {
     let (x, a) = (p[0], d[0]);
     a.matmul(x).tanh() * x
+}
+
+/// Minus what ADBench calls the objective of a Gaussian mixture: the inverse covariances
+/// are given by the logarithms of the diagonals and the columns below, of triangles.
+/// With a Wishart prior of γ = 1 and m = 0.
+fn mixture<'t>(t: &'t Trace, p: &[Tensor<'t>], d: &[Tensor<'t>]) -> Tensor<'t> {
+    let (alphas, means, icf, x) = (p[0], p[1], p[2], d[0]);
+    let (k, dim) = (means.shape().dims()[0], means.shape().dims()[1]);
+    let n = x.shape().dims()[0];
+    let (logs, below) = (icf.slice(1, ..dim as i64, 1), icf.slice(1, dim as i64.., 1));
+    let (q, sum_q) = (logs.exp(), logs.sum_over(1));
+    let places = (0..dim).flat_map(|j| (j + 1..dim).map(move |i| (i * dim + j) as i64));
+    let places = t.constant(ndarray::Array1::from_iter(places));
+    let lower = t.zeros(DType::F64, [k, dim * dim]).scatter_update(places, below, 1);
+    let centred = x.expand_dims(1) - means;
+    let turned = t.einsum("kij,nkj->nki", [lower.reshape([k, dim, dim]), centred]);
+    let inner = alphas + sum_q - 0.5 * (q * centred + turned).square().sum_over(2);
+    let likelihood = inner.logsumexp_over(1).sum() - n as f64 * alphas.logsumexp();
+    let prior = 0.5 * (q.square().sum() + below.square().sum());
+    likelihood + prior + mixture_constant(n, k, dim)
+}
+
+/// The part of [`mixture`] that no parameter touches.
+fn mixture_constant(n: usize, k: usize, dim: usize) -> f64 {
+    let (n, k, d) = (n as f64, k as f64, dim as f64);
+    let nu = d + 1.0;
+    let log_gammas: f64 = (1..=dim).map(|j| libm::lgamma(0.5 * (nu + 1.0 - j as f64))).sum();
+    let log_gamma = 0.25 * d * (d - 1.0) * std::f64::consts::PI.ln() + log_gammas;
+    let wishart = -0.5 * nu * d * std::f64::consts::LN_2 - log_gamma;
+    -0.5 * n * d * std::f64::consts::TAU.ln() - k * wishart
 }
 
 /// The lengths of the chains that compilation is timed with.

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use backstitch::prelude::*;
-use backstitch::{Array, Compiled, DType, Gradients};
+use backstitch::{Array, Compiled, DType, Gradients, Options};
 use ndarray::ArrayD;
 
 use crate::Args;
@@ -34,7 +34,8 @@ fn typed<T: Real>(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> 
     let params = arrays::<T>(workload, workload.params, folder)?;
     let data = arrays::<T>(workload, workload.data, folder)?;
 
-    let compilation = Compilation::of(args.each(), || compile(workload)).map_err(|e| failed(&e))?;
+    let compilation =
+        Compilation::of(args.each(), || compile(workload, args.threads)).map_err(|e| failed(&e))?;
     let program = &compilation.program;
     let mut ws = program.workspace().map_err(|e| failed(&e))?;
     let mut compiled = Place::new(&params);
@@ -103,6 +104,7 @@ fn typed<T: Real>(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> 
             row.times_handwritten = by_hand.map(|by_hand| times.median / by_hand);
         }
         if mode == "compiled" {
+            row.threads = args.threads;
             compilation.describe(&mut row);
         }
         row
@@ -205,8 +207,8 @@ fn traced(
     trace(params, data, |t, p, d| (workload.loss)(t, &p, &d))
 }
 
-fn compile(workload: &Workload) -> Result<Staged, backstitch::Error> {
-    staged(|| traced(workload))
+fn compile(workload: &Workload, threads: usize) -> Result<Staged, backstitch::Error> {
+    staged(threads, || traced(workload))
 }
 
 fn compile_forward(workload: &Workload) -> Result<Forward, backstitch::Error> {
@@ -214,6 +216,7 @@ fn compile_forward(workload: &Workload) -> Result<Forward, backstitch::Error> {
 }
 
 fn staged(
+    threads: usize,
     trace: impl FnOnce() -> Result<Traced<Vec<Spec>, Vec<Spec>, Spec>, backstitch::TraceError>,
 ) -> Result<Staged, backstitch::Error> {
     let mut stages = vec![];
@@ -226,7 +229,7 @@ fn staged(
     stage("trace");
     let traced = traced.value_and_grad()?;
     stage("differentiate");
-    let program = traced.compile()?;
+    let program = traced.compile_with(&Options::default().threads(threads))?;
     stage("compile");
     stages.extend(program.pass_times().iter().map(|&(name, time)| (name, ms(time))));
     Ok((program, stages))
@@ -287,7 +290,9 @@ fn run_eagerly(workload: &Workload, params: &[Array], data: &[Array]) -> (Array,
 pub fn chain(name: &'static str, length: usize, args: &Args) -> Result<Row, String> {
     let compile = || {
         let spec = vec![Spec::f64([])];
-        staged(|| trace(spec, Vec::new(), |_, p: Vec<Tensor<'_>>, _| chained(p[0], length)))
+        staged(args.threads, || {
+            trace(spec, Vec::new(), |_, p: Vec<Tensor<'_>>, _| chained(p[0], length))
+        })
     };
     let compilation = Compilation::of(args.each(), compile).map_err(|e| format!("{name}: {e}"))?;
     let program = &compilation.program;

@@ -29,7 +29,7 @@ use crate::nest::{self, NestEmitter};
 use crate::part::PartEmitter;
 use crate::registers::indexed;
 use crate::survey::{Span, Survey, written_out};
-use crate::{Code, Externs};
+use crate::{Code, Externs, Options};
 
 /// About how many statements a function of steps may have.
 const LIMIT: usize = 600;
@@ -58,6 +58,8 @@ pub(crate) enum Form {
 pub(crate) struct Steps<'p> {
     pub plan: &'p Plan,
     pub externs: &'p Externs,
+    /// Threads that a call may run on.
+    pub workers: u32,
     pub survey: Survey,
     /// The number of the next step, in the order of the survey.
     clock: usize,
@@ -77,7 +79,7 @@ pub(crate) struct Steps<'p> {
 }
 
 impl<'p> Steps<'p> {
-    pub fn new(plan: &'p Plan, externs: &'p Externs, linker: Linker) -> Self {
+    pub fn new(plan: &'p Plan, externs: &'p Externs, options: &Options, linker: Linker) -> Self {
         let survey = Survey::of(plan);
         let sizes: Vec<Option<usize>> = plan
             .kernels
@@ -117,6 +119,7 @@ impl<'p> Steps<'p> {
         Self {
             plan,
             externs,
+            workers: options.workers.max(1),
             survey,
             clock: 0,
             linker,
@@ -267,7 +270,7 @@ impl<'p> Steps<'p> {
             })
             .collect();
         let mut emitter = NestEmitter::new(&mut asm, nest, params);
-        if nest::splits(nest) {
+        if nest::parallel(nest).is_some() {
             emitter = emitter.part(args[1], args[2]);
         }
         emitter.emit();

@@ -13,6 +13,7 @@
 //!   they carry in registers;
 //! * `nest`, `straight`, `vector_loop`, `group`, `partial`: a kernel's statements, its loops,
 //!   four iterations at a time, its reductions;
+//! * `work`: which kernels are worth several threads;
 //! * `address`, `forward`: where elements are, and which are in registers;
 //! * `scalar`, `vector`, `host`: operations on one element, on four, and those
 //!   that are calls;
@@ -42,6 +43,7 @@ mod straight;
 mod survey;
 mod vector;
 mod vector_loop;
+mod work;
 
 use std::ffi::c_void;
 
@@ -51,11 +53,26 @@ pub use crate::code::Code;
 pub use crate::error::JitError;
 pub use crate::isa::Cpu;
 
+/// A kernel as a function of the addresses of its parameters and the part of its
+/// outermost loop that is to run. Parts that do not overlap can run at once.
+pub type KernelFn = unsafe extern "C" fn(table: *const *mut u8, from: i64, to: i64);
+
 /// Functions that the machine code calls.
 #[derive(Clone, Copy, Debug)]
 pub struct Externs {
-    /// A matrix product. Pointers are those of the elements (0, 0).
-    pub gemm: unsafe extern "C" fn(desc: *const Gemm, a: *const u8, b: *const u8, c: *mut u8),
+    /// A matrix product, on so many threads at most. Pointers are those of the elements
+    /// (0, 0).
+    pub gemm: unsafe extern "C" fn(
+        desc: *const Gemm,
+        a: *const u8,
+        b: *const u8,
+        c: *mut u8,
+        threads: u32,
+    ),
+    /// Runs all `count` iterations of a kernel's outermost loop, on so many threads at
+    /// most, and returns when they are done.
+    pub fork:
+        unsafe extern "C" fn(kernel: KernelFn, table: *const *mut u8, count: i64, threads: u32),
     /// A routine. The table has the addresses of what [`Call::refs`] lists.
     pub call: unsafe extern "C" fn(desc: *const Call, table: *const *mut u8),
     /// Makes room in a store for entries beyond its length and so many more, which are
@@ -99,11 +116,20 @@ pub struct Options {
     /// as many as the machine has cores, but at most 8. The code is the same
     /// for any number. Small plans are compiled by the caller's thread alone.
     pub threads: Option<usize>,
+    /// On how many threads a call of the program may run; 1 if it is 0. Kernels and
+    /// products that are too short to gain by it run on the caller's thread.
+    pub workers: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cpu: Cpu::Host, verify: cfg!(debug_assertions), text: false, threads: None }
+        Self {
+            cpu: Cpu::Host,
+            verify: cfg!(debug_assertions),
+            text: false,
+            threads: None,
+            workers: 1,
+        }
     }
 }
 
@@ -112,5 +138,5 @@ impl Default for Options {
 /// The plan must be one that a verifier accepts: kernels and steps are trusted
 /// to stay inside their buffers.
 pub fn compile(plan: &Plan, externs: &Externs, options: &Options) -> Result<Code, JitError> {
-    entry::Steps::new(plan, externs, link::Linker::new(options)?).compile()
+    entry::Steps::new(plan, externs, options, link::Linker::new(options)?).compile()
 }

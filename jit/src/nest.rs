@@ -72,9 +72,15 @@ pub(crate) struct NestEmitter<'a, 'f> {
     straight: bool,
 }
 
-/// Whether the nest is one parallel loop, so that parts of it can be run apart.
-pub(crate) fn splits(nest: &Nest) -> bool {
-    matches!(&nest.body[..], [Stmt::For(l)] if l.mode == Mode::Parallel && l.range == Range::Whole)
+/// The parallel loop that the nest is, constants aside: parts of it can be run apart.
+pub(crate) fn parallel(nest: &Nest) -> Option<&For> {
+    let (last, before) = nest.body.split_last()?;
+    match last {
+        Stmt::For(l) if l.mode == Mode::Parallel && l.range == Range::Whole => {
+            before.iter().all(|s| matches!(s, Stmt::Let { .. })).then_some(l)
+        }
+        _ => None,
+    }
 }
 
 impl<'a, 'f> NestEmitter<'a, 'f> {

@@ -1,19 +1,27 @@
 //! One function of steps: what each step does, and where its buffers are.
 
 use backstitch_ir::index::Idx;
-use backstitch_ir::nest::{Access, Nest, Stmt};
+use backstitch_ir::nest::Access;
 use backstitch_ir::plan::{Buffer, BufferRef, Call, Gemm, Kernel, Step};
 use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, Signature, StackSlot, Value, types};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use crate::asm::Asm;
+use crate::asm::{Asm, WORD};
 use crate::entry::{Form, Node, Steps};
 use crate::forward::Forward;
 use crate::link::{FunctionId, Linker};
 use crate::nest::{self, NestEmitter};
 use crate::registers::Registers;
 use crate::stacks::LoopStacks;
+use crate::work;
+
+/// Instructions from which a kernel is worth several threads: waking one takes as long
+/// as some ten thousand.
+const WORTH_A_FORK: u64 = 150_000;
+
+/// Multiplications from which a matrix product is.
+const PRODUCT_WORTH_A_FORK: usize = 1 << 20;
 
 /// A function of steps being written.
 pub(crate) struct PartEmitter<'s, 'p, 'f> {
@@ -184,11 +192,19 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
         let buffers: SmallVec<[Buffer; 8]> = args.iter().map(|a| a.buffer).collect();
         self.spill(&buffers);
         let table = self.table(args);
-        let hi = if nest::splits(nest) { outer_extent(nest) } else { 0 };
-        let (lo, hi) = (self.asm.int(0), self.asm.int(hi));
+        let count = nest::parallel(nest).map_or(0, |l| nest.axes[l.axis] as i64);
         let signature = self.steps.kernel_signature();
         let callee = self.callee(id, signature);
-        self.asm.ins().call(callee, &[table, lo, hi]);
+        let end = self.asm.int(count);
+        if self.steps.workers > 1 && count > 1 && work::instructions(nest) >= WORTH_A_FORK {
+            let fork = self.steps.externs.fork as *const ();
+            let workers = self.asm.ins().iconst(types::I32, i64::from(self.steps.workers));
+            let kernel = self.asm.ins().func_addr(WORD, callee);
+            self.asm.call_host(fork, &[kernel, table, end, workers], None);
+        } else {
+            let start = self.asm.int(0);
+            self.asm.ins().call(callee, &[table, start, end]);
+        }
         for (_, decl, buffer) in params() {
             if decl.access != Access::In {
                 self.written(buffer);
@@ -234,7 +250,11 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
         let descriptor = Box::new(gemm.clone());
         let address = self.asm.int(&raw const *descriptor as i64);
         self.steps.pinned.gemms.push(descriptor);
-        self.asm.call_host(self.steps.externs.gemm as *const (), &[address, a, b, c], None);
+        let flops = gemm.batch.iter().fold(gemm.m * gemm.n * gemm.k, |n, axis| n * axis.extent);
+        let workers = if flops >= PRODUCT_WORTH_A_FORK { self.steps.workers } else { 1 };
+        let workers = self.asm.ins().iconst(types::I32, i64::from(workers));
+        let product = self.steps.externs.gemm as *const ();
+        self.asm.call_host(product, &[address, a, b, c, workers], None);
         self.written(gemm.c.at.buffer);
     }
 
@@ -249,12 +269,5 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
         for written in call.work.into_iter().chain([call.result]) {
             self.written(written.buffer);
         }
-    }
-}
-
-fn outer_extent(nest: &Nest) -> i64 {
-    match &nest.body[..] {
-        [Stmt::For(l)] => nest.axes[l.axis] as i64,
-        _ => unreachable!("one loop"),
     }
 }

@@ -230,7 +230,7 @@ fn constants() {
     check(&plan, &[], &[5 * 3]);
 }
 
-unsafe extern "C" fn small_gemm(desc: *const Gemm, a: *const u8, b: *const u8, c: *mut u8) {
+unsafe extern "C" fn small_gemm(desc: *const Gemm, a: *const u8, b: *const u8, c: *mut u8, _: u32) {
     // SAFETY: the test passes matrices of these extents.
     unsafe {
         let g = &*desc;

@@ -11,7 +11,7 @@ use crate::device::{Device, Program};
 use crate::error::Error;
 use crate::stores::{self, Failure};
 use crate::workspace::{Memory, Needs};
-use crate::{guard, matmul, routines};
+use crate::{guard, matmul, routines, threads};
 
 /// This processor.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,7 @@ pub struct Cpu {
 /// The functions that machine code calls.
 const EXTERNS: Externs = Externs {
     gemm: matmul::gemm,
+    fork: threads::fork,
     call: routines::call,
     grow: stores::grow,
     push: stores::push,

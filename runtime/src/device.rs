@@ -63,11 +63,16 @@ pub enum Backend {
 
 impl Backend {
     /// Makes a plan ready to run on it.
-    pub(crate) fn load(self, plan: &Arc<Plan>) -> Result<Box<dyn Program>, Error> {
+    pub(crate) fn load(self, plan: &Arc<Plan>, threads: usize) -> Result<Box<dyn Program>, Error> {
+        let options = backstitch_jit::Options {
+            workers: u32::try_from(threads).unwrap_or(u32::MAX),
+            ..Default::default()
+        };
+        let cpu = Cpu { options };
         match self {
-            Self::Cpu => Cpu::default().load(plan),
+            Self::Cpu => cpu.load(plan),
             Self::Interpreter => Interpreter.load(plan),
-            Self::Auto => match Cpu::default().load(plan) {
+            Self::Auto => match cpu.load(plan) {
                 Err(Error::Compile(JitError::Host(_))) => Interpreter.load(plan),
                 loaded => loaded,
             },

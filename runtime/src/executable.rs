@@ -53,7 +53,14 @@ impl Executable {
     /// A plan is trusted: it comes from the compiler, whose passes are verified.
     /// Debug builds look at it again.
     pub fn new(plan: Plan, backend: Backend) -> Result<Self, Error> {
-        Self::load(plan, |plan| backend.load(plan))
+        Self::with_threads(plan, backend, 1)
+    }
+
+    /// Loads a plan on the device of that kind; a call may run on so many threads: the
+    /// caller's, and those of the rayon pool that the caller is in, or else of the
+    /// global one. Results are the same bits for any number.
+    pub fn with_threads(plan: Plan, backend: Backend, threads: usize) -> Result<Self, Error> {
+        Self::load(plan, |plan| backend.load(plan, threads))
     }
 
     /// Loads a plan on this device.

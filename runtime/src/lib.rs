@@ -19,6 +19,7 @@ mod interpreter;
 mod matmul;
 mod routines;
 mod stores;
+mod threads;
 mod view;
 mod workspace;
 

@@ -4,6 +4,7 @@ use backstitch_ir::DType;
 use backstitch_ir::plan::{BatchAxis, Gemm};
 
 use crate::guard;
+use crate::threads::parts;
 
 /// `c = a · b` as described. The library takes and returns scratch memory for
 /// shapes beyond a few dozen; nothing is kept.
@@ -12,14 +13,20 @@ use crate::guard;
 ///
 /// At `a`, `b` and `c` are the matrices described, the elements (0, 0) of the
 /// first of the batch; `c` overlaps neither factor, nor its elements each other.
-pub(crate) unsafe extern "C" fn gemm(desc: *const Gemm, a: *const u8, b: *const u8, c: *mut u8) {
+pub(crate) unsafe extern "C" fn gemm(
+    desc: *const Gemm,
+    a: *const u8,
+    b: *const u8,
+    c: *mut u8,
+    threads: u32,
+) {
     // SAFETY: as required.
     let desc = unsafe { &*desc };
     // SAFETY: as required.
     guard::catch(|| unsafe {
         match desc.dtype {
-            DType::F32 => batched::<f32>(desc, &desc.batch, a.cast(), b.cast(), c.cast()),
-            DType::F64 => batched::<f64>(desc, &desc.batch, a.cast(), b.cast(), c.cast()),
+            DType::F32 => shared::<f32>(desc, threads, a.cast(), b.cast(), c.cast()),
+            DType::F64 => shared::<f64>(desc, threads, a.cast(), b.cast(), c.cast()),
             other => panic!("matrix product of {other}"),
         }
     });
@@ -41,22 +48,60 @@ impl Real for f64 {
     const ONE: Self = 1.0;
 }
 
-unsafe fn batched<T: Real>(desc: &Gemm, batch: &[BatchAxis], a: *const T, b: *const T, c: *mut T) {
-    let Some((axis, inner)) = batch.split_first() else {
-        // SAFETY: as required.
-        return unsafe { single(desc, a, b, c) };
-    };
-    for i in 0..axis.extent as isize {
-        let [sa, sb, sc] = axis.strides;
-        // Wrapping, because an empty matrix need not be anywhere.
-        let (a, b, c) =
-            (a.wrapping_offset(i * sa), b.wrapping_offset(i * sb), c.wrapping_offset(i * sc));
-        // SAFETY: as required.
-        unsafe { batched(desc, inner, a, b, c) };
+/// Where the three matrices are.
+#[derive(Clone, Copy)]
+struct Places<T> {
+    a: *const T,
+    b: *const T,
+    c: *mut T,
+}
+
+// SAFETY: factors are only read, and products of one batch do not overlap: each is
+// written by one thread.
+unsafe impl<T> Send for Places<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Places<T> {}
+
+impl<T> Places<T> {
+    /// Those at an index of a batch axis. Wrapping, because an empty matrix need not be
+    /// anywhere.
+    fn at(self, axis: &BatchAxis, i: usize) -> Self {
+        let [a, b, c] = axis.strides.map(|stride| i as isize * stride);
+        let Self { a: a0, b: b0, c: c0 } = self;
+        Self { a: a0.wrapping_offset(a), b: b0.wrapping_offset(b), c: c0.wrapping_offset(c) }
     }
 }
 
-unsafe fn single<T: Real>(desc: &Gemm, a: *const T, b: *const T, c: *mut T) {
+/// Shares a batch among threads, or else the one product. Which thread makes an element
+/// does not change how it is made.
+unsafe fn shared<T: Real>(desc: &Gemm, threads: u32, a: *const T, b: *const T, c: *mut T) {
+    let places = Places { a, b, c };
+    match desc.batch.split_first() {
+        Some((axis, inner)) if threads > 1 && axis.extent > 1 => {
+            parts(threads, axis.extent, |range| {
+                for i in range {
+                    // SAFETY: as required.
+                    unsafe { batched(desc, inner, 1, places.at(axis, i)) };
+                }
+            });
+        }
+        // SAFETY: as required.
+        _ => unsafe { batched(desc, &desc.batch, threads, places) },
+    }
+}
+
+unsafe fn batched<T: Real>(desc: &Gemm, batch: &[BatchAxis], threads: u32, places: Places<T>) {
+    let Some((axis, inner)) = batch.split_first() else {
+        // SAFETY: as required.
+        return unsafe { single(desc, threads, places) };
+    };
+    for i in 0..axis.extent {
+        // SAFETY: as required.
+        unsafe { batched(desc, inner, threads, places.at(axis, i)) };
+    }
+}
+
+unsafe fn single<T: Real>(desc: &Gemm, threads: u32, Places { a, b, c }: Places<T>) {
     let &Gemm { m, n, k, .. } = desc;
     if m == 0 || n == 0 {
         return;
@@ -70,6 +115,10 @@ unsafe fn single<T: Real>(desc: &Gemm, a: *const T, b: *const T, c: *mut T) {
         }
         return;
     }
+    let parallelism = match threads {
+        0 | 1 => gemm::Parallelism::None,
+        n => gemm::Parallelism::Rayon(n as usize),
+    };
     // SAFETY: as required. The library takes column strides before row strides,
     // and does not read `c` when told so.
     unsafe {
@@ -92,7 +141,7 @@ unsafe fn single<T: Real>(desc: &Gemm, a: *const T, b: *const T, c: *mut T) {
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            parallelism,
         );
     }
 }

@@ -14,7 +14,7 @@ use backstitch_ir::nest::{Access, Nest, Param};
 use backstitch_ir::plan::{
     ALIGN, Buffer, BufferDecl, BufferRef, Call, Gemm, Kernel, Place, Plan, Step,
 };
-use backstitch_jit::{Code, Cpu, Externs, Options, Store};
+use backstitch_jit::{Code, Cpu, Externs, KernelFn, Options, Store};
 
 /// A small generator of random numbers (xorshift64*).
 #[derive(Clone)]
@@ -86,8 +86,23 @@ impl Rng {
     }
 }
 
-unsafe extern "C" fn no_gemm(_: *const Gemm, _: *const u8, _: *const u8, _: *mut u8) {
+unsafe extern "C" fn no_gemm(_: *const Gemm, _: *const u8, _: *const u8, _: *mut u8, _: u32) {
     unreachable!("no matrix products here")
+}
+
+/// Parts on threads of their own, the last one first.
+unsafe extern "C" fn fork(kernel: KernelFn, table: *const *mut u8, count: i64, threads: u32) {
+    let table = table.expose_provenance();
+    std::thread::scope(|scope| {
+        let parts = i64::from(threads);
+        for i in (0..parts).rev() {
+            scope.spawn(move || {
+                let table = ptr::with_exposed_provenance(table);
+                // SAFETY: machine code passes a table that fits, and waits.
+                unsafe { kernel(table, i * count / parts, (i + 1) * count / parts) }
+            });
+        }
+    });
 }
 
 unsafe extern "C" fn no_call(_: *const Call, _: *const *mut u8) {
@@ -184,11 +199,12 @@ impl Stores {
     }
 }
 
-pub const EXTERNS: Externs = Externs { gemm: no_gemm, call: no_call, grow, push, pop, refuse };
+pub const EXTERNS: Externs =
+    Externs { gemm: no_gemm, fork, call: no_call, grow, push, pop, refuse };
 
 /// Options for tests: everything checked.
 pub fn options(cpu: Cpu) -> Options {
-    Options { cpu, verify: true, text: false, threads: None }
+    Options { cpu, verify: true, text: false, threads: None, workers: 1 }
 }
 
 /// Memory aligned as arenas are.

@@ -20,6 +20,9 @@ use crate::lower::operand::Val;
 /// Elements above which a reduction is cut into chunks.
 const LEAST: usize = 16384;
 
+/// Elements above which a loop is cut for threads alone.
+const LEAST_SHARED: usize = 32768;
+
 /// Elements of a chunk, about: long enough to pay for itself, short enough to
 /// stay in cache.
 const CHUNK: usize = 8192;
@@ -39,8 +42,8 @@ pub(super) struct Chunks {
 impl Chunks {
     /// Whether the outermost loop is cut, and how.
     ///
-    /// With `blocked`, rows are gone through several times: then also without a
-    /// reduction, so that a chunk is still in cache the second time.
+    /// Also without a reduction: for threads, and where rows are gone through several
+    /// times (`blocked`) so that a chunk is still in cache the second time.
     pub fn choose(
         loops: &Loops,
         phased: bool,
@@ -52,7 +55,7 @@ impl Chunks {
             return None;
         }
         let cut: Vec<&Reduction> = reductions.iter().filter(|r| crosses(loops, r)).collect();
-        if cut.is_empty() && !blocked {
+        if cut.is_empty() && !blocked && total <= LEAST_SHARED {
             return None;
         }
         let outer = loops.extent(0);

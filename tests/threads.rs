@@ -1,0 +1,148 @@
+//! Calls on several threads: the same bits on any number of them, from inside pools and
+//! from many callers at once.
+
+use std::sync::Arc;
+
+use backstitch::prelude::*;
+use backstitch::{Array, Compiled, DType, Options, TraceError, Traced};
+
+type Program = Traced<Vec<Spec>, (), Spec>;
+type Gradients = Compiled<Vec<Spec>, (), (Spec, Vec<Spec>)>;
+
+/// Large enough that kernels and products are shared among threads.
+fn programs() -> Vec<(&'static str, Result<Program, TraceError>)> {
+    let f32s = |dims: &[&[usize]]| dims.iter().map(|&d| Spec::new(DType::F32, d)).collect();
+    let f64s = |dims: &[&[usize]]| dims.iter().map(|&d| Spec::new(DType::F64, d)).collect();
+    vec![
+        (
+            "sum of a long row",
+            trace(f32s(&[&[300_001]]), (), |_, p: Vec<Tensor<'_>>, ()| {
+                (p[0].tanh() * (-p[0] * p[0]).exp()).sum()
+            }),
+        ),
+        (
+            "product of every element",
+            trace(f64s(&[&[100_003]]), (), |_, p: Vec<Tensor<'_>>, ()| {
+                (p[0] * 1e-3 + 1.0).prod() + (p[0] - 0.5).max()
+            }),
+        ),
+        (
+            "softmax of rows",
+            trace(f32s(&[&[513, 257], &[257]]), (), |_, p: Vec<Tensor<'_>>, ()| {
+                (p[0].softmax(-1) * p[1]).square().sum()
+            }),
+        ),
+        (
+            "sums over columns",
+            trace(f64s(&[&[1001, 129]]), (), |_, p: Vec<Tensor<'_>>, ()| {
+                (p[0].sin().sum_over(0) * p[0].mean_over(1).sum()).sum()
+            }),
+        ),
+        (
+            "logistic regression",
+            trace(f32s(&[&[5003, 31], &[31]]), (), |_, p: Vec<Tensor<'_>>, ()| {
+                p[0].matmul(p[1]).softplus().mean()
+            }),
+        ),
+        (
+            "matrix products",
+            trace(f64s(&[&[201, 130], &[130, 177]]), (), |_, p: Vec<Tensor<'_>>, ()| {
+                p[0].matmul(p[1]).tanh().square().mean()
+            }),
+        ),
+        (
+            "a batch of products",
+            trace(f32s(&[&[7, 90, 65], &[7, 65, 91]]), (), |_, p: Vec<Tensor<'_>>, ()| {
+                p[0].matmul(p[1]).relu().mean()
+            }),
+        ),
+        (
+            "steps of a loop",
+            trace(f64s(&[&[60_001]]), (), |t, p: Vec<Tensor<'_>>, ()| {
+                t.for_loop(5, p[0], |_, x| x + 0.1 * x.sin()).square().sum()
+            }),
+        ),
+    ]
+}
+
+fn inputs(specs: &[Spec]) -> Vec<Array> {
+    let mut state = 1u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 40) as f64 / (1u64 << 23) as f64 - 1.0
+    };
+    specs
+        .iter()
+        .map(|s| {
+            let values = ndarray::ArrayD::from_shape_simple_fn(s.dims(), &mut next);
+            match s.dtype() {
+                DType::F32 => values.mapv(|x| x as f32).into(),
+                _ => values.into(),
+            }
+        })
+        .collect()
+}
+
+fn on(threads: usize, program: &Program) -> Gradients {
+    let options = Options::default().threads(threads);
+    program.value_and_grad().expect("a scalar").compile_with(&options).expect("compiles")
+}
+
+fn bits(f: &Gradients, x: &[Array]) -> Vec<Vec<u64>> {
+    let (value, grads) = f.call(x, &()).expect("a call that fits");
+    let bits = |a: &Array| a.to_f64_vec().into_iter().map(f64::to_bits).collect();
+    std::iter::once(&value).chain(&grads).map(bits).collect()
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    for (name, program) in programs() {
+        let program = program.expect(name);
+        let x = inputs(program.params());
+        let one = bits(&on(1, &program), &x);
+        for threads in [0, 2, 3, 8, 1000] {
+            let f = on(threads, &program);
+            for _ in 0..3 {
+                assert!(bits(&f, &x) == one, "{name}, {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
+fn inside_a_pool_that_is_busy_with_itself() {
+    for (name, program) in programs() {
+        let program = program.expect(name);
+        let x = inputs(program.params());
+        let one = bits(&on(1, &program), &x);
+        let f = on(4, &program);
+        for size in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(size).build().expect("a pool");
+            // Every thread of the pool is in a call, and each call wants four.
+            pool.scope(|scope| {
+                for _ in 0..6 {
+                    scope.spawn(|_| assert!(bits(&f, &x) == one, "{name}, pool of {size}"));
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn eight_callers_at_once() {
+    for (name, program) in programs() {
+        let program = program.expect(name);
+        let x = Arc::new(inputs(program.params()));
+        let f = on(2, &program);
+        let one = bits(&f, &x);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                let f = f.clone();
+                scope.spawn(|| {
+                    let f = f;
+                    assert!(bits(&f, &x) == one, "{name}");
+                });
+            }
+        });
+    }
+}

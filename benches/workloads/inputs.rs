@@ -41,16 +41,18 @@ impl Real for f64 {
     }
 }
 
-/// The arrays that these describe: from `folder/workload/name.npy`, or drawn.
+/// The arrays that these describe: from `folder/workload/name.npy`, or drawn where there
+/// is no such folder.
 pub fn arrays<T: Real>(
     workload: &Workload,
     inputs: &[Input],
     folder: Option<&Path>,
 ) -> Result<Vec<ArrayD<T>>, String> {
+    let folder = folder.map(|all| all.join(workload.name)).filter(|own| own.is_dir());
     inputs
         .iter()
-        .map(|input| match folder {
-            Some(folder) => read(&folder.join(workload.name).join(input.name), input.dims),
+        .map(|input| match &folder {
+            Some(folder) => read(&folder.join(input.name), input.dims),
             None => Ok(draw(workload, input)),
         })
         .collect()

@@ -32,7 +32,7 @@ pub struct Args {
     /// Threads that a call of a compiled program may run on.
     #[arg(long, default_value_t = 1)]
     threads: usize,
-    /// Where inputs are: DIR/WORKLOAD/NAME.npy. Without, they are made up.
+    /// Where inputs are: DIR/WORKLOAD/NAME.npy. Those of a workload without a folder are made up.
     #[arg(long, value_name = "DIR")]
     inputs: Option<PathBuf>,
     /// Compare with these results, which are for given inputs; fail if they differ.
@@ -91,7 +91,7 @@ fn all(args: &Args) -> Result<Vec<String>, String> {
             serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?
         }
     };
-    let mut differences = vec![];
+    let (mut differences, mut disagreements) = (vec![], vec![]);
     let mut print = |row: Row| -> Result<(), String> {
         differences.extend(report::differences(&expected, &row)?);
         let line = if args.json {
@@ -103,11 +103,14 @@ fn all(args: &Args) -> Result<Vec<String>, String> {
         Ok(())
     };
     for workload in WORKLOADS.iter().filter(|w| args.wants(w.name)) {
-        run::workload(workload, args)?.into_iter().try_for_each(&mut print)?;
+        let rows = run::workload(workload, args)?;
+        disagreements.extend(report::disagreements(&rows));
+        rows.into_iter().try_for_each(&mut print)?;
     }
     matrices::all(args)?.into_iter().try_for_each(&mut print)?;
     for (name, length) in CHAINS.into_iter().filter(|c| args.wants(c.0)) {
         print(run::chain(name, length, args)?)?;
     }
+    differences.extend(disagreements);
     Ok(differences)
 }

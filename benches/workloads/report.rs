@@ -158,6 +158,14 @@ pub fn differences(all: &Expectations, row: &Row) -> Result<Vec<String>, String>
     Ok(expected.differences(row))
 }
 
+/// All in which the modes of a workload differ from the first: also where nothing is
+/// expected.
+pub fn disagreements(rows: &[Row]) -> Vec<String> {
+    let Some((first, others)) = rows.split_first() else { return vec![] };
+    let first = Expected { value: first.value, grads: first.grads.clone() };
+    others.iter().flat_map(|row| first.differences(row)).collect()
+}
+
 impl Expected {
     /// All that differs more than rounding can explain.
     ///

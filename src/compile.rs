@@ -48,10 +48,10 @@ impl Options {
     /// ```
     /// use backstitch::{Options, prelude::*};
     ///
-    /// let f = trace(Spec::f64([100_000]), (), |_, x, ()| x.sin().square().sum())?;
+    /// let f = trace(Spec::f64([300_000]), (), |_, x, ()| x.sin().square().sum())?;
     /// let f = f.value_and_grad()?;
     /// let two = f.compile_with(&Options::default().threads(2))?;
-    /// let x = ndarray::Array1::linspace(0.0, 1.0, 100_000);
+    /// let x = ndarray::Array1::linspace(0.0, 1.0, 300_000);
     /// let (a, b) = (two.call(&x, &())?, f.compile()?.call(&x, &())?);
     /// assert!(a.0.same_bits(&b.0) && a.1.same_bits(&b.1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

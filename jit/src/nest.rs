@@ -72,12 +72,18 @@ pub(crate) struct NestEmitter<'a, 'f> {
     straight: bool,
 }
 
-/// The parallel loop that the nest is, constants aside: parts of it can be run apart.
+/// The parallel loop that the nest is, aside from what each part of it can do again:
+/// constants, and elements of arrays that are only read. Parts can be run apart.
 pub(crate) fn parallel(nest: &Nest) -> Option<&For> {
     let (last, before) = nest.body.split_last()?;
+    let again = |s: &Stmt| match s {
+        Stmt::Let { .. } => true,
+        Stmt::Load { param, .. } => nest.params[*param].access == Access::In,
+        _ => false,
+    };
     match last {
         Stmt::For(l) if l.mode == Mode::Parallel && l.range == Range::Whole => {
-            before.iter().all(|s| matches!(s, Stmt::Let { .. })).then_some(l)
+            before.iter().all(again).then_some(l)
         }
         _ => None,
     }

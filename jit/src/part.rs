@@ -16,12 +16,12 @@ use crate::registers::Registers;
 use crate::stacks::LoopStacks;
 use crate::work;
 
-/// Instructions from which a kernel is worth several threads: waking one takes as long
-/// as some ten thousand.
-const WORTH_A_FORK: u64 = 150_000;
+/// Instructions from which a kernel is worth several threads. Waking them, and being woken
+/// when they are done, takes as long as some hundred thousand where it takes long.
+const WORTH_A_FORK: u64 = 1_000_000;
 
 /// Multiplications from which a matrix product is.
-const PRODUCT_WORTH_A_FORK: usize = 1 << 20;
+const PRODUCT_WORTH_A_FORK: usize = 1 << 24;
 
 /// A function of steps being written.
 pub(crate) struct PartEmitter<'s, 'p, 'f> {

@@ -59,18 +59,18 @@ fn tripled(n: usize, workers: u32) -> (Vec<f64>, Option<(i64, u32)>) {
 
 #[test]
 fn long_kernels_are_shared_and_whole() {
-    let n = 1_000_007;
+    let n = 4_000_007;
     let expected: Vec<f64> = (0..n).map(|i| 3.0 * i as f64).collect();
     for workers in [2, 3, 8, 40] {
         let (out, asked) = tripled(n, workers);
-        assert_eq!(asked, Some((1001, workers)));
+        assert_eq!(asked, Some((4001, workers)));
         assert!(out == expected, "{workers} threads");
     }
 }
 
 #[test]
 fn short_kernels_and_single_threads_are_not() {
-    for (n, workers) in [(10_000, 8), (1_000_007, 1), (1_000_007, 0)] {
+    for (n, workers) in [(10_000, 8), (4_000_007, 1), (4_000_007, 0)] {
         let (out, asked) = tripled(n, workers);
         assert_eq!(asked, None, "{n} elements, {workers} threads");
         assert_eq!(out[n - 1], 3.0 * (n - 1) as f64);

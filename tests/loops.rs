@@ -5,6 +5,7 @@
 use backstitch::ir::plan::Step;
 use backstitch::prelude::*;
 use backstitch::{Compiled, DType, Options};
+use ndarray::{Array2, arr1};
 
 /// `x · a⁶` by three times two multiplications.
 fn sixth_power<'t>(t: &'t Trace, a: Tensor<'t>, x: Tensor<'t>) -> Tensor<'t> {
@@ -209,7 +210,7 @@ fn long_rows_are_copied_whole() {
         sums.square().sum()
     });
     let f = f.unwrap().value_and_grad().unwrap();
-    let x = ndarray::Array2::from_shape_fn((5, 41), |(i, j)| 0.1 * i as f64 - 0.01 * j as f64);
+    let x = Array2::from_shape_fn((5, 41), |(i, j)| 0.1 * i as f64 - 0.01 * j as f64);
     let (want, slope) = f.eval(&0.7, &x).unwrap();
     let (value, gradient) =
         f.compile_with(&Options::default().unroll(0)).unwrap().call(&0.7, &x).unwrap();
@@ -270,7 +271,7 @@ fn an_associative_scan_of_any_length_is_a_running_combination() {
         });
         let (f, g) = (f.unwrap().value_and_grad().unwrap(), g.unwrap().value_and_grad().unwrap());
         let a = ndarray::Array1::from_shape_fn(n, |i| 0.5 + 0.2 * i as f64);
-        let b = ndarray::Array2::from_shape_fn((n, 2), |(i, j)| 1.0 - 0.3 * (i + j) as f64);
+        let b = Array2::from_shape_fn((n, 2), |(i, j)| 1.0 - 0.3 * (i + j) as f64);
         let p = (a.into_dyn(), b.into_dyn());
         let (value, slopes) = f.compile().unwrap().call(&p, &()).unwrap();
         let (want, steps) = g.compile().unwrap().call(&p, &()).unwrap();
@@ -341,4 +342,42 @@ fn a_loop_of_which_only_the_length_is_kept_runs_once() {
     let (value, slope) = f.call(&-0.37, &()).unwrap();
     assert_eq!(value.item::<f64>(), Some(-151_552.0));
     assert_eq!(slope.item::<f64>(), Some(409_600.0));
+}
+
+#[test]
+fn a_scan_whose_rows_and_residuals_are_wanted_runs_once() {
+    let f = trace(Spec::f64([100, 3]), Spec::f64([3]), |t, x, h| {
+        let (h, ys) = t.scan(h, x, |h, x| {
+            let h = (h * x).sin().exp();
+            (h, h * x)
+        });
+        h.sum() + ys.square().sum()
+    });
+    let f = f.unwrap().value_and_grad().unwrap().compile().unwrap();
+    let scans = |s: &&Step| matches!(s, Step::Scan { .. } | Step::Repeat { .. });
+    assert_eq!(f.executable().plan().steps.iter().filter(scans).count(), 2, "{f}");
+    let x = Array2::from_shape_fn((100, 3), |(i, k)| ((3 * i + k) as f64 * 0.1).cos());
+    let h = arr1(&[0.1, 0.2, 0.3]);
+    let value = |x: &Array2<f64>| {
+        let mut h = h.clone();
+        let mut sum = 0.0;
+        for x in x.rows() {
+            h = (&h * &x).mapv(|z| z.sin().exp());
+            sum += (&h * &x).mapv(|y| y * y).sum();
+        }
+        sum + h.sum()
+    };
+    let (got, slope) = f.call(&x, &h).unwrap();
+    assert!((got.item::<f64>().unwrap() / value(&x) - 1.0).abs() < 1e-12);
+    let slope = slope.to_f64_vec();
+    for at in [[0, 0], [50, 1], [99, 2]] {
+        let moved = |by: f64| {
+            let mut x = x.clone();
+            x[at] += by;
+            value(&x)
+        };
+        let difference = (moved(1e-6) - moved(-1e-6)) / 2e-6;
+        let got = slope[at[0] * 3 + at[1]];
+        assert!((got - difference).abs() < 1e-6 * (1.0 + got.abs()), "{at:?}: {got} {difference}");
+    }
 }

@@ -10,30 +10,33 @@ use backstitch_ir::graph::Values;
 use backstitch_ir::ops::{Loop, Trip};
 use backstitch_ir::{DType, Graph, Node, Op, Type, Value};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use crate::rebuild::{Map, prune, rebuild, rebuild_into, same};
 
 /// The same program, where no loop runs twice because its residuals are wanted.
 pub fn merge_loops(g: &Graph) -> Graph {
-    let mut plain: FxHashMap<(Loop, Values), (Node, bool)> = FxHashMap::default();
+    // By what is left of them without residuals and counter.
+    let mut augmented: FxHashMap<(Loop, Values), SmallVec<[(Node, bool); 2]>> =
+        FxHashMap::default();
     for n in g.nodes() {
         if let Op::Loop(l) = g.op(n) {
             // Without residuals and a counter it would be the original.
             for counter in [true, false].into_iter().filter(|&c| c || l.pushes() > 0) {
-                if let Some((p, args)) = stripped(g, l, &g.args(n), counter) {
-                    plain.insert((p, args), (n, counter));
+                if let Some(key) = stripped(g, l, &g.args(n), counter, 0) {
+                    augmented.entry(key).or_default().push((n, counter));
                 }
             }
         }
     }
-    if plain.is_empty() {
+    if augmented.is_empty() {
         return prune(g);
     }
     rebuild(g, |to, n, args| {
         let Op::Loop(l) = g.op(n) else { return same(to, g, n, args) };
-        let key = (canonical(l), g.args(n));
-        let Some(&(augmented, counter)) = plain.get(&key) else { return same(to, g, n, args) };
-        let Op::Loop(a) = g.op(augmented) else { unreachable!("only loops are in the table") };
+        let Some((a, counter)) = with_residuals(g, n, l, &augmented) else {
+            return same(to, g, n, args);
+        };
         let mut operands = args.to_vec();
         if counter {
             let zero = to.constant(0i64);
@@ -47,17 +50,37 @@ pub fn merge_loops(g: &Graph) -> Graph {
     })
 }
 
-fn canonical(l: &Loop) -> Loop {
-    let trip = match &l.trip {
-        Trip::Count | Trip::Entries => l.trip.clone(),
-        Trip::While(c) => Trip::While(Arc::new(prune(c))),
+/// Of the loops that do what this one does and keep more, the one that keeps most; and
+/// whether it counts.
+fn with_residuals<'g>(
+    g: &'g Graph,
+    n: Node,
+    l: &Loop,
+    augmented: &FxHashMap<(Loop, Values), SmallVec<[(Node, bool); 2]>>,
+) -> Option<(&'g Loop, bool)> {
+    let args = g.args(n);
+    let candidates = augmented.get(&stripped(g, l, &args, false, 0)?)?;
+    let own = stripped(g, l, &args, false, l.pushes())?;
+    let keeps_more = |&(other, counter): &(Node, bool)| {
+        let Op::Loop(a) = g.op(other) else { unreachable!("only loops are in the table") };
+        let more = counter || a.pushes() > l.pushes();
+        // What this one pushes, the other pushes first.
+        let first = || stripped(g, a, &g.args(other), counter, l.pushes());
+        (more && a.pushes() >= l.pushes() && first().as_ref() == Some(&own)).then_some((a, counter))
     };
-    Loop { trip, body: Arc::new(prune(&l.body)), ..l.clone() }
+    let found = candidates.iter().filter_map(keeps_more);
+    found.reduce(|best, next| if next.0.pushes() > best.0.pushes() { next } else { best })
 }
 
-/// The loop without what it pushes and, if asked for, without its last carry, a
-/// counter that nothing else depends on. `None` if it has no such carry.
-fn stripped(g: &Graph, l: &Loop, args: &Values, counter: bool) -> Option<(Loop, Values)> {
+/// The loop with the first of its pushes alone and, if asked for, without its last carry,
+/// a counter that nothing else depends on. `None` if it has no such carry.
+fn stripped(
+    g: &Graph,
+    l: &Loop,
+    args: &Values,
+    counter: bool,
+    pushes: usize,
+) -> Option<(Loop, Values)> {
     let mut args = args.clone();
     let at = l.carries.checked_sub(1);
     if counter {
@@ -89,7 +112,8 @@ fn stripped(g: &Graph, l: &Loop, args: &Values, counter: bool) -> Option<(Loop, 
         Trip::Count | Trip::Entries => l.trip.clone(),
         Trip::While(c) => Trip::While(without(c, c.outputs())?),
     };
-    let body = without(&l.body, &l.body.outputs()[..carries])?;
+    let (carried, pushed) = l.body.outputs().split_at(l.carries);
+    let body = without(&l.body, &[&carried[..carries], &pushed[..pushes]].concat())?;
     let (consts, pops, unroll) = (l.consts, l.pops, l.unroll);
     Some((Loop { trip, body, carries, consts, pops, unroll }, args))
 }

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The body's adjoint is built first, as one joint graph; what it needs of the primal
-//! part is kept or computed again as [`residuals`] says. Three things
+//! part is kept or computed again as [`mod@residuals`] says. Three things
 //! are had without being kept: what depends on constants alone; a carry that has a
 //! known number added in each iteration, a counter, which the reverse counts back; and
 //! the rows of an array that the loop runs through, which the reverse runs through the

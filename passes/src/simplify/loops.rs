@@ -14,11 +14,12 @@ use smallvec::SmallVec;
 
 use crate::rebuild::{Map, prune, rebuild, rebuild_into, same};
 
+/// Loops, and whether they count, by what is left of them without residuals and counter.
+type Augmented = FxHashMap<(Loop, Values), SmallVec<[(Node, bool); 2]>>;
+
 /// The same program, where no loop runs twice because its residuals are wanted.
 pub fn merge_loops(g: &Graph) -> Graph {
-    // By what is left of them without residuals and counter.
-    let mut augmented: FxHashMap<(Loop, Values), SmallVec<[(Node, bool); 2]>> =
-        FxHashMap::default();
+    let mut augmented = Augmented::default();
     for n in g.nodes() {
         if let Op::Loop(l) = g.op(n) {
             // Without residuals and a counter it would be the original.
@@ -56,7 +57,7 @@ fn with_residuals<'g>(
     g: &'g Graph,
     n: Node,
     l: &Loop,
-    augmented: &FxHashMap<(Loop, Values), SmallVec<[(Node, bool); 2]>>,
+    augmented: &Augmented,
 ) -> Option<(&'g Loop, bool)> {
     let args = g.args(n);
     let candidates = augmented.get(&stripped(g, l, &args, false, 0)?)?;

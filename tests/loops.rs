@@ -5,7 +5,7 @@
 use backstitch::ir::plan::Step;
 use backstitch::prelude::*;
 use backstitch::{Compiled, DType, Options};
-use ndarray::{Array2, arr1};
+use ndarray::{Array2, arr1, arr2};
 
 /// `x · a⁶` by three times two multiplications.
 fn sixth_power<'t>(t: &'t Trace, a: Tensor<'t>, x: Tensor<'t>) -> Tensor<'t> {
@@ -54,8 +54,8 @@ fn recurrence<'t>(t: &'t Trace, back: bool, w: Tensor<'t>, x: Tensor<'t>) -> Ten
     last.sum() + (before * weights).sum() + (products * weights).sum()
 }
 
-fn numbers() -> (ndarray::Array1<f64>, ndarray::Array2<f64>) {
-    (ndarray::arr1(&[0.5, -1.5]), ndarray::arr2(&[[0.1, 0.2], [-0.4, 0.3], [0.7, -0.9]]))
+fn numbers() -> (ndarray::Array1<f64>, Array2<f64>) {
+    (arr1(&[0.5, -1.5]), arr2(&[[0.1, 0.2], [-0.4, 0.3], [0.7, -0.9]]))
 }
 
 fn close(got: &[f64], want: &[f64]) -> bool {
@@ -63,7 +63,7 @@ fn close(got: &[f64], want: &[f64]) -> bool {
 }
 
 /// The recurrence with rows as host values.
-fn by_hand(back: bool, w: &[f64], x: &ndarray::Array2<f64>) -> f64 {
+fn by_hand(back: bool, w: &[f64], x: &Array2<f64>) -> f64 {
     let (mut h, mut total) = ([0.0; 2], 0.0);
     for t in 0..3 {
         let i = if back { 2 - t } else { t };
@@ -143,7 +143,7 @@ fn scans_and_loops_of_unknown_length_inside_each_other() {
         total * x.sum()
     });
     let f = f.unwrap();
-    let x = ndarray::arr1(&[0.9, 1.7, 2.3]);
+    let x = arr1(&[0.9, 1.7, 2.3]);
     let by_hand = |x: &[f64]| {
         let mut s = 0.5;
         while s < 20.0 {
@@ -181,7 +181,7 @@ fn a_scan_of_no_rows_gives_the_carry_and_no_rows() {
         last + rows.sum()
     });
     let f = f.unwrap();
-    let none = ndarray::Array2::<f64>::zeros((0, 2));
+    let none = Array2::<f64>::zeros((0, 2));
     let (value, gradient) =
         f.value_and_grad().unwrap().compile().unwrap().call(&3.0, &none).unwrap();
     assert_eq!((value.item::<f64>(), gradient.item::<f64>()), (Some(3.0), Some(1.0)));
@@ -198,7 +198,7 @@ fn truth_values_and_whole_numbers_are_rows_too() {
         });
         count * 100 + (above.cast(DType::I32) * t.range(1, 5, 1)).sum()
     });
-    let x = ndarray::arr1(&[0.1, 0.6, 0.7, 0.2]);
+    let x = arr1(&[0.1, 0.6, 0.7, 0.2]);
     let found = f.unwrap().compile().unwrap().call(&(), &x).unwrap();
     assert_eq!(found.item::<i32>(), Some(205));
 }

@@ -208,7 +208,12 @@ fn derivatives_of_either_mode_are_those_of_differences() {
         };
         let p: Params<Array> = three(at.to_vec());
         let (found, (a, b, c)) = g.call(&p, &n[0]).unwrap();
-        assert_eq!(found.item::<f64>(), Some(value(0.0)), "seed {seed}");
+        // What else is computed beside a sum may change the order in which it is added.
+        let (found, alone) = (found.item::<f64>().expect("a scalar"), value(0.0));
+        assert!(
+            (found - alone).abs() < 1e-12 * alone.abs().max(1.0),
+            "seed {seed}: {found}, {alone}"
+        );
         let got = dot(&[a, b, c], &by);
         let along: Params<Array> = three(by.clone());
         let (_, slope) = forward.call(&p, &(&n[0], &along)).unwrap();

@@ -10,7 +10,8 @@ use backstitch_ir::op::{Lane, materialise};
 use backstitch_ir::{DType, Graph, Shape, Type, Value};
 use backstitch_passes::{batch, inline};
 
-use super::{list, list_names, rebuild, scan::row};
+use super::body::{list, list_names, rebuild};
+use super::scan::row;
 use crate::mistake::Problem;
 use crate::spec::Spec;
 use crate::tensor::Tensor;

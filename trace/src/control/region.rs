@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use backstitch_ir::{Graph, Type, Value, ops};
 
-use super::{Body, list, list_names, rebuild};
+use super::body::{Body, list, list_names, rebuild};
 use crate::mistake::{Mistake, Problem};
 use crate::tensor::Tensor;
 use crate::trace::Trace;

@@ -2,8 +2,7 @@
 
 use backstitch_ir::Type;
 
-use super::Mistake;
-use crate::mistake::Problem;
+use crate::mistake::{Mistake, Problem};
 use crate::tensor::Tensor;
 use crate::trace::Trace;
 use crate::tree::Tree;

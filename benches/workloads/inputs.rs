@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use backstitch::{Args, ArgsMut, Element};
+use backstitch::{Args, ArgsMut, Array, Element};
 use ndarray::{ArrayD, IxDyn};
 use ndarray_npy::{ReadableElement, read_npy};
 
@@ -41,24 +41,37 @@ impl Real for f64 {
     }
 }
 
-/// The arrays that these describe: from `folder/workload/name.npy`, or drawn where there
-/// is no such folder.
+/// Parameters and data: from `folder/workload/name.npy`, or drawn where there is no
+/// such folder.
 pub fn arrays<T: Real>(
     workload: &Workload,
-    inputs: &[Input],
     folder: Option<&Path>,
-) -> Result<Vec<ArrayD<T>>, String> {
+) -> Result<(Vec<ArrayD<T>>, Vec<Array>), String> {
     let folder = folder.map(|all| all.join(workload.name)).filter(|own| own.is_dir());
-    inputs
-        .iter()
-        .map(|input| match &folder {
-            Some(folder) => read(&folder.join(input.name), input.dims),
-            None => Ok(draw(workload, input)),
-        })
-        .collect()
+    let reals = |input: &Input| match &folder {
+        Some(folder) => read(&folder.join(input.name), input.dims),
+        None => {
+            let mut number = numbers(workload, input);
+            Ok(ArrayD::from_shape_simple_fn(IxDyn(input.dims), || T::of(number())))
+        }
+    };
+    let any = |input: &Input| match (input.from, &folder) {
+        (Distribution::Class(_), Some(folder)) => {
+            Ok(read::<i32>(&folder.join(input.name), input.dims)?.into())
+        }
+        (Distribution::Class(_), None) => {
+            let mut number = numbers(workload, input);
+            Ok(ArrayD::from_shape_simple_fn(IxDyn(input.dims), || number() as i32).into())
+        }
+        _ => reals(input).map(Array::from),
+    };
+    Ok((
+        workload.params.iter().map(reals).collect::<Result<_, _>>()?,
+        workload.data.iter().map(any).collect::<Result<_, _>>()?,
+    ))
 }
 
-fn read<T: Real>(stem: &Path, dims: &[usize]) -> Result<ArrayD<T>, String> {
+fn read<T: Element + ReadableElement>(stem: &Path, dims: &[usize]) -> Result<ArrayD<T>, String> {
     let path = stem.with_extension("npy");
     let array: ArrayD<T> = read_npy(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     let got = array.shape().to_vec();
@@ -70,7 +83,7 @@ fn read<T: Real>(stem: &Path, dims: &[usize]) -> Result<ArrayD<T>, String> {
 }
 
 /// The same numbers each time.
-fn draw<T: Real>(workload: &Workload, input: &Input) -> ArrayD<T> {
+fn numbers(workload: &Workload, input: &Input) -> impl FnMut() -> f64 {
     let seed = workload.name.bytes().chain(input.name.bytes());
     let mut state = seed.fold(0u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
     let mut uniform = move || {
@@ -81,15 +94,16 @@ fn draw<T: Real>(workload: &Workload, input: &Input) -> ArrayD<T> {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
     };
-    let mut number = || match input.from {
+    let from = input.from;
+    move || match from {
         Distribution::Constant(x) => x,
         Distribution::Uniform(lo, hi) => lo + (hi - lo) * uniform(),
         Distribution::Coin => f64::from(uniform() < 0.5),
+        Distribution::Class(classes) => (f64::from(classes) * uniform()).floor(),
         Distribution::Normal(deviation) => {
             // Box and Muller.
             let (u, v) = (1.0 - uniform(), uniform());
             deviation * (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
         }
-    };
-    ArrayD::from_shape_simple_fn(IxDyn(input.dims), || T::of(number()))
+    }
 }

@@ -7,6 +7,7 @@
 //! (in memory of the caller for compiled programs, in new arrays in eager mode).
 
 mod by_hand;
+mod formulas;
 mod inputs;
 mod matrices;
 mod programs;
@@ -107,7 +108,9 @@ fn all(args: &Args) -> Result<Vec<String>, String> {
         disagreements.extend(report::disagreements(&rows));
         rows.into_iter().try_for_each(&mut print)?;
     }
-    matrices::all(args)?.into_iter().try_for_each(&mut print)?;
+    let (rows, wrong) = matrices::all(args)?;
+    disagreements.extend(wrong);
+    rows.into_iter().try_for_each(&mut print)?;
     for (name, length) in CHAINS.into_iter().filter(|c| args.wants(c.0)) {
         print(run::chain(name, length, args)?)?;
     }

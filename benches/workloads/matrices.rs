@@ -4,22 +4,27 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use backstitch::prelude::*;
-use backstitch::{Compiled, DType};
+use backstitch::{Array, Compiled, DType, Options};
 use ndarray::ArrayD;
 
 use crate::Args;
 use crate::inputs::{Real, arrays};
 use crate::programs::{Loss, MATRICES, Workload};
-use crate::report::{Results, Row};
-use crate::timing::{Contender, measure, summary};
+use crate::report::{Results, Row, disagreements};
+use crate::timing::{Contender, Times, measure, summary};
 
 /// Which matrix of derivatives.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum Matrix {
     /// Second derivatives of a scalar.
     Hessian,
     /// Derivatives of an array.
     Jacobian,
+    /// Derivatives of rows by rows of the parameters, which stand beside each other.
+    Rows {
+        /// The same in operations on vectors instead of their components.
+        vectors: Loss,
+    },
 }
 
 /// What is computed besides the value.
@@ -28,14 +33,25 @@ enum Form {
     Dense,
     Sparse,
     Gradient,
+    Vectors,
 }
 
 impl Form {
+    /// Of this matrix, each of these.
+    fn of(matrix: Matrix) -> &'static [Self] {
+        match matrix {
+            Matrix::Hessian => &[Self::Dense, Self::Sparse, Self::Gradient],
+            Matrix::Jacobian => &[Self::Dense, Self::Sparse],
+            Matrix::Rows { .. } => &[Self::Dense, Self::Vectors],
+        }
+    }
+
     fn mode(self) -> &'static str {
         match self {
             Self::Dense => "compiled",
             Self::Sparse => "compiled_sparse",
             Self::Gradient => "compiled_gradient",
+            Self::Vectors => "compiled_vectors",
         }
     }
 }
@@ -50,38 +66,39 @@ type Derivative<'d> =
 /// A program that gives the value and a derivative.
 type Program = Compiled<Vec<Spec>, Vec<Spec>, Vec<Spec>>;
 
-/// All wanted modes of all wanted workloads.
-pub fn all(args: &Args) -> Result<Vec<Row>, String> {
-    let mut rows = vec![];
+/// All wanted modes of all wanted workloads, and in what they do not agree.
+pub fn all(args: &Args) -> Result<(Vec<Row>, Vec<String>), String> {
+    let (mut rows, mut wrong) = (vec![], vec![]);
     for (workload, matrix) in MATRICES.iter().filter(|w| args.wants(w.0.name)) {
-        rows.extend(match workload.dtype {
+        let found = match workload.dtype {
             DType::F32 => typed::<f32>(workload, *matrix, args)?,
             DType::F64 => typed::<f64>(workload, *matrix, args)?,
             other => return Err(format!("{}: workloads of {other} are not run", workload.name)),
-        });
+        };
+        // A sparse matrix is in another form.
+        let (dense, others): (Vec<Row>, Vec<Row>) = found
+            .into_iter()
+            .partition(|row| !matches!(row.mode, "compiled_sparse" | "compiled_gradient"));
+        wrong.extend(disagreements(&dense));
+        rows.extend(dense.into_iter().chain(others));
     }
-    Ok(rows)
+    Ok((rows, wrong))
 }
 
 fn typed<T: Real>(workload: &Workload, matrix: Matrix, args: &Args) -> Result<Vec<Row>, String> {
     let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", workload.name);
-    let folder = args.inputs.as_deref();
-    let params = arrays::<T>(workload, workload.params, folder)?;
-    let data = arrays::<T>(workload, workload.data, folder)?;
-    let mut forms = vec![Form::Dense, Form::Sparse];
-    if matrix == Matrix::Hessian {
-        forms.push(Form::Gradient);
-    }
-    forms.retain(|form| args.wants_mode(form.mode()));
+    let (params, data) = arrays::<T>(workload, args.inputs.as_deref())?;
+    let forms = Form::of(matrix).iter().filter(|form| args.wants_mode(form.mode()));
     let mut places = vec![];
-    for form in forms {
-        let (program, times) =
-            compile(workload, matrix, form, args.each()).map_err(|e| failed(&e))?;
+    for &form in forms {
+        let (program, times) = compile(workload, matrix, form, args).map_err(|e| failed(&e))?;
         let new = |spec: &Spec| ArrayD::from_elem(spec.dims(), T::of(f64::NAN));
         let outputs: Vec<ArrayD<T>> = program.outputs().iter().map(new).collect();
         let ws = program.workspace().map_err(|e| failed(&e))?;
         places.push((form, program, times, ws, outputs));
     }
+    let shared: Vec<Array> = params.iter().map(|a| a.clone().into()).collect();
+    let mut eager = None;
     let mut contenders = vec![];
     for (form, program, _, ws, outputs) in &mut places {
         let (params, data) = (&params, &data);
@@ -91,27 +108,40 @@ fn typed<T: Real>(workload: &Workload, matrix: Matrix, args: &Args) -> Result<Ve
         };
         contenders.push(Contender { name: form.mode(), call: Box::new(call) });
     }
+    if args.wants_mode("eager") {
+        let call = || eager = Some(run_eagerly(workload, matrix, &shared, &data));
+        contenders.push(Contender { name: "eager", call: Box::new(call) });
+    }
     let times = measure(&mut contenders, args.each());
     drop(contenders);
+    let wrt = match matrix {
+        Matrix::Rows { .. } => "",
+        _ => workload.params[0].name,
+    };
+    let results = |value: &ArrayD<T>, matrix: &ArrayD<T>| {
+        Results::new(value.iter().map(|x| x.to_f64()).sum(), [(wrt, matrix)])
+    };
     let gradient =
         places.iter().zip(&times).find(|(p, _)| matches!(p.0, Form::Gradient)).map(|p| p.1.median);
     let mut rows = vec![];
-    for ((form, program, compile, _, outputs), times) in places.iter().zip(times) {
-        let value = outputs[0].iter().map(|x| x.to_f64()).sum();
-        let results = Results::new(value, [(workload.params[0].name, &outputs[1])]);
+    for ((form, program, compile, _, outputs), &times) in places.iter().zip(&times) {
         // What is expected of the gradient, the other workload says.
         let name = match form {
             Form::Gradient => "W13b_rosen_grad",
-            Form::Dense | Form::Sparse => workload.name,
+            _ => workload.name,
         };
+        let results = results(&outputs[0], &outputs[1]);
         let mut row = Row::new(name, form.mode(), T::DTYPE.name(), times, results);
         row.times_gradient = gradient.map(|gradient| times.median / gradient);
-        let stats = program.executable().stats();
+        row.threads = args.threads;
         row.compile_ms = Some(compile.median);
-        row.kernels = Some(stats.kernels);
-        row.arena_bytes = Some(stats.arena_bytes);
-        row.code_bytes = Some(stats.code_bytes);
+        row.describe(program.executable());
         rows.push(row);
+    }
+    if let Some((value, matrix)) = eager {
+        let array = |x: Array| x.to_array::<T>().expect("floats");
+        let results = results(&array(value), &array(matrix));
+        rows.push(Row::new(workload.name, "eager", T::DTYPE.name(), times[places.len()], results));
     }
     Ok(rows)
 }
@@ -121,25 +151,38 @@ fn compile(
     workload: &Workload,
     matrix: Matrix,
     form: Form,
-    at_most: Duration,
-) -> Result<(Program, crate::timing::Times), backstitch::Error> {
+    args: &Args,
+) -> Result<(Program, Times), backstitch::Error> {
     let (begin, mut samples) = (Instant::now(), vec![]);
+    let options = Options::default().threads(args.threads);
     loop {
         let start = Instant::now();
-        let program = build(workload, matrix, form)?.compile()?;
+        let program = build(workload, matrix, form)?.compile_with(&options)?;
         samples.push(start.elapsed().as_secs_f64() * 1e3);
-        if samples.len() == 20 || begin.elapsed() > at_most {
+        if samples.len() == 20 || begin.elapsed() > args.each().min(Duration::from_secs(1)) {
             return Ok((program, summary(samples)));
         }
     }
 }
 
 fn build(workload: &Workload, matrix: Matrix, form: Form) -> Recorded {
-    let specs = |inputs: &[crate::programs::Input]| -> Vec<Spec> {
-        inputs.iter().map(|i| Spec::new(workload.dtype, i.dims)).collect()
+    let f = match (matrix, form) {
+        (Matrix::Rows { vectors }, Form::Vectors) => vectors,
+        _ => workload.loss,
     };
-    let f: Loss = workload.loss;
-    let (params, data) = (specs(workload.params), specs(workload.data));
+    let (params, data) = workload.specs();
+    if let Matrix::Rows { .. } = matrix {
+        let n = params[0].dims()[0];
+        let width: usize = params.iter().map(|p| p.dims().iter().skip(1).product::<usize>()).sum();
+        let beside = vec![Spec::new(workload.dtype, [n, width])];
+        let traced = trace(beside, data.clone(), |t, p, d| f(t, &p, &d))?;
+        let jacobian = traced.batch_jacobian()?;
+        return trace_tree(params, data, |t, p: Vec<Tensor<'_>>, d: Vec<Tensor<'_>>| {
+            let p = vec![beside_each_other(t, &p)];
+            let value = traced.apply(t, p.clone(), d.clone());
+            t.outputs(&vec![value, jacobian.apply(t, p, d)[0]])
+        });
+    }
     let traced = trace(params.clone(), data.clone(), |t, p, d| f(t, &p, &d))?;
     let with_value = |derivative: &Derivative<'_>| {
         trace_tree(params.clone(), data.clone(), |t, p: Vec<Tensor<'_>>, d: Vec<Tensor<'_>>| {
@@ -152,21 +195,59 @@ fn build(workload: &Workload, matrix: Matrix, form: Form) -> Recorded {
             let gradient = traced.grad()?;
             with_value(&|t, p, d| gradient.apply(t, p, d)[0])
         }
-        (Form::Dense, Matrix::Hessian) => {
-            let hessian = traced.hessian()?;
-            with_value(&|t, p, d| hessian.apply(t, p, d)[0][0])
-        }
-        (Form::Dense, Matrix::Jacobian) => {
-            let jacobian = traced.jacobian()?;
-            with_value(&|t, p, d| jacobian.apply(t, p, d)[0])
-        }
         (Form::Sparse, Matrix::Hessian) => {
             let hessian = traced.hessian_sparse()?;
             with_value(&|t, p, d| hessian.apply(t, p, d).into_values())
         }
-        (Form::Sparse, Matrix::Jacobian) => {
+        (_, Matrix::Hessian) => {
+            let hessian = traced.hessian()?;
+            with_value(&|t, p, d| hessian.apply(t, p, d)[0][0])
+        }
+        (Form::Sparse, _) => {
             let jacobian = traced.jacobian_sparse()?;
             with_value(&|t, p, d| jacobian.apply(t, p, d).into_values())
         }
+        _ => {
+            let jacobian = traced.jacobian()?;
+            with_value(&|t, p, d| jacobian.apply(t, p, d)[0])
+        }
     }
+}
+
+/// Rows of all these, or elements of arrays of one axis, as one row.
+fn beside_each_other<'t>(t: &'t Trace, parts: &[Tensor<'t>]) -> Tensor<'t> {
+    let row = |&x: &Tensor<'t>| if x.shape().rank() == 1 { x.expand_dims(1) } else { x };
+    t.concat(parts.iter().map(row).collect::<Vec<_>>(), 1)
+}
+
+/// The value and the matrix, each operation at once.
+fn run_eagerly(
+    workload: &Workload,
+    matrix: Matrix,
+    params: &[Array],
+    data: &[Array],
+) -> (Array, Array) {
+    let t = Trace::eager();
+    let params: Vec<Tensor<'_>> = params.iter().map(|p| t.variable(p.clone())).collect();
+    let data: Vec<Tensor<'_>> = data.iter().map(|d| t.constant(d.clone())).collect();
+    let tape = t.tape();
+    let (value, matrix) = match matrix {
+        Matrix::Hessian => {
+            let inner = t.tape();
+            let value = (workload.loss)(&t, &params, &data);
+            let gradient = inner.gradient(&value, &params[0]).or_zeros();
+            (value, tape.jacobian(&gradient, &params[0]))
+        }
+        Matrix::Jacobian => {
+            let value = (workload.loss)(&t, &params, &data);
+            (value, tape.jacobian(&value, &params[0]))
+        }
+        Matrix::Rows { .. } => {
+            let beside = beside_each_other(&t, &params);
+            let value = (workload.loss)(&t, &[beside], &data);
+            (value, tape.batch_jacobian(&value, &beside))
+        }
+    };
+    let read = |x: Tensor<'_>| x.array().expect("a value");
+    (read(value), read(matrix.or_zeros()))
 }

@@ -8,8 +8,9 @@ use backstitch::{Array, Compiled, DType, Gradients, Options};
 use ndarray::ArrayD;
 
 use crate::Args;
+use crate::formulas::chain as chained;
 use crate::inputs::{Real, arrays};
-use crate::programs::{Workload, chain as chained};
+use crate::programs::Workload;
 use crate::report::{Results, Row};
 use crate::timing::{Contender, Times, measure, summary};
 
@@ -30,9 +31,7 @@ pub fn workload(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> {
 
 fn typed<T: Real>(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> {
     let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", workload.name);
-    let folder = args.inputs.as_deref();
-    let params = arrays::<T>(workload, workload.params, folder)?;
-    let data = arrays::<T>(workload, workload.data, folder)?;
+    let (params, data) = arrays::<T>(workload, args.inputs.as_deref())?;
 
     let compilation =
         Compilation::of(args.each(), || compile(workload, args.threads)).map_err(|e| failed(&e))?;
@@ -42,7 +41,7 @@ fn typed<T: Real>(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> 
     let mut eager: Option<(Array, Vec<Array>)> = None;
     let with_place = |(mode, f)| (mode, f, Place::new(&params));
     let mut hands: Vec<_> = T::by_hand(workload.name).into_iter().map(with_place).collect();
-    let (shared_params, shared_data) = (shared(&params), shared(&data));
+    let shared: Vec<Array> = params.iter().map(|a| a.clone().into()).collect();
     // The value alone is timed where there is something to compare it with.
     let forward = if hands.iter().any(|h| h.0 == "handwritten_forward") {
         Some(compile_forward(workload).map_err(|e| failed(&e))?)
@@ -67,7 +66,7 @@ fn typed<T: Real>(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> 
         });
     }
     if args.wants_mode("eager") {
-        let call = || eager = Some(run_eagerly(workload, &shared_params, &shared_data));
+        let call = || eager = Some(run_eagerly(workload, &shared, &data));
         contenders.push(Contender { name: "eager", call: Box::new(call) });
     }
     for (mode, f, place) in &mut hands {
@@ -117,7 +116,7 @@ fn caller<'a, T: Real>(
     program: &'a Program,
     ws: &'a mut Workspace,
     params: &'a [ArrayD<T>],
-    data: &'a [ArrayD<T>],
+    data: &'a [Array],
     place: &'a mut Place<T>,
 ) -> Box<dyn FnMut() + 'a> {
     const FITS: &str = "a call that fits";
@@ -151,7 +150,7 @@ fn forward_caller<'a, T: Real>(
     program: &'a Forward,
     ws: &'a mut Workspace,
     params: &'a [ArrayD<T>],
-    data: &'a [ArrayD<T>],
+    data: &'a [Array],
     value: &'a mut T,
 ) -> Box<dyn FnMut() + 'a> {
     const FITS: &str = "a call that fits";
@@ -190,20 +189,13 @@ impl<T: Real> Place<T> {
     }
 }
 
-fn shared<T: Real>(arrays: &[ArrayD<T>]) -> Vec<Array> {
-    arrays.iter().map(|a| a.clone().into()).collect()
-}
-
 /// With the time of each stage.
 type Staged = (Program, Vec<(&'static str, f64)>);
 
 fn traced(
     workload: &Workload,
 ) -> Result<Traced<Vec<Spec>, Vec<Spec>, Spec>, backstitch::TraceError> {
-    let specs = |inputs: &[crate::programs::Input]| -> Vec<Spec> {
-        inputs.iter().map(|i| Spec::new(workload.dtype, i.dims)).collect()
-    };
-    let (params, data) = (specs(workload.params), specs(workload.data));
+    let (params, data) = workload.specs();
     trace(params, data, |t, p, d| (workload.loss)(t, &p, &d))
 }
 
@@ -264,13 +256,10 @@ impl Compilation {
     }
 
     fn describe(&self, row: &mut Row) {
-        let stats = self.program.executable().stats();
         row.compile_ms = Some(self.times.median);
         row.first_compile_ms = Some(self.first);
         row.stages_ms.clone_from(&self.stages);
-        row.kernels = Some(stats.kernels);
-        row.arena_bytes = Some(stats.arena_bytes);
-        row.code_bytes = Some(stats.code_bytes);
+        row.describe(self.program.executable());
     }
 }
 

@@ -8,7 +8,7 @@
 
 use ndarray::ArrayD;
 
-use crate::programs::{STEP, STEPS};
+use crate::formulas::{STEP, STEPS};
 
 #[inline(always)]
 fn doublings(a: f32) -> (f32, u64) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backstitch_ir::text::{DotOptions, to_dot};
 use backstitch_ir::{Array, Graph, Shape};
-use backstitch_passes::{Memory, OverBudget, Prepared, prepare};
+use backstitch_passes::{Explanation, KernelOrigin, Memory, OverBudget, Prepared, prepare};
 use backstitch_runtime::{
     ArrayMut, ArrayRef, Backend, Call, Error as RuntimeError, Executable, Workspace,
 };
@@ -153,12 +153,13 @@ impl<P: Clone, D: Clone, O: Clone> Compile for Traced<P, D, O> {
             prepared = within(self.graph(), prepared, bytes, &options.passes)?;
         }
         let Prepared { graph, lowered, times, memory } = prepared;
-        let groups = lowered.kernel_of;
+        let (groups, origins) = (lowered.kernel_of, lowered.origins);
         let executable = Executable::with_threads(lowered.plan, options.backend, options.threads)?;
         Ok(Compiled {
             executable,
             graph,
             groups,
+            origins,
             times,
             memory,
             params: self.params().clone(),
@@ -209,6 +210,7 @@ pub struct Compiled<P, D, O> {
     executable: Executable,
     graph: Graph,
     groups: rustc_hash::FxHashMap<backstitch_ir::Node, usize>,
+    origins: backstitch_ir::IndexVec<backstitch_ir::plan::Kernel, KernelOrigin>,
     times: Vec<(&'static str, Duration)>,
     memory: Memory,
     params: P,
@@ -249,6 +251,28 @@ impl<P, D, O> Compiled<P, D, O> {
     /// Known without running it.
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// What it does, kernel by kernel: operations and loops, bytes read and written, and
+    /// why each kernel begins where it does; and all bytes together beside the fewest that
+    /// any program could do with. Known without running it.
+    ///
+    /// ```
+    /// use backstitch::passes::explain::Storage;
+    /// use backstitch::prelude::*;
+    ///
+    /// let f = trace(Spec::f64([1000, 100]), (), |_, x, ()| x.logsumexp_over(1).sum())?;
+    /// let f = f.compile()?.explain();
+    /// println!("{f}");
+    /// // Each row is read from memory once: for its maximum, and while it is at hand for the
+    /// // sum.
+    /// assert_eq!(f.total.bytes_of(Storage::Input(0)).read, 800_000);
+    /// # Ok::<(), backstitch::Error>(())
+    /// ```
+    #[doc(alias = "cost_analysis")]
+    #[doc(alias = "explain_graph")]
+    pub fn explain(&self) -> Explanation {
+        backstitch_passes::explain(self.executable.plan(), &self.origins)
     }
 
     /// The graph as it was lowered: forward and backward together.

@@ -6,6 +6,7 @@
 //!   [`colour`] which of them one sweep can find.
 //! * The [`pipeline`]: simplification, legalisation.
 //! * A budget of bytes: [`Prepared::within`].
+//! * [`explain()`]: what a plan reads and writes, and why its kernels are cut where they are.
 //! * [`lower()`]: fusion groups, loop nests, memory. [`math`] writes scalar
 //!   functions out in machine operations.
 //!
@@ -18,6 +19,7 @@ mod budget;
 mod buffers;
 mod colouring;
 mod control;
+pub mod explain;
 mod jvp;
 mod legalise;
 mod linear;
@@ -39,10 +41,11 @@ pub use colouring::{
     Colouring, Direction, colour, colour_columns, colour_symmetric, symmetric_places,
 };
 pub use control::{Keep, checkpoint, fixed_point, inline_regions};
+pub use explain::{Explanation, explain};
 pub use jvp::forward;
 pub use legalise::legalise;
 pub use linear::{Split, split, tangent};
-pub use lower::{Lowered, lower};
+pub use lower::{Cut, KernelOrigin, Lowered, Operation, lower};
 pub use motion::{batch_rows, hoist_invariants, map_sums, start_sums, sum_products};
 pub use pipeline::{Options, Prepared, prepare};
 pub use rebuild::{inline, prune};

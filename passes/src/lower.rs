@@ -19,6 +19,7 @@ mod kernels;
 mod loops;
 mod nest;
 mod operand;
+mod origin;
 mod product;
 mod scope;
 
@@ -31,6 +32,7 @@ use backstitch_ir::{DType, Graph, Node, Type, Value};
 use rustc_hash::FxHashMap;
 
 use crate::buffers;
+pub use origin::{Cut, KernelOrigin, Operation};
 use scope::Scope;
 
 /// A plan, and which kernel each node of the graph went to.
@@ -39,6 +41,8 @@ pub struct Lowered {
     pub plan: Plan,
     /// For nodes that became part of a kernel, its number.
     pub kernel_of: FxHashMap<Node, usize>,
+    /// What each kernel computes, and why it begins where it does.
+    pub origins: IndexVec<Kernel, KernelOrigin>,
 }
 
 /// What all scopes of a program share: buffers, kernels, stores.
@@ -46,6 +50,7 @@ pub struct Lowered {
 pub(crate) struct Planner {
     pub buffers: IndexVec<Buffer, BufferDecl>,
     pub kernels: IndexVec<Kernel, Nest>,
+    pub origins: IndexVec<Kernel, KernelOrigin>,
     pub stores: IndexVec<Store, usize>,
     pub kernel_of: FxHashMap<Node, usize>,
     /// Whether items share kernels.
@@ -53,6 +58,12 @@ pub(crate) struct Planner {
 }
 
 impl Planner {
+    /// A kernel, and where it comes from.
+    pub fn kernel(&mut self, nest: Nest, origin: KernelOrigin) -> Kernel {
+        self.origins.push(origin);
+        self.kernels.push(nest)
+    }
+
     /// A buffer of the arena; its offset is decided last.
     pub fn scratch(&mut self, dtype: DType, len: usize) -> Buffer {
         self.buffers.push(BufferDecl { dtype, len, place: Place::Arena(0) })
@@ -101,7 +112,7 @@ pub fn lower(g: &Graph, fuse: bool) -> Lowered {
         steps,
         arena_bytes,
     };
-    Lowered { plan, kernel_of: planner.kernel_of }
+    Lowered { plan, kernel_of: planner.kernel_of, origins: planner.origins }
 }
 
 /// A graph that several places hold.

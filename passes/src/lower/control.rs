@@ -13,6 +13,7 @@ use backstitch_ir::ty::{DType, Type};
 
 use super::loops::{Entries, LoopCall};
 use super::operand::Val;
+use super::origin::KernelOrigin;
 use super::scope::Scope;
 use super::{Body, Planner};
 
@@ -180,7 +181,7 @@ fn entries(planner: &mut Planner, steps: &mut Vec<Step>, stack: Buffer) -> Buffe
     let to = b.param(DType::I64, 1, Access::Out);
     let n = b.load(from, At::default());
     b.store(to, At::default(), n);
-    let kernel = planner.kernels.push(b.finish());
+    let kernel = planner.kernel(b.finish(), KernelOrigin::alone("entries"));
     let args = vec![
         BufferRef { buffer: stack, offset: HANDLE_LEN - 1 },
         BufferRef { buffer: count, offset: 0 },

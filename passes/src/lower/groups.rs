@@ -30,12 +30,14 @@
 use backstitch_ir::define_index;
 use backstitch_ir::index::IndexVec;
 use backstitch_ir::nest::Monoid;
+use backstitch_ir::plan::Kernel;
 use backstitch_ir::ty::Shape;
 use backstitch_ir::{Idx, Node, Scalar};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::operand::{Operand, Val, ValDecl, contiguous, same_strides};
+use super::origin::Cut;
 
 define_index! {
     /// Something with loops.
@@ -79,6 +81,8 @@ pub(crate) struct Item {
     pub args: SmallVec<[Operand; 3]>,
     pub out: Val,
     pub node: Option<Node>,
+    /// Whether differentiation made it.
+    pub adjoint: bool,
 }
 
 /// Where the loop stands when a val of a group is known.
@@ -113,6 +117,10 @@ pub(crate) struct Group {
     pub split: Option<usize>,
     pub items: Vec<ItemId>,
     pub phases: u32,
+    /// Why its first item joined no group that was there, and which one that was.
+    pub cut: Option<(Cut, Option<GroupId>)>,
+    /// Its kernel, once it has one.
+    pub kernel: Option<Kernel>,
 }
 
 #[derive(Default)]
@@ -165,17 +173,17 @@ impl Groups {
     /// Adds an item to the group that suits it best.
     pub fn add(&mut self, vals: &IndexVec<Val, ValDecl>, item: Item) {
         let first = item.args.iter().filter_map(|a| self.made[a.val()?].map(|m| m.group)).max();
-        let found = self
-            .candidates(&item, first)
-            .into_iter()
-            .flatten()
-            .find_map(|id| self.fit(vals, id, &item).map(|fit| (id, fit)));
-        let (id, fit) = found.unwrap_or_else(|| {
-            let domain = Some(item.domain.clone());
-            let id = self.groups.push(Group { domain, ..Group::default() });
-            let fit = self.fit(vals, id, &item).expect("any item fits a group of its own");
-            (id, fit)
-        });
+        let mut cut = if self.fuse { (Cut::First, None) } else { (Cut::Unfused, None) };
+        for id in self.candidates(&item, first).into_iter().flatten() {
+            match self.fit(vals, id, &item) {
+                Ok(fit) => return self.join(id, fit, item),
+                Err(why) if cut.1.is_none() => cut = (why, Some(id)),
+                Err(_) => {}
+            }
+        }
+        let (domain, cut) = (Some(item.domain.clone()), Some(cut));
+        let id = self.groups.push(Group { domain, cut, ..Group::default() });
+        let fit = self.fit(vals, id, &item).expect("any item fits a group of its own");
         self.join(id, fit, item);
     }
 
@@ -221,12 +229,12 @@ impl Groups {
         self.latest.insert(fit.domain, id);
     }
 
-    /// Whether and how an item fits a group.
-    fn fit(&self, vals: &IndexVec<Val, ValDecl>, id: GroupId, item: &Item) -> Option<Fit> {
+    /// How an item fits a group, or why it does not.
+    fn fit(&self, vals: &IndexVec<Val, ValDecl>, id: GroupId, item: &Item) -> Result<Fit, Cut> {
         let group = &self.groups[id];
-        let domain = group.domain.as_ref()?;
+        let domain = group.domain.as_ref().ok_or(Cut::NoKernel)?;
         if group.items.len() >= MOST_ITEMS {
-            return None;
+            return Err(Cut::TooManyItems { most: MOST_ITEMS });
         }
         let own = |v: Val| self.made[v].filter(|m| m.group == id);
         let (s, d) = (item.domain.dims(), domain.dims());
@@ -248,7 +256,7 @@ impl Groups {
             domain = item.domain.clone();
             Level::Full
         } else {
-            return None;
+            return Err(Cut::OtherLoops { kernel: domain, own: item.domain.clone() });
         };
         let extended = domain.rank() != d.len();
         let outer = if d.is_empty() { Level::Scalar } else { Level::Row };
@@ -257,21 +265,23 @@ impl Groups {
         for (i, arg) in item.args.iter().enumerate() {
             let Some((val, made)) = arg.val().and_then(|v| Some((v, own(v)?))) else { continue };
             if matches!(item.op, ItemOp::Gather { .. }) && i == 0 {
-                return None;
+                return Err(Cut::Gathered);
+            }
+            if made.level == Level::Side {
+                return Err(Cut::Unfinished);
             }
             let shape = &vals[val].shape;
             if !element_for_element(arg, shape, &item.domain) {
-                return None;
+                return Err(Cut::Permuted);
             }
             let made_level = match made.level {
                 Level::Full if extended => outer,
                 other => other,
             };
             match (made_level, level) {
-                (Level::Side, _) => return None,
                 // Rows are over only when the group is.
                 (Level::Scalar, Level::Full | Level::Row) if rows > 0 && made.phase > 0 => {
-                    return None;
+                    return Err(Cut::Unfinished);
                 }
                 (Level::Scalar, Level::Full) if made.phase > 0 => split = Some(0),
                 _ => {}
@@ -279,10 +289,11 @@ impl Groups {
             phase = phase.max(made.phase);
         }
         let len = domain.len();
-        if (rows == 0 && level == Level::Full && phase > 0 && len > MOST_PHASED)
-            || phase >= MOST_PHASES
-        {
-            return None;
+        if rows == 0 && level == Level::Full && phase > 0 && len > MOST_PHASED {
+            return Err(Cut::LongReduction { elements: len, most: MOST_PHASED });
+        }
+        if phase >= MOST_PHASES {
+            return Err(Cut::TooManyPhases { most: MOST_PHASES as usize });
         }
         let phases = if level == Level::Full { group.phases.max(phase) } else { group.phases };
         let mut result = (level, phase);
@@ -290,7 +301,7 @@ impl Groups {
             let (to, more) = reduced_to(level, axes, s.len(), &mut split);
             result = (to, phase + u32::from(more));
         }
-        Some(Fit { level: result.0, phase: result.1, split, domain, phases, outer })
+        Ok(Fit { level: result.0, phase: result.1, split, domain, phases, outer })
     }
 }
 
@@ -325,6 +336,19 @@ fn element_for_element(arg: &Operand, shape: &Shape, domain: &Shape) -> bool {
     let mut own = contiguous(shape);
     own.resize(domain.rank(), 0);
     same_strides(strides, &own, domain)
+}
+
+impl ItemOp {
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Map(f) => f.name(),
+            Self::Copy => "copy",
+            Self::Iota { .. } => "iota",
+            Self::Reduce { monoid, .. } => monoid.name(),
+            Self::Gather { .. } => "gather",
+        }
+    }
 }
 
 impl Group {

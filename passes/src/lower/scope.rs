@@ -231,8 +231,8 @@ impl<'g> Scope<'g> {
         args: SmallVec<[Operand; 3]>,
     ) -> Operand {
         let out = self.val(ty, Home::Open);
-        let node = self.top.then_some(n);
-        self.groups.add(&self.vals, Item { op, domain: domain.clone(), args, out, node });
+        let (node, adjoint) = (self.top.then_some(n), self.g.origin(n).adjoint);
+        self.groups.add(&self.vals, Item { op, domain: domain.clone(), args, out, node, adjoint });
         Operand::whole(out, &ty.shape)
     }
 

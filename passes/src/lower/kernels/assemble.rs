@@ -10,6 +10,7 @@ use super::group::LEAST_VECTOR;
 use crate::lower::Planner;
 use crate::lower::nest::Loops;
 use crate::lower::operand::{Operand, Strides, Val, contiguous};
+use crate::lower::origin::KernelOrigin;
 use crate::lower::scope::Scope;
 
 /// Pieces copied into place.
@@ -39,7 +40,7 @@ impl Assemble {
         let shape = scope.vals[self.out].shape.clone();
         let own = contiguous(&shape);
         let none = Loops::new(&Shape::scalar(), &[], std::iter::empty());
-        let mut e = Emit::new(scope, planner, none, None);
+        let mut e = Emit::new(scope, planner, none, None, KernelOrigin::alone("assemble"));
         let buffer = e.scope.buffer(e.planner, self.out);
         e.param(buffer, Access::Out);
         if let Some(c) = self.fill {
@@ -107,7 +108,7 @@ impl Scatter {
 
     pub fn emit(&self, scope: &mut Scope<'_>, planner: &mut Planner, steps: &mut Vec<Step>) {
         let none = Loops::new(&Shape::scalar(), &[], std::iter::empty());
-        let mut e = Emit::new(scope, planner, none, None);
+        let mut e = Emit::new(scope, planner, none, None, KernelOrigin::alone("scatter_add"));
         let buffer = e.scope.buffer(e.planner, self.out);
         let in_place = self.x.0.val().is_some_and(|x| e.scope.buffer(e.planner, x) == buffer);
         let param = e.param(buffer, if in_place { Access::InOut } else { Access::Out });

@@ -14,6 +14,7 @@ use crate::lower::Planner;
 use crate::lower::groups::{GroupId, Item, ItemOp, Level, Made};
 use crate::lower::nest::Loops;
 use crate::lower::operand::{Operand, Val, contiguous};
+use crate::lower::origin::{Cut, KernelOrigin};
 use crate::lower::scope::Scope;
 use crate::math;
 
@@ -38,6 +39,8 @@ pub(super) struct Emit<'a, 'g> {
     /// Whether an iteration takes so long that a few partial results hide the
     /// latency of adding to them; more would only make more code.
     pub heavy: bool,
+    /// Where the kernel comes from.
+    pub origin: KernelOrigin,
 }
 
 /// A point in the sequence of loops of a group.
@@ -55,6 +58,7 @@ impl<'a, 'g> Emit<'a, 'g> {
         planner: &'a mut Planner,
         loops: Loops,
         group: Option<GroupId>,
+        origin: KernelOrigin,
     ) -> Self {
         let b = NestBuilder::new(format!("k{}", planner.kernels.len()));
         Self {
@@ -70,6 +74,7 @@ impl<'a, 'g> Emit<'a, 'g> {
             stage: Stage::Full(0),
             blocked: false,
             heavy: false,
+            origin,
         }
     }
 
@@ -81,7 +86,8 @@ impl<'a, 'g> Emit<'a, 'g> {
         self.params.clear();
         self.env.clear();
         self.axes.clear();
-        let kernel = self.planner.kernels.push(nest);
+        let next = KernelOrigin { operations: vec![], cut: Cut::Chunks, not_joined: None };
+        let kernel = self.planner.kernel(nest, std::mem::replace(&mut self.origin, next));
         let args = args.into_iter().map(|buffer| BufferRef { buffer, offset: 0 }).collect();
         Step::Run { kernel, args }
     }

@@ -1,7 +1,8 @@
 //! A fusion group as loops.
 
+use backstitch_ir::Idx;
 use backstitch_ir::nest::{Mode, Monoid, Range, Var};
-use backstitch_ir::plan::Step;
+use backstitch_ir::plan::{Kernel, Step};
 use backstitch_ir::ty::{DType, Shape};
 use rustc_hash::FxHashMap;
 
@@ -13,6 +14,7 @@ use super::reduction::{Reduction, loops, reduction};
 use crate::lower::Planner;
 use crate::lower::groups::{GroupId, Item, ItemOp, Level};
 use crate::lower::operand::Val;
+use crate::lower::origin::{KernelOrigin, Operation};
 use crate::lower::scope::Scope;
 
 /// Operations per iteration from which a loop is heavy.
@@ -47,7 +49,9 @@ pub(crate) fn group(
         planner.kernel_of.insert(node, kernel);
     }
 
-    let mut e = Emit::new(scope, planner, loops, Some(id));
+    let origin = origin(scope, id, &items);
+    scope.groups.groups[id].kernel = Some(Kernel::new(kernel));
+    let mut e = Emit::new(scope, planner, loops, Some(id), origin);
     e.heavy = items.iter().map(|i| operation_cost(&i.op)).sum::<u32>() > HEAVY;
     let chunks = chunks.map(|c| c.allocate(&mut e, &reductions));
     for r in &reductions {
@@ -93,6 +97,15 @@ pub(crate) fn group(
         let step = e.finish();
         steps.push(step);
     }
+}
+
+/// What a group computes, and why it is one.
+fn origin(scope: &Scope<'_>, id: GroupId, items: &[Item]) -> KernelOrigin {
+    let operation = |i: &Item| Operation { name: i.op.name(), adjoint: i.adjoint };
+    let operations = items.iter().map(operation).collect();
+    let (cut, other) = scope.groups.groups[id].cut.clone().expect("groups of items say why");
+    let not_joined = other.and_then(|g| scope.groups.groups[g].kernel);
+    KernelOrigin { operations, cut, not_joined }
 }
 
 /// What is known per row is not known any more once the loop over rows is closed.

@@ -29,6 +29,7 @@ use super::group::LEAST_VECTOR;
 use crate::lower::Planner;
 use crate::lower::nest::Loops;
 use crate::lower::operand::{Operand, Strides, Val, contiguous};
+use crate::lower::origin::KernelOrigin;
 use crate::lower::scope::Scope;
 use crate::math;
 
@@ -64,7 +65,7 @@ impl Cumulate {
         }
         let (n, others) = (shape.dims()[self.axis], shape.without(&[self.axis]));
         let none = Loops::new(&Shape::scalar(), &[], std::iter::empty());
-        let mut e = Emit::new(scope, planner, none, None);
+        let mut e = Emit::new(scope, planner, none, None, KernelOrigin::alone("cumulate"));
         let buffer = e.scope.buffer(e.planner, self.out);
         let param = e.param(buffer, Access::Out);
         let out = self.line(Ok(param), n, 0, &contiguous(&shape));

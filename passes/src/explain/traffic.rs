@@ -1,0 +1,190 @@
+//! Bytes that a kernel moves, and operations it does.
+//!
+//! What a loop touches of an array has a size, its *footprint*. Where that is no more
+//! than what stays in the caches of a core, it moves once, however often the loop goes
+//! over it: it is read if the first access to it is a load, and written if it is stored
+//! at all. What is larger moves as often as the loops inside move their parts of it. A
+//! constant stands for the caches, and each array is looked at by itself.
+
+use backstitch_ir::index::IndexVec;
+use backstitch_ir::nest::{Acc, At, Axis, For, Nest, Param, Range, ScalarOp, Stmt};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::Bytes;
+
+/// Bytes of an array that are taken to stay near the core while a loop is at them.
+const CACHE: f64 = (128 << 10) as f64;
+
+/// What is moved of each parameter, and the operations on floating-point numbers.
+pub(super) fn of(nest: &Nest) -> (IndexVec<Param, Bytes>, u64) {
+    let mut bytes = IndexVec::filled(Bytes::default(), nest.params.len());
+    let whole = block(nest, &nest.body);
+    for (param, t) in whole.touched {
+        let size = nest.params[param].dtype.size() as f64;
+        bytes[param] = Bytes {
+            read: (t.read * size).round() as u64,
+            written: (t.written * size).round() as u64,
+        };
+    }
+    (bytes, whole.flops.round() as u64)
+}
+
+/// What some statements do in one run through. Numbers are averages where chunks are not
+/// all of one length.
+#[derive(Default)]
+struct Block {
+    touched: FxHashMap<Param, Touched>,
+    flops: f64,
+}
+
+/// What some statements do to a parameter, in elements.
+#[derive(Default)]
+struct Touched {
+    loads: Vec<Reach>,
+    stores: Vec<Reach>,
+    /// Whether the first access is a load.
+    loaded_first: bool,
+    read: f64,
+    written: f64,
+}
+
+/// How many elements accesses of one kind touch.
+struct Reach {
+    /// Axes along which the element moves.
+    axes: SmallVec<[Axis; 4]>,
+    /// Whether the element is known at run time only.
+    indexed: bool,
+    elements: f64,
+}
+
+impl Touched {
+    fn access(&mut self, at: &At, is_store: bool) {
+        if self.loads.is_empty() && self.stores.is_empty() {
+            self.loaded_first = !is_store;
+        }
+        let axes = at.strides.iter().map(|s| s.0).collect();
+        let reach = Reach { axes, indexed: at.index.is_some(), elements: 1.0 };
+        if is_store {
+            self.written += 1.0;
+            add(&mut self.stores, reach);
+        } else {
+            self.read += 1.0;
+            add(&mut self.loads, reach);
+        }
+    }
+
+    /// What comes after what is here.
+    fn then(&mut self, next: Self) {
+        if self.loads.is_empty() && self.stores.is_empty() {
+            self.loaded_first = next.loaded_first;
+        }
+        self.read += next.read;
+        self.written += next.written;
+        next.loads.into_iter().for_each(|r| add(&mut self.loads, r));
+        next.stores.into_iter().for_each(|r| add(&mut self.stores, r));
+    }
+
+    /// All iterations of a loop.
+    fn repeat(&mut self, l: &For, times: f64) {
+        let chunks = match l.range {
+            Range::Chunk { of, .. } => Some(of),
+            Range::Whole => None,
+        };
+        for r in self.loads.iter_mut().chain(&mut self.stores) {
+            if r.indexed || r.axes.contains(&l.axis) {
+                r.elements *= times;
+                // The next chunk is elsewhere.
+                if let Some(of) = chunks.filter(|of| !r.axes.contains(of)) {
+                    r.axes.push(of);
+                }
+            }
+        }
+        self.read *= times;
+        self.written *= times;
+    }
+
+    /// What stays in the caches moves once.
+    fn stay(&mut self, len: usize, size: usize) {
+        let most = |list: &[Reach]| list.iter().map(|r| r.elements).fold(0.0, f64::max);
+        let (loaded, stored) = (most(&self.loads), most(&self.stores));
+        let (loaded, stored) = (loaded.min(len as f64), stored.min(len as f64));
+        if loaded.max(stored) * size as f64 <= CACHE {
+            self.read = if self.loaded_first { self.read.min(loaded) } else { 0.0 };
+            self.written = self.written.min(stored);
+        }
+    }
+}
+
+/// Adds a reach to a list, which has one of each kind.
+fn add(list: &mut Vec<Reach>, reach: Reach) {
+    match list.iter_mut().find(|r| r.axes == reach.axes && r.indexed == reach.indexed) {
+        Some(r) => r.elements = r.elements.max(reach.elements),
+        None => list.push(reach),
+    }
+}
+
+/// One run through the body of a loop, or of all there is.
+fn block(nest: &Nest, body: &[Stmt]) -> Block {
+    let mut all = Block::default();
+    for stmt in body {
+        match stmt {
+            Stmt::Let { var, op, .. } if nest.vars[*var].is_float() => all.flops += flops(*op),
+            Stmt::Let { .. } | Stmt::Index { .. } => {}
+            Stmt::Load { param, at, .. } => all.touch(*param, at, &[false]),
+            Stmt::Store { param, at, .. } => all.touch(*param, at, &[true]),
+            Stmt::Accumulate { param, at, value, .. } => {
+                all.flops += f64::from(u8::from(nest.vars[*value].is_float()));
+                all.touch(*param, at, &[false, true]);
+            }
+            Stmt::For(l) => {
+                let times = trips(nest, l);
+                let mut inside = block(nest, &l.body);
+                let is_float = |a: &&Acc| nest.vars[a.value].is_float();
+                let combined = l.accs.iter().filter(is_float).count() as f64;
+                all.flops += (inside.flops + combined) * times;
+                for (param, t) in &mut inside.touched {
+                    t.repeat(l, times);
+                    let decl = &nest.params[*param];
+                    t.stay(decl.len, decl.dtype.size());
+                }
+                for (param, t) in inside.touched {
+                    all.touched.entry(param).or_default().then(t);
+                }
+            }
+        }
+    }
+    // Statements of one run through may be several loops over the same elements.
+    for (param, t) in &mut all.touched {
+        let decl = &nest.params[*param];
+        t.stay(decl.len, decl.dtype.size());
+    }
+    all
+}
+
+impl Block {
+    fn touch(&mut self, param: Param, at: &At, stores: &[bool]) {
+        let mut now = Touched::default();
+        for &is_store in stores {
+            now.access(at, is_store);
+        }
+        self.touched.entry(param).or_default().then(now);
+    }
+}
+
+/// Iterations of a loop; of chunks, on average.
+fn trips(nest: &Nest, l: &For) -> f64 {
+    let extent = nest.axes[l.axis] as f64;
+    match l.range {
+        Range::Whole => extent,
+        Range::Chunk { of, .. } => extent / (nest.axes[of] as f64).max(1.0),
+    }
+}
+
+fn flops(op: ScalarOp) -> f64 {
+    match op {
+        ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul | ScalarOp::Div | ScalarOp::Sqrt => 1.0,
+        ScalarOp::Fma => 2.0,
+        _ => 0.0,
+    }
+}

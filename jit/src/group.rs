@@ -37,18 +37,30 @@ impl NestEmitter<'_, '_> {
                 self.bind_lanes(*var, x);
             }
             Stmt::Load { var, param, at } => {
-                let x = self.group_load(axis, *param, at);
+                let x = match self.load_of_piece(axis) {
+                    Some(x) => x,
+                    None => self.group_load(axis, *param, at),
+                };
                 self.bind_lanes(*var, x);
             }
             Stmt::Store { param, at, value } => {
                 let x = self.lanes(*value);
-                self.group_store(axis, *param, at, x);
+                if !self.store_of_piece(axis, x) {
+                    self.group_store(axis, *param, at, x);
+                }
             }
             Stmt::Accumulate { param, at, op, value } => {
                 let x = self.lanes(*value);
-                let old = self.group_load(axis, *param, at);
+                let old = match self.sums.remove(&self.now) {
+                    Some(sum) => sum,
+                    None => self.group_load(axis, *param, at),
+                };
                 let new = vector::combine(self.asm, *op, self.dtype(*param), old, x);
-                self.group_store(axis, *param, at, new);
+                if self.is_summed_further(at) {
+                    self.sums.insert(self.now, new);
+                } else {
+                    self.group_store(axis, *param, at, new);
+                }
             }
             Stmt::For(_) => unreachable!("{}: a loop inside a vector loop", self.nest.name),
         }

@@ -13,6 +13,7 @@
 //!   they carry in registers;
 //! * `nest`, `straight`, `vector_loop`, `group`, `partial`: a kernel's statements, its loops,
 //!   four iterations at a time, its reductions;
+//! * `strided`, `jam`: what steps over memory in strides, and several rows at a time;
 //! * `work`: which kernels are worth several threads;
 //! * `address`, `forward`: where elements are, and which are in registers;
 //! * `scalar`, `vector`, `host`: operations on one element, on four, and those
@@ -31,6 +32,7 @@ mod forward;
 mod group;
 mod host;
 mod isa;
+mod jam;
 mod link;
 mod loops;
 mod nest;
@@ -40,6 +42,7 @@ mod registers;
 mod scalar;
 mod stacks;
 mod straight;
+mod strided;
 mod survey;
 mod vector;
 mod vector_loop;

@@ -15,7 +15,9 @@ use smallvec::SmallVec;
 use crate::address::{Addresses, Int};
 use crate::asm::{Addr, Asm, Memory, WORD};
 use crate::forward::Forward;
+use crate::jam;
 use crate::scalar::{self, clif_type};
+use crate::strided::{Pieces, Rows};
 use crate::vector::Lanes;
 
 /// What is known of a variable.
@@ -70,6 +72,16 @@ pub(crate) struct NestEmitter<'a, 'f> {
     pub now: usize,
     /// Whether loops are written out.
     straight: bool,
+    /// Strided accesses of the vector loop being written.
+    pub pieces: Pieces,
+    /// The rows that it does at a time, if that is more than one.
+    pub rows: Option<Rows>,
+    /// For which of these rows statements are being written.
+    pub copy: usize,
+    /// Variables of the other rows.
+    pub tables: Vec<IndexVec<Var, Binding>>,
+    /// What rows before have been combined into an element, by statement.
+    pub sums: FxHashMap<usize, Lanes>,
 }
 
 /// The parallel loop that the nest is, aside from what each part of it can do again:
@@ -102,6 +114,11 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
             forward: None,
             now: 0,
             straight: false,
+            pieces: Pieces::default(),
+            rows: None,
+            copy: 0,
+            tables: Vec::new(),
+            sums: FxHashMap::default(),
         }
     }
 
@@ -209,14 +226,17 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
         }
     }
 
-    fn for_loop(&mut self, l: &For) {
+    pub fn for_loop(&mut self, l: &For) {
         let span = self.span(l);
         if self.straight {
             return self.written_out(l, span);
         }
         match l.mode {
             Mode::Vector { lanes } => self.vector(l, lanes, span),
-            Mode::Sequential | Mode::Parallel => self.sequential(l, span),
+            Mode::Sequential | Mode::Parallel => match jam::worthwhile(self.nest, l) {
+                Some(count) if span.count.is_none_or(|n| n >= count) => self.jammed(l, span, count),
+                _ => self.sequential(l, span),
+            },
         }
     }
 
@@ -350,7 +370,7 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
 
     /// One iteration at `at`, from these accumulators and carried variables to the
     /// next.
-    fn iteration(&mut self, l: &For, at: Int, accs: &[Value]) -> SmallVec<[Value; 8]> {
+    pub fn iteration(&mut self, l: &For, at: Int, accs: &[Value]) -> SmallVec<[Value; 8]> {
         let (accs, carried) = accs.split_at(l.accs.len());
         for (c, &value) in l.carries.iter().zip(carried) {
             self.bind(c.var, value);

@@ -21,6 +21,7 @@ use crate::address::Int;
 use crate::asm::Addr;
 use crate::nest::{KEPT, NestEmitter, Span, last_uses, result};
 use crate::partial::{Partial, Values};
+use crate::strided::Pieces;
 use crate::vector::{self, GROUP};
 
 /// Bodies of so many statements or fewer do two groups per iteration.
@@ -73,9 +74,12 @@ impl NestEmitter<'_, '_> {
             exit
         });
         let (uniform, stmts) = split(l);
-        for s in uniform {
-            self.stmt(s);
-        }
+        self.each_row(|this| {
+            for s in &uniform {
+                this.stmt(s);
+            }
+        });
+        self.pieces = Pieces::of(self.nest, l.axis, &stmts, self.rows);
         let body = Body {
             axis: l.axis,
             homes: self.homes(&stmts),
@@ -87,7 +91,8 @@ impl NestEmitter<'_, '_> {
                 .map(|a| Partial { op: a.op, dtype: self.nest.vars[a.result], lanes })
                 .collect(),
         };
-        let splats = self.splat_uniform(&body);
+        let mut splats = Vec::new();
+        self.each_row(|this| splats = this.splat_uniform(&body));
         let values = self.vector_body(&body, lanes, span);
         for var in splats {
             let b = &mut self.bindings[var];
@@ -158,7 +163,8 @@ impl NestEmitter<'_, '_> {
 
     /// All iterations; the partial results.
     fn vector_body(&mut self, body: &Body, lanes: usize, span: Span) -> Values {
-        let step = match (body.partials.is_empty(), body.stmts.len() <= LIGHT) {
+        let stmts = body.stmts.len() * self.rows.map_or(1, |rows| rows.count);
+        let step = match (body.partials.is_empty(), stmts <= LIGHT) {
             (true, true) => 2 * GROUP,
             (true, false) => GROUP,
             (false, _) => lanes.max(GROUP),
@@ -194,7 +200,8 @@ impl NestEmitter<'_, '_> {
         }
         let done = groups * GROUP;
         let from = end.plus(done as i64);
-        if singles * body.stmts.len() > REPEAT {
+        let rows = self.rows.map_or(1, |rows| rows.count);
+        if singles * rows * body.stmts.len() > REPEAT {
             return self.singles(body, Span { lo: from, ..span }, span.lo, true, values);
         }
         for i in 0..singles {
@@ -258,15 +265,18 @@ impl NestEmitter<'_, '_> {
         self.fresh = self.asm.values();
         self.at.enter(body.axis, at);
         for group in 0..count {
-            for (now, s) in body.stmts.iter().enumerate() {
-                self.now = now;
-                self.group_stmt(body.axis, s);
-                if let Some(var) = result(s)
-                    && let Some(&slot) = body.homes.get(&var)
-                {
-                    self.keep_lanes(var, slot);
+            self.pieces.forget();
+            self.each_row(|this| {
+                for (now, s) in body.stmts.iter().enumerate() {
+                    this.now = now;
+                    this.group_stmt(body.axis, s);
+                    if let Some(var) = result(s)
+                        && let Some(&slot) = body.homes.get(&var)
+                    {
+                        this.keep_lanes(var, slot);
+                    }
                 }
-            }
+            });
             for (k, range) in body.each() {
                 let x = self.lanes(body.values[k]);
                 body.partials[k].add_group(self.asm, &mut values[range], group, x);
@@ -280,9 +290,11 @@ impl NestEmitter<'_, '_> {
     /// One iteration on its own.
     fn single(&mut self, body: &Body, at: Int) {
         self.at.enter(body.axis, at);
-        for s in &body.stmts {
-            self.stmt(s);
-        }
+        self.each_row(|this| {
+            for s in &body.stmts {
+                this.stmt(s);
+            }
+        });
         self.at.leave(body.axis);
     }
 

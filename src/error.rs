@@ -15,4 +15,7 @@ pub enum Error {
     /// It could not be compiled, or the call's arrays are not what it takes.
     #[error(transparent)]
     Runtime(#[from] backstitch_runtime::Error),
+    /// It is not a function of one vector, or the vector has another length.
+    #[error(transparent)]
+    Bind(#[from] crate::bind::BindError),
 }

@@ -6,11 +6,12 @@
 //! * [`operations`]: everything a tensor can do, by family.
 //! * [`Traced`]: derivatives of programs. [`GradientTape`]: derivatives inside of
 //!   programs, and in eager mode ([`Trace::eager`]).
-//! * [`Compile`], [`Compiled`], [`Workspace`]: running them.
+//! * [`Compile`], [`Compiled`], [`Workspace`]: running them; [`Bound`]: for solvers.
 //! * [`ir`], [`passes`], [`runtime`]: the floors below, for tools.
 
 extern crate self as backstitch;
 
+mod bind;
 mod compile;
 mod error;
 
@@ -21,6 +22,7 @@ pub use backstitch_passes as passes;
 pub use backstitch_passes::{Kept, Memory, OverBudget};
 pub use backstitch_runtime as runtime;
 pub use backstitch_runtime::{Backend, Workspace};
+pub use bind::{BindError, Bound, BoundHvp, Part};
 pub use compile::{Compile, Compiled, Options};
 pub use error::Error;
 

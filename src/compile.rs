@@ -25,11 +25,20 @@ pub struct Options {
     pub passes: backstitch_passes::Options,
     /// Bytes of workspace at most.
     pub memory: Option<usize>,
+    /// Whether all that threads can share is shared, however short: for tests.
+    #[doc(hidden)]
+    pub share_all: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { backend: Backend::default(), threads: 1, memory: None, passes: Default::default() }
+        Self {
+            backend: Backend::default(),
+            threads: 1,
+            passes: Default::default(),
+            memory: None,
+            share_all: false,
+        }
     }
 }
 
@@ -59,6 +68,17 @@ impl Options {
     #[must_use]
     pub fn threads(self, threads: usize) -> Self {
         Self { threads, ..self }
+    }
+
+    /// Shares among threads what is far too short for that, in chunks of so few elements:
+    /// so tests see that results are the same bits on any number of threads, as long as
+    /// chunks are the same.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn share_all(mut self, chunk: usize) -> Self {
+        self.share_all = true;
+        self.passes.chunk = chunk;
+        self
     }
 
     /// With or without simplification and fusion. Without, each operation is a
@@ -154,7 +174,12 @@ impl<P: Clone, D: Clone, O: Clone> Compile for Traced<P, D, O> {
         }
         let Prepared { graph, lowered, times, memory } = prepared;
         let (groups, origins) = (lowered.kernel_of, lowered.origins);
-        let executable = Executable::with_threads(lowered.plan, options.backend, options.threads)?;
+        let code = backstitch_runtime::jit::Options {
+            workers: u32::try_from(options.threads).unwrap_or(u32::MAX),
+            share_all: options.share_all,
+            ..Default::default()
+        };
+        let executable = Executable::with_options(lowered.plan, options.backend, code)?;
         Ok(Compiled {
             executable,
             graph,

@@ -29,6 +29,7 @@ use crate::nest::{self, NestEmitter};
 use crate::part::PartEmitter;
 use crate::registers::indexed;
 use crate::survey::{Span, Survey, written_out};
+use crate::work::Sharing;
 use crate::{Code, Externs, Options};
 
 /// About how many statements a function of steps may have.
@@ -58,8 +59,8 @@ pub(crate) enum Form {
 pub(crate) struct Steps<'p> {
     pub plan: &'p Plan,
     pub externs: &'p Externs,
-    /// Threads that a call may run on.
-    pub workers: u32,
+    /// What runs on several threads.
+    pub sharing: Sharing,
     pub survey: Survey,
     /// The number of the next step, in the order of the survey.
     clock: usize,
@@ -119,7 +120,7 @@ impl<'p> Steps<'p> {
         Self {
             plan,
             externs,
-            workers: options.workers.max(1),
+            sharing: Sharing::of(plan, options),
             survey,
             clock: 0,
             linker,

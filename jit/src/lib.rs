@@ -122,6 +122,9 @@ pub struct Options {
     /// On how many threads a call of the program may run; 1 if it is 0. Kernels and
     /// products that are too short to gain by it run on the caller's thread.
     pub workers: u32,
+    /// Whether all kernels and products that can be shared are, however short: for tests.
+    #[doc(hidden)]
+    pub share_all: bool,
 }
 
 impl Default for Options {
@@ -132,6 +135,7 @@ impl Default for Options {
             text: false,
             threads: None,
             workers: 1,
+            share_all: false,
         }
     }
 }

@@ -14,14 +14,6 @@ use crate::link::{FunctionId, Linker};
 use crate::nest::{self, NestEmitter};
 use crate::registers::Registers;
 use crate::stacks::LoopStacks;
-use crate::work;
-
-/// Instructions from which a kernel is worth several threads. Waking them, and being woken
-/// when they are done, takes as long as some hundred thousand where it takes long.
-const WORTH_A_FORK: u64 = 1_000_000;
-
-/// Multiplications from which a matrix product is.
-const PRODUCT_WORTH_A_FORK: usize = 1 << 24;
 
 /// A function of steps being written.
 pub(crate) struct PartEmitter<'s, 'p, 'f> {
@@ -196,9 +188,10 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
         let signature = self.steps.kernel_signature();
         let callee = self.callee(id, signature);
         let end = self.asm.int(count);
-        if self.steps.workers > 1 && count > 1 && work::instructions(nest) >= WORTH_A_FORK {
+        let workers = self.steps.sharing.kernel(kernel);
+        if workers > 1 {
             let fork = self.steps.externs.fork as *const ();
-            let workers = self.asm.ins().iconst(types::I32, i64::from(self.steps.workers));
+            let workers = self.asm.ins().iconst(types::I32, i64::from(workers));
             let kernel = self.asm.ins().func_addr(WORD, callee);
             self.asm.call_host(fork, &[kernel, table, end, workers], None);
         } else {
@@ -250,8 +243,7 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
         let descriptor = Box::new(gemm.clone());
         let address = self.asm.int(&raw const *descriptor as i64);
         self.steps.pinned.gemms.push(descriptor);
-        let flops = gemm.batch.iter().fold(gemm.m * gemm.n * gemm.k, |n, axis| n * axis.extent);
-        let workers = if flops >= PRODUCT_WORTH_A_FORK { self.steps.workers } else { 1 };
+        let workers = self.steps.sharing.product(gemm);
         let workers = self.asm.ins().iconst(types::I32, i64::from(workers));
         let product = self.steps.externs.gemm as *const ();
         self.asm.call_host(product, &[address, a, b, c, workers], None);

@@ -55,7 +55,12 @@ pub(crate) struct Planner {
     pub kernel_of: FxHashMap<Node, usize>,
     /// Whether items share kernels.
     pub fuse: bool,
+    /// Elements of a chunk of a long loop, about.
+    pub chunk: usize,
 }
+
+/// Elements of a chunk: long enough to pay for itself, short enough to stay in cache.
+pub(crate) const CHUNK: usize = 8192;
 
 impl Planner {
     /// A kernel, and where it comes from.
@@ -85,7 +90,12 @@ impl Planner {
 /// compared with. The graph has no matrix product left that is better a loop nest (see
 /// [`legalise`](crate::legalise())), and no `stop_gradient`.
 pub fn lower(g: &Graph, fuse: bool) -> Lowered {
-    let mut planner = Planner { fuse, ..Planner::default() };
+    lower_in_chunks(g, fuse, CHUNK)
+}
+
+/// The same, with chunks of long loops of about so many elements.
+pub(crate) fn lower_in_chunks(g: &Graph, fuse: bool, chunk: usize) -> Lowered {
+    let mut planner = Planner { fuse, chunk: chunk.max(1), ..Planner::default() };
     let types = |vs: &[Value]| vs.iter().map(|&v| g.ty(v).clone()).collect::<Vec<Type>>();
     let (inputs, outputs) = (types(g.inputs()), types(g.outputs()));
     let mut bind = |types: &[Type], place: fn(usize) -> Place| -> Vec<Buffer> {

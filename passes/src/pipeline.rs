@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::budget::{self, Memory};
 use crate::legalise::{is_illegal, legalise};
-use crate::lower::{Lowered, lower};
+use crate::lower::{CHUNK, Lowered, lower_in_chunks};
 use crate::rebuild::{prune, rebuild, same};
 use crate::unroll::has_short_loops;
 use crate::{
@@ -122,6 +122,10 @@ pub struct Options {
     /// Whether products may leave a loop where that takes an array of one row for each
     /// iteration: faster, in more memory.
     pub rows: bool,
+    /// Elements of a chunk of a long loop, about; loops of twice as many are long. It says in
+    /// which order sums are added up, so other chunks are other bits: for tests.
+    #[doc(hidden)]
+    pub chunk: usize,
     /// Called with a pass's name and the graph after it.
     pub observe: Option<Observer>,
 }
@@ -133,6 +137,7 @@ impl Default for Options {
             verify: cfg!(debug_assertions),
             unroll: 96,
             rows: true,
+            chunk: CHUNK,
             observe: None,
         }
     }
@@ -174,7 +179,7 @@ pub fn prepare(g: &Graph, options: &Options) -> Prepared {
     }
     let graph = graph.unwrap_or_else(|| prune(g));
     let start = Instant::now();
-    let lowered = lower(&graph, options.optimise);
+    let lowered = lower_in_chunks(&graph, options.optimise, options.chunk);
     times.push(("lower", start.elapsed()));
     if options.verify
         && let Err(errors) = backstitch_ir::verify::verify_plan(&lowered.plan)

@@ -63,11 +63,11 @@ pub enum Backend {
 
 impl Backend {
     /// Makes a plan ready to run on it.
-    pub(crate) fn load(self, plan: &Arc<Plan>, threads: usize) -> Result<Box<dyn Program>, Error> {
-        let options = backstitch_jit::Options {
-            workers: u32::try_from(threads).unwrap_or(u32::MAX),
-            ..Default::default()
-        };
+    pub(crate) fn load(
+        self,
+        plan: &Arc<Plan>,
+        options: backstitch_jit::Options,
+    ) -> Result<Box<dyn Program>, Error> {
         let cpu = Cpu { options };
         match self {
             Self::Cpu => cpu.load(plan),

@@ -9,6 +9,8 @@ use backstitch_ir::plan::Plan;
 use backstitch_ir::verify::verify_plan;
 use backstitch_ir::{Array, Element, Type, with_dtype};
 
+use backstitch_jit as jit;
+
 use crate::call::{self, Call};
 use crate::device::{Backend, Device, Program};
 use crate::error::{Error, Side};
@@ -53,14 +55,20 @@ impl Executable {
     /// A plan is trusted: it comes from the compiler, whose passes are verified.
     /// Debug builds look at it again.
     pub fn new(plan: Plan, backend: Backend) -> Result<Self, Error> {
-        Self::with_threads(plan, backend, 1)
+        Self::with_options(plan, backend, jit::Options::default())
     }
 
-    /// Loads a plan on the device of that kind; a call may run on so many threads: the
-    /// caller's, and those of the rayon pool that the caller is in, or else of the
-    /// global one. Results are the same bits for any number.
-    pub fn with_threads(plan: Plan, backend: Backend, threads: usize) -> Result<Self, Error> {
-        Self::load(plan, |plan| backend.load(plan, threads))
+    /// Loads a plan on the device of that kind. What machine code is made, if it is one of
+    /// machine code, is as the options say; results are the same bits for any.
+    ///
+    /// With several `workers`, a call may run on so many threads: the caller's, and those
+    /// of the rayon pool that the caller is in, or else of the global one.
+    pub fn with_options(
+        plan: Plan,
+        backend: Backend,
+        options: jit::Options,
+    ) -> Result<Self, Error> {
+        Self::load(plan, |plan| backend.load(plan, options))
     }
 
     /// Loads a plan on this device.

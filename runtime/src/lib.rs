@@ -19,6 +19,7 @@ mod interpreter;
 mod matmul;
 mod routines;
 mod stores;
+mod team;
 mod threads;
 mod view;
 mod workspace;
@@ -33,3 +34,22 @@ pub use view::{ArrayMut, ArrayRef};
 pub use workspace::{Memory, Needs, Workspace};
 
 pub use backstitch_jit as jit;
+
+/// What tests need to be sure that threads take part.
+#[doc(hidden)]
+pub mod testing {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use crate::team::{HELPED, INSIST};
+
+    /// From now on, work that may be shared is, also if waiting for helpers takes longer
+    /// than the work. There have to be threads in the pool that are free to help.
+    pub fn insist_on_helpers() {
+        INSIST.store(true, Relaxed);
+    }
+
+    /// How often a helper has taken part since.
+    pub fn helped() -> u64 {
+        HELPED.load(Relaxed)
+    }
+}

@@ -1,16 +1,20 @@
 //! Kernels on several threads.
 //!
 //! A kernel's outermost loop runs over chunks that the plan has fixed, each with
-//! results of its own; who runs a chunk makes no difference to the bits. The threads
-//! are rayon's: those of the pool that the caller is in, or the global one. So a
-//! program called from inside a pool neither waits for itself nor brings more threads
-//! than there are.
-//!
-//! The caller takes the first part itself, while the others wake up.
+//! results of its own; who runs a chunk makes no difference to the bits. So chunks go to
+//! whoever is there: the caller begins at once, and the [team](crate::team) of its
+//! helpers joins when it is awake. The helpers are rayon's threads: those of the pool
+//! that the caller is in, or of the global one. So a program called from inside a pool
+//! neither waits for itself nor brings more threads than there are.
 
+use std::cell::Cell;
 use std::ops::Range;
+use std::panic::catch_unwind;
+use std::sync::{Arc, OnceLock};
 
 use backstitch_jit::KernelFn;
+
+use crate::team::Team;
 
 /// The addresses of a kernel's parameters, for all threads.
 #[derive(Clone, Copy)]
@@ -51,15 +55,38 @@ pub(crate) unsafe extern "C" fn fork(
     });
 }
 
-/// Runs `work` on parts of `0..count`, as many as there may be threads, and waits.
+thread_local! {
+    /// Those who help this thread; nobody while they do.
+    static TEAM: Cell<Option<Arc<Team>>> = const { Cell::new(None) };
+}
+
+/// Runs `work` on parts of `0..count` that make up the whole, on so many threads at most,
+/// and waits. Nobody is waited for who has not begun.
+///
+/// A panic of `work`, on whatever thread, is one here.
 pub(crate) fn parts(threads: u32, count: usize, work: impl Fn(Range<usize>) + Sync) {
-    let parts = (threads as usize).min(count).max(1);
-    let part = |i: usize| i * count / parts..(i + 1) * count / parts;
-    let work = &work;
-    rayon::in_place_scope(|scope| {
-        for i in 1..parts {
-            scope.spawn(move |_| work(part(i)));
-        }
-        work(part(0));
-    });
+    let threads = (threads as usize).min(count);
+    if threads <= 1 || !there_are_threads() {
+        return work(0..count);
+    }
+    let threads = threads.min(rayon::current_num_threads());
+    if threads == 1 {
+        return work(0..count);
+    }
+    let team = TEAM.try_with(Cell::take).ok().flatten();
+    let team = team.unwrap_or_else(|| Team::new(rayon::current_num_threads()));
+    team.run(threads, count, &work);
+    // Where the thread is ending, its helpers go when there is nothing for them to do.
+    _ = TEAM.try_with(|place| place.set(Some(team)));
+}
+
+/// Whether there is a pool: the one that the caller is in, or the global one.
+///
+/// The global pool is made when it is first used. If the system gives no threads, rayon
+/// panics each time it is asked; machine code cannot be unwound through, so it is asked
+/// here, once.
+fn there_are_threads() -> bool {
+    static GLOBAL: OnceLock<bool> = OnceLock::new();
+    rayon::current_thread_index().is_some()
+        || *GLOBAL.get_or_init(|| catch_unwind(rayon::current_num_threads).is_ok())
 }

@@ -204,7 +204,7 @@ pub const EXTERNS: Externs =
 
 /// Options for tests: everything checked.
 pub fn options(cpu: Cpu) -> Options {
-    Options { cpu, verify: true, text: false, threads: None, workers: 1 }
+    Options { cpu, verify: true, text: false, threads: None, workers: 1, share_all: false }
 }
 
 /// Memory aligned as arenas are.

@@ -17,15 +17,11 @@ use crate::lower::groups::Level;
 use crate::lower::nest::Loops;
 use crate::lower::operand::Val;
 
-/// Elements above which a reduction is cut into chunks.
-const LEAST: usize = 16384;
+/// Chunks above which a reduction is cut.
+const LEAST: usize = 2;
 
-/// Elements above which a loop is cut for threads alone.
-const LEAST_SHARED: usize = 32768;
-
-/// Elements of a chunk, about: long enough to pay for itself, short enough to
-/// stay in cache.
-const CHUNK: usize = 8192;
+/// Chunks above which a loop is cut for threads alone.
+const LEAST_SHARED: usize = 4;
 
 /// Chunks at most if their partial results are arrays.
 const MOST_ARRAYS: usize = 32;
@@ -40,26 +36,27 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// Whether the outermost loop is cut, and how.
+    /// Whether the outermost loop is cut, and how: into chunks of about so many elements.
     ///
     /// Also without a reduction: for threads, and where rows are gone through several
     /// times (`blocked`) so that a chunk is still in cache the second time.
     pub fn choose(
+        chunk: usize,
         loops: &Loops,
         phased: bool,
         blocked: bool,
         reductions: &[Reduction],
     ) -> Option<Self> {
         let total: usize = (0..loops.len()).map(|d| loops.extent(d)).product();
-        if phased || loops.len() == 0 || total <= LEAST {
+        if phased || loops.len() == 0 || total <= LEAST * chunk {
             return None;
         }
         let cut: Vec<&Reduction> = reductions.iter().filter(|r| crosses(loops, r)).collect();
-        if cut.is_empty() && !blocked && total <= LEAST_SHARED {
+        if cut.is_empty() && !blocked && total <= LEAST_SHARED * chunk {
             return None;
         }
         let outer = loops.extent(0);
-        let mut size = (CHUNK / (total / outer)).max(1);
+        let mut size = (chunk / (total / outer)).max(1);
         if cut.iter().any(|r| r.in_memory) {
             size = size.max(outer.div_ceil(MOST_ARRAYS));
         }

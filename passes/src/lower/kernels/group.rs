@@ -43,7 +43,8 @@ pub(crate) fn group(
     let rows = loops.depth(group.rows());
     let reductions: Vec<Reduction> =
         items.iter().filter_map(|i| reduction(scope, i, &domain, group.rows(), &loops)).collect();
-    let chunks = Chunks::choose(&loops, group.phases > 0 && rows == 0, blocked, &reductions);
+    let chunks =
+        Chunks::choose(planner.chunk, &loops, group.phases > 0 && rows == 0, blocked, &reductions);
     let kernel = planner.kernels.len();
     for node in items.iter().filter_map(|i| i.node) {
         planner.kernel_of.insert(node, kernel);

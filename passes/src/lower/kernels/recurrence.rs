@@ -33,8 +33,8 @@ use crate::lower::origin::KernelOrigin;
 use crate::lower::scope::Scope;
 use crate::math;
 
-/// Elements from which lines are shared out to threads.
-const LEAST_PARALLEL: usize = 32768;
+/// Chunks from which lines are shared out to threads.
+const LEAST_PARALLEL: usize = 4;
 
 /// `out[i] = by(out[i-1], args[i])` along an axis.
 pub(crate) struct Cumulate {
@@ -86,7 +86,7 @@ impl Cumulate {
         let all = std::iter::once(&out).chain(&args).map(|l| &l.strides[..]);
         e.loops = Loops::new(&others, &[self.axis], all);
         let (outside, depth) = (e.loops.depth(self.axis), e.loops.len());
-        let parallel = shape.len() >= LEAST_PARALLEL;
+        let parallel = shape.len() >= LEAST_PARALLEL * e.planner.chunk;
         if depth > outside && e.loops.extent(depth - 1) >= LEAST_VECTOR {
             open(&mut e, 0, outside, parallel, false);
             open(&mut e, outside, depth, false, true);

@@ -201,7 +201,7 @@ fn wrong_lengths_and_wrong_data_are_refused() {
 }
 
 /// Limited-memory BFGS with backtracking, on vectors alone.
-fn minimise(f: &mut dyn FnMut(&[f64]) -> (f64, Vec<f64>), x: &mut [f64]) -> (f64, usize) {
+fn minimise(mut f: impl FnMut(&[f64]) -> (f64, Vec<f64>), x: &mut [f64]) -> (f64, usize) {
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let mut pairs: Vec<(Vec<f64>, Vec<f64>)> = vec![];
     let (mut value, mut g) = f(x);
@@ -257,11 +257,11 @@ fn a_solver_of_vectors_finds_the_minimum() {
     let program = f.value_and_grad().unwrap().compile().unwrap();
     let mut bound = program.bind::<f64, _>(&()).unwrap();
     let mut x = vec![-0.5; 10];
-    let mut call = |x: &[f64]| {
+    let call = |x: &[f64]| {
         let (value, gradient) = bound.call(x).expect("a call");
         (value, gradient.to_vec())
     };
-    let (value, steps) = minimise(&mut call, &mut x);
+    let (value, steps) = minimise(call, &mut x);
     assert!(value < 1e-15 && steps < 300, "{value} after {steps} steps");
     assert!(x.iter().all(|x| (x - 1.0).abs() < 1e-7), "{x:?}");
 }

@@ -1,49 +1,12 @@
 //! Loops that index arrays cost what they index: work that is counted, not timed.
 #![allow(missing_docs)]
 
-use backstitch::ir::nest::{Nest, Range, Stmt};
-use backstitch::ir::plan::{Plan, Step};
+#[path = "common/work.rs"]
+mod work;
+
 use backstitch::prelude::*;
 use backstitch::{Array, DType, Options};
-
-/// How many statements and elements copied it takes to run a plan whose loops have known
-/// lengths.
-fn work(plan: &Plan) -> usize {
-    fn statements(nest: &Nest, body: &[Stmt]) -> usize {
-        let each = |s: &Stmt| match s {
-            Stmt::For(l) => {
-                let extent = nest.axes[l.axis];
-                let times = match l.range {
-                    Range::Whole => extent,
-                    _ => extent.div_ceil(2),
-                };
-                times * statements(nest, &l.body)
-            }
-            _ => 1,
-        };
-        body.iter().map(each).sum()
-    }
-    fn steps(plan: &Plan, all: &[Step]) -> usize {
-        let each = |s: &Step| match s {
-            Step::Run { kernel, .. } => {
-                let nest = &plan.kernels[*kernel];
-                statements(nest, &nest.body)
-            }
-            Step::Copy { from, .. } => plan.buffers[*from].len,
-            Step::Scan { count, reads, writes, body } => {
-                let rows = reads.iter().chain(writes).map(|r| plan.buffers[r.entry].len);
-                count * (rows.sum::<usize>() + steps(plan, body))
-            }
-            Step::Push { from: entry, .. } | Step::Pop { to: entry, .. } => {
-                plan.buffers[*entry].len
-            }
-            Step::Open { .. } => 1,
-            other => panic!("no {other:?} in these programs"),
-        };
-        all.iter().map(each).sum()
-    }
-    steps(plan, &plan.steps)
-}
+use work::work;
 
 /// `f` of a vector of each of these lengths: its work grows as the length does, and its
 /// gradient is that of the interpreter.

@@ -40,6 +40,7 @@ impl Drop for Memory {
 pub struct Code {
     pub(crate) entry: Entry,
     pub(crate) bytes: usize,
+    pub(crate) functions: usize,
     pub(crate) texts: Vec<(String, String)>,
     /// Where `entry` is.
     pub(crate) _memory: Memory,
@@ -92,6 +93,12 @@ impl Code {
     /// Bytes of machine code.
     pub fn code_bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// How many functions that is. Kernels that do the same share one, and short ones
+    /// have none of their own.
+    pub fn functions(&self) -> usize {
+        self.functions
     }
 
     /// Name and Cranelift text of each function, if

@@ -13,7 +13,7 @@
 //! One function is written at a time. Those that a function calls are promised,
 //! and written when it is done.
 
-use backstitch_ir::index::Idx;
+use backstitch_ir::index::IndexVec;
 use backstitch_ir::nest::Param;
 use backstitch_ir::plan::{Buffer, Kernel, Place, Plan, RowOf, Step};
 use backstitch_ir::{Array, with_array};
@@ -52,7 +52,7 @@ pub(crate) enum Node<'p> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     Inline,
-    Function(Option<FunctionId>),
+    Function,
 }
 
 /// Writes the functions of a plan.
@@ -67,9 +67,11 @@ pub(crate) struct Steps<'p> {
     linker: Linker,
     /// Room for building a function, used for one after the other.
     context: FunctionBuilderContext,
-    pub forms: Vec<Form>,
+    pub forms: IndexVec<Kernel, Form>,
+    /// The functions of kernels that are promised: of those that do the same, the first's.
+    functions: IndexVec<Kernel, Option<FunctionId>>,
     /// How many statements each inline kernel is.
-    sizes: Vec<usize>,
+    sizes: IndexVec<Kernel, usize>,
     /// Parameters of inline kernels that are accessed at computed elements.
     indexed: FxHashSet<(Kernel, Param)>,
     /// Kernels whose functions are promised, but not written.
@@ -82,7 +84,13 @@ pub(crate) struct Steps<'p> {
 impl<'p> Steps<'p> {
     pub fn new(plan: &'p Plan, externs: &'p Externs, options: &Options, linker: Linker) -> Self {
         let survey = Survey::of(plan);
-        let sizes: Vec<Option<usize>> = plan
+        // Outside of loops all that do the same are counted: there code costs more than
+        // calls do.
+        let mut alike: IndexVec<Kernel, u32> = IndexVec::filled(0, plan.kernels.len());
+        for (kernel, &[_, once]) in survey.runs.entries() {
+            alike[survey.same[kernel]] += once;
+        }
+        let sizes: IndexVec<Kernel, Option<usize>> = plan
             .kernels
             .entries()
             .map(|(kernel, nest)| {
@@ -92,16 +100,18 @@ impl<'p> Steps<'p> {
                     true => written_out(nest),
                     false => Some(nest.body.len()),
                 };
-                size.filter(|&size| repeated + once <= 1 || size <= SHARED)
+                let runs = if once > 0 { alike[survey.same[kernel]] } else { 0 };
+                size.filter(|&size| runs.max(repeated + once) <= 1 || size <= SHARED)
             })
             .collect();
         let form = |size: &Option<usize>| match size {
             Some(_) => Form::Inline,
-            None => Form::Function(None),
+            None => Form::Function,
         };
-        let forms: Vec<Form> = sizes.iter().map(form).collect();
-        let indexed = indexed(plan, |kernel| forms[kernel.index()] == Form::Inline);
-        let sizes = sizes.into_iter().map(|size| size.unwrap_or(0)).collect();
+        let forms: IndexVec<Kernel, Form> = sizes.iter().map(form).collect();
+        let functions = IndexVec::filled(None, plan.kernels.len());
+        let indexed = indexed(plan, |kernel| forms[kernel] == Form::Inline);
+        let sizes = sizes.iter().map(|size| size.unwrap_or(0)).collect();
         let mut pinned = Pinned::default();
         let constants = plan
             .buffers
@@ -126,6 +136,7 @@ impl<'p> Steps<'p> {
             linker,
             context,
             forms,
+            functions,
             sizes,
             indexed,
             pending,
@@ -189,9 +200,9 @@ impl<'p> Steps<'p> {
                 (node, 4 + a + 8 * (reads.len() + writes.len()))
             }
             Step::Run { kernel, args } => {
-                let cost = match self.forms[kernel.index()] {
-                    Form::Inline => self.sizes[kernel.index()],
-                    Form::Function(_) => 4 + args.len(),
+                let cost = match self.forms[*kernel] {
+                    Form::Inline => self.sizes[*kernel],
+                    Form::Function => 4 + args.len(),
                 };
                 (Node::Step(step), cost)
             }
@@ -247,14 +258,15 @@ impl<'p> Steps<'p> {
         signature
     }
 
-    /// The function of a kernel: it takes a table of pointers to its
-    /// parameters, and which part of its outermost parallel loop to run.
+    /// The function of a kernel, and of all that do the same: it takes a table of
+    /// pointers to its parameters, and which part of its outermost parallel loop to run.
     pub fn kernel(&mut self, kernel: Kernel) -> FunctionId {
-        if let Form::Function(Some(id)) = self.forms[kernel.index()] {
+        let kernel = self.survey.same[kernel];
+        if let Some(id) = self.functions[kernel] {
             return id;
         }
         let id = self.linker.declare();
-        self.forms[kernel.index()] = Form::Function(Some(id));
+        self.functions[kernel] = Some(id);
         self.pending.push((kernel, id));
         id
     }

@@ -101,7 +101,8 @@ impl Linker {
         // the platform's calling convention.
         let entry = unsafe { std::mem::transmute::<*const u8, Entry>(address) };
         let texts = self.texts.unwrap_or_default();
-        Ok(Code { entry, bytes: image.bytes.len(), texts, _memory: memory, _pinned: pinned })
+        let (bytes, functions) = (image.bytes.len(), image.starts.len());
+        Ok(Code { entry, bytes, functions, texts, _memory: memory, _pinned: pinned })
     }
 }
 

@@ -18,7 +18,6 @@ use crate::registers::Steady;
 use crate::scalar::clif_type;
 use crate::stacks::Left;
 use crate::survey::Span;
-use backstitch_ir::index::Idx;
 
 /// Heads of so many steps at most are written twice.
 const SHORT: usize = 6;
@@ -114,9 +113,7 @@ impl<'p> PartEmitter<'_, 'p, '_> {
     /// Whether some nodes are few, and nothing but straight-line code.
     fn is_short(&self, nodes: &[Node<'p>]) -> bool {
         let is_plain = |node: &Node<'p>| match node {
-            Node::Step(Step::Run { kernel, .. }) => {
-                self.steps.forms[kernel.index()] == Form::Inline
-            }
+            Node::Step(Step::Run { kernel, .. }) => self.steps.forms[*kernel] == Form::Inline,
             Node::Step(Step::Copy { .. }) => true,
             _ => false,
         };

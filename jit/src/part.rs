@@ -1,6 +1,5 @@
 //! One function of steps: what each step does, and where its buffers are.
 
-use backstitch_ir::index::Idx;
 use backstitch_ir::nest::Access;
 use backstitch_ir::plan::{Buffer, BufferRef, Call, Gemm, Kernel, Step};
 use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, Signature, StackSlot, Value, types};
@@ -160,7 +159,7 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
         let nest = &plan.kernels[kernel];
         let params =
             || nest.params.entries().zip(args).map(|((p, decl), arg)| (p, decl, arg.buffer));
-        if self.steps.forms[kernel.index()] == Form::Inline {
+        if self.steps.forms[kernel] == Form::Inline {
             let indexed: SmallVec<[Buffer; 4]> = params()
                 .filter(|&(p, _, buffer)| {
                     self.steps.is_indexed(kernel, p) && self.in_registers(buffer)

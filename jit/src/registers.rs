@@ -10,7 +10,6 @@
 //! Inputs never change; of those that a loop reads, the elements are loaded before it. So
 //! are the constants of floating point that it uses, which are no part of instructions.
 
-use backstitch_ir::index::Idx;
 use backstitch_ir::nest::{Const, Param, ScalarOp, Stmt};
 use backstitch_ir::plan::{Buffer, Kernel, Place, Plan, Step};
 use backstitch_ir::{DType, Element, with_array};
@@ -216,7 +215,7 @@ fn for_each_constant(steps: &Steps<'_>, nodes: &[Node<'_>], f: &mut impl FnMut(C
     }
     for node in nodes {
         match node {
-            Node::Step(Step::Run { kernel, .. }) if steps.forms[kernel.index()] == Form::Inline => {
+            Node::Step(Step::Run { kernel, .. }) if steps.forms[*kernel] == Form::Inline => {
                 visit(&steps.plan.kernels[*kernel].body, f);
             }
             Node::Step(_) | Node::Part(_) => {}
@@ -261,7 +260,7 @@ fn for_each_use(
     for node in nodes {
         match node {
             Node::Step(Step::Run { kernel, args }) => {
-                let inline = steps.forms[kernel.index()] == Form::Inline;
+                let inline = steps.forms[*kernel] == Form::Inline;
                 for (param, arg) in steps.plan.kernels[*kernel].params.keys().zip(args) {
                     let direct = inline && !steps.is_indexed(*kernel, param);
                     f(arg.buffer, if direct { plain } else { opaque });

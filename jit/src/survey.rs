@@ -4,10 +4,12 @@
 //! steps inside a loop are a range of numbers ([`Span`]), so that questions about all
 //! of them, however deep, are questions about numbers.
 
+use std::hash::BuildHasher;
+
 use backstitch_ir::index::IndexVec;
 use backstitch_ir::nest::{Access, For, Mode, Nest, Range, Stmt};
 use backstitch_ir::plan::{Buffer, Kernel, Plan, Step, Store};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
 
 /// Kernels with loops are written out inside loops of steps if that makes so many
@@ -46,6 +48,8 @@ pub(crate) struct Survey {
     pub mentions: IndexVec<Buffer, u32>,
     /// How often each kernel is run inside loops, and elsewhere.
     pub runs: IndexVec<Kernel, [u32; 2]>,
+    /// The first kernel that does the same as each: often itself.
+    pub same: IndexVec<Kernel, Kernel>,
     handles: FxHashMap<Buffer, Handle>,
     /// How often each store is opened.
     opens: IndexVec<Store, u32>,
@@ -65,6 +69,7 @@ impl Survey {
         let mut survey = Self {
             mentions: IndexVec::filled(0, plan.buffers.len()),
             runs: IndexVec::filled([0; 2], plan.kernels.len()),
+            same: equal_kernels(plan),
             handles: FxHashMap::default(),
             opens: IndexVec::filled(0, plan.stores.len()),
             pushes: Vec::new(),
@@ -153,6 +158,30 @@ impl Survey {
             self.depth -= usize::from(is_loop);
         }
     }
+}
+
+/// For each kernel the first one that is equal but for its name. Programs repeat
+/// themselves: layers, steps that were written out, bodies of loops that do the same.
+fn equal_kernels(plan: &Plan) -> IndexVec<Kernel, Kernel> {
+    let mut first: FxHashMap<u64, SmallVec<[Kernel; 1]>> = FxHashMap::default();
+    first.reserve(plan.kernels.len());
+    let same = plan.kernels.entries().map(|(kernel, nest)| {
+        let Nest { name: _, params, axes, vars, body } = nest;
+        let hash = FxBuildHasher.hash_one((params, axes, vars, body));
+        let alike = first.entry(hash).or_default();
+        let found = alike.iter().copied().find(|&k| {
+            let other = &plan.kernels[k];
+            other.params == *params
+                && other.axes == *axes
+                && other.vars == *vars
+                && other.body == *body
+        });
+        found.unwrap_or_else(|| {
+            alike.push(kernel);
+            kernel
+        })
+    });
+    same.collect()
 }
 
 /// The lists of steps inside a step.

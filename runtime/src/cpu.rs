@@ -77,6 +77,10 @@ impl Program for Compiled {
         self.code.code_bytes()
     }
 
+    fn functions(&self) -> usize {
+        self.code.functions()
+    }
+
     #[inline]
     unsafe fn run(
         &self,

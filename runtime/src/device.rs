@@ -32,6 +32,11 @@ pub trait Program: Send + Sync {
         0
     }
 
+    /// How many functions that is.
+    fn functions(&self) -> usize {
+        0
+    }
+
     /// Runs it.
     ///
     /// # Safety

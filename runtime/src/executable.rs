@@ -42,6 +42,9 @@ pub struct Stats {
     pub arena_bytes: usize,
     /// How many kernels there are.
     pub kernels: usize,
+    /// Of how many functions the machine code is: kernels that do the same on other arrays
+    /// share one.
+    pub functions: usize,
     /// Bytes of machine code.
     pub code_bytes: usize,
 }
@@ -123,6 +126,7 @@ impl Executable {
         Stats {
             arena_bytes: self.0.plan.arena_bytes,
             kernels: self.0.plan.kernels.len(),
+            functions: self.0.program.functions(),
             code_bytes: self.0.program.code_bytes(),
         }
     }

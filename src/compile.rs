@@ -1,6 +1,7 @@
 //! From traced programs to executables with typed arguments.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use backstitch_ir::text::{DotOptions, to_dot};
@@ -180,8 +181,7 @@ impl<P: Clone, D: Clone, O: Clone> Compile for Traced<P, D, O> {
             ..Default::default()
         };
         let executable = Executable::with_options(lowered.plan, options.backend, code)?;
-        Ok(Compiled {
-            executable,
+        let about = About {
             graph,
             groups,
             origins,
@@ -190,7 +190,8 @@ impl<P: Clone, D: Clone, O: Clone> Compile for Traced<P, D, O> {
             params: self.params().clone(),
             data: self.data().clone(),
             outputs: self.outputs().clone(),
-        })
+        };
+        Ok(Compiled { executable, about: Arc::new(about) })
     }
 }
 
@@ -216,7 +217,8 @@ fn within(
 /// A compiled program: takes parameters like `P` and data like `D`, gives results
 /// like `O`.
 ///
-/// It can be cloned and called from many threads; each brings a [`Workspace`].
+/// It can be called from many threads, each with a [`Workspace`] of its own; clones share
+/// everything.
 ///
 /// ```
 /// use backstitch::prelude::*;
@@ -230,9 +232,13 @@ fn within(
 /// assert_eq!((value, gradient), (105.0, 36.0));
 /// # Ok::<(), backstitch::Error>(())
 /// ```
-#[derive(Clone)]
 pub struct Compiled<P, D, O> {
     executable: Executable,
+    about: Arc<About<P, D, O>>,
+}
+
+/// What is known of it beyond what runs.
+struct About<P, D, O> {
     graph: Graph,
     groups: rustc_hash::FxHashMap<backstitch_ir::Node, usize>,
     origins: backstitch_ir::IndexVec<backstitch_ir::plan::Kernel, KernelOrigin>,
@@ -242,6 +248,24 @@ pub struct Compiled<P, D, O> {
     data: D,
     outputs: O,
 }
+
+impl<P, D, O> Clone for Compiled<P, D, O> {
+    fn clone(&self) -> Self {
+        Self { executable: self.executable.clone(), about: self.about.clone() }
+    }
+}
+
+// Programs are called from several threads at once, and workspaces go to them. That this
+// is so is no accident of what they are made of.
+const _: () = {
+    const fn is_shared<T: Send + Sync>() {}
+    const fn is_sent<T: Send>() {}
+    is_shared::<Compiled<Spec, Vec<Spec>, (Spec, Spec)>>();
+    is_shared::<Executable>();
+    is_shared::<Error>();
+    is_sent::<Workspace>();
+    is_sent::<crate::Bound<'_, Spec, f64>>();
+};
 
 impl<P, D, O> Compiled<P, D, O> {
     /// Memory for calls from one thread.
@@ -254,17 +278,17 @@ impl<P, D, O> Compiled<P, D, O> {
 
     /// The types of the parameters.
     pub fn params(&self) -> &P {
-        &self.params
+        &self.about.params
     }
 
     /// The types of the data.
     pub fn data(&self) -> &D {
-        &self.data
+        &self.about.data
     }
 
     /// The types of the outputs.
     pub fn outputs(&self) -> &O {
-        &self.outputs
+        &self.about.outputs
     }
 
     /// What runs.
@@ -275,7 +299,7 @@ impl<P, D, O> Compiled<P, D, O> {
     /// The memory it works in: how much, and what its loops keep for their reverse.
     /// Known without running it.
     pub fn memory(&self) -> &Memory {
-        &self.memory
+        &self.about.memory
     }
 
     /// What it does, kernel by kernel: operations and loops, bytes read and written, and
@@ -297,24 +321,24 @@ impl<P, D, O> Compiled<P, D, O> {
     #[doc(alias = "cost_analysis")]
     #[doc(alias = "explain_graph")]
     pub fn explain(&self) -> Explanation {
-        backstitch_passes::explain(self.executable.plan(), &self.origins)
+        backstitch_passes::explain(self.executable.plan(), &self.about.origins)
     }
 
     /// The graph as it was lowered: forward and backward together.
     pub fn graph(&self) -> &Graph {
-        &self.graph
+        &self.about.graph
     }
 
     /// That graph for Graphviz, with the nodes of each kernel in a box, and nodes
     /// of the backward part in another colour.
     pub fn to_dot(&self) -> String {
-        let groups = self.groups.iter().map(|(&n, &k)| (n, k)).collect();
-        to_dot(&self.graph, &DotOptions { groups })
+        let groups = self.about.groups.iter().map(|(&n, &k)| (n, k)).collect();
+        to_dot(&self.about.graph, &DotOptions { groups })
     }
 
     /// Time spent in each pass.
     pub fn pass_times(&self) -> &[(&'static str, Duration)] {
-        &self.times
+        &self.about.times
     }
 
     /// Calls the program; results go to where `outputs` says, a structure of
@@ -387,7 +411,7 @@ impl<P: Tree<Spec>, D: Tree<Spec>, O: Tree<Spec>> Compiled<P, D, O> {
             call.run()
         })??;
         let mut results = results.into_iter();
-        Ok(self.outputs.map_leaves(&mut |_| results.next().expect("one result per output")))
+        Ok(self.about.outputs.map_leaves(&mut |_| results.next().expect("one result per output")))
     }
 }
 

@@ -66,7 +66,11 @@ fn programs() -> Vec<(&'static str, Result<Program, TraceError>)> {
 }
 
 fn inputs(specs: &[Spec]) -> Vec<Array> {
-    let mut state = 1u64;
+    seeded(specs, 1)
+}
+
+fn seeded(specs: &[Spec], seed: u64) -> Vec<Array> {
+    let mut state = seed;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (state >> 40) as f64 / (1u64 << 23) as f64 - 1.0
@@ -90,8 +94,12 @@ fn on(threads: usize, program: &Program) -> Gradients {
 
 fn bits(f: &Gradients, x: &[Array]) -> Vec<Vec<u64>> {
     let (value, grads) = f.call(x, &()).expect("a call that fits");
+    all_bits(&value, &grads)
+}
+
+fn all_bits(value: &Array, grads: &[Array]) -> Vec<Vec<u64>> {
     let bits = |a: &Array| a.to_f64_vec().into_iter().map(f64::to_bits).collect();
-    std::iter::once(&value).chain(&grads).map(bits).collect()
+    std::iter::once(value).chain(grads).map(bits).collect()
 }
 
 #[test]
@@ -145,4 +153,102 @@ fn eight_callers_at_once() {
             }
         });
     }
+}
+
+/// Programs whose calls keep state beside arrays: branches, loops of known and unknown
+/// length with stacks, a stack in a stack, a factorisation.
+fn with_control_flow() -> Vec<(&'static str, Result<Program, TraceError>)> {
+    let f64s = |dims: &[&[usize]]| dims.iter().map(|&d| Spec::new(DType::F64, d)).collect();
+    vec![
+        (
+            "a loop of unknown length",
+            trace(f64s(&[&[5]]), (), |t, p: Vec<Tensor<'_>>, ()| {
+                t.while_loop(p[0], |x| x.square().sum().lt(50.0), |x| x * 1.3 + x.sin() * 0.1)
+                    .square()
+                    .sum()
+            }),
+        ),
+        (
+            "loops in loops",
+            trace(f64s(&[&[3]]), (), |t, p: Vec<Tensor<'_>>, ()| {
+                t.for_loop(7, p[0], |_, x| {
+                    t.while_loop(x, |x| x.square().sum().lt(3.0), |x| x * 1.5 + 0.01) * 0.5
+                })
+                .sum()
+            }),
+        ),
+        (
+            "a branch",
+            trace(f64s(&[&[4]]), (), |t, p: Vec<Tensor<'_>>, ()| {
+                let x = p[0];
+                t.cond(x.sum().gt(0.3), || x.exp().sum(), || (x * x).sin().sum())
+            }),
+        ),
+        (
+            "rows of a scan",
+            trace(f64s(&[&[40, 3], &[3]]), (), |t, p: Vec<Tensor<'_>>, ()| {
+                let (last, rows) = t.scan(p[1], p[0], |c, x| {
+                    let c = (c + x).tanh();
+                    (c, c * x)
+                });
+                last.sum() + rows.square().sum()
+            }),
+        ),
+        (
+            "a factorisation",
+            trace(f64s(&[&[6, 6], &[6]]), (), |_, p: Vec<Tensor<'_>>, ()| {
+                p[0].solve(p[1]).tanh().sum()
+            }),
+        ),
+    ]
+}
+
+#[test]
+fn eight_callers_of_each_program_at_inputs_of_their_own() {
+    for (name, program) in with_control_flow() {
+        let program = program.expect(name);
+        let f = on(1, &program);
+        // Different inputs take different branches, and loops of different lengths.
+        let all: Vec<Vec<Array>> = (0..8u64).map(|seed| seeded(program.params(), seed)).collect();
+        let expected: Vec<Vec<Vec<u64>>> = all.iter().map(|x| bits(&f, x)).collect();
+        assert!(expected.iter().any(|e| *e != expected[0]), "{name}");
+        std::thread::scope(|scope| {
+            for (x, expected) in all.iter().zip(&expected) {
+                let f = f.clone();
+                scope.spawn(move || {
+                    let mut ws = f.workspace().expect("memory");
+                    let mut value = Array::from(ndarray::arr0(0.0));
+                    let mut grads = x.clone();
+                    for _ in 0..50 {
+                        f.call_into(&mut ws, x, &(), &mut (&mut value, &mut grads)).expect(name);
+                        assert!(all_bits(&value, &grads) == *expected, "{name}");
+                        assert!(bits(&f, x) == *expected, "{name}");
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// A process that is refused threads: each is asked for with more stack than there can be.
+#[cfg(unix)]
+#[test]
+fn a_process_without_threads_does_it_all_on_one() {
+    const CHILD: &str = "BACKSTITCH_TEST_WITHOUT_THREADS";
+    if std::env::var_os(CHILD).is_none() {
+        let run = std::process::Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "a_process_without_threads_does_it_all_on_one", "--test-threads=1"])
+            .env(CHILD, "1")
+            .env("RUST_MIN_STACK", (1u64 << 50).to_string())
+            .output()
+            .expect("a process");
+        let text = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() && text.contains("1 passed"), "{run:?}");
+        return;
+    }
+    assert!(std::thread::Builder::new().spawn(|| ()).is_err());
+    let (name, program) = programs().remove(0);
+    let program = program.expect(name);
+    let x = inputs(program.params());
+    assert!(bits(&on(2, &program), &x) == bits(&on(1, &program), &x), "{name}");
 }

@@ -12,12 +12,12 @@ use backstitch_ir::plan::{Gemm, Kernel, Plan, Step};
 
 use crate::{Options, nest};
 
-/// What a plan has to have in kernels and products that can be shared, in instructions,
-/// so that a call may wake threads.
-const PROGRAM: u64 = 400_000;
+/// What a plan has to have in kernels and products that can be shared so that a call may
+/// wake threads, in instructions as counted here: twelve take about a nanosecond.
+const PROGRAM: u64 = 600_000;
 
 /// Instructions from which a kernel is handed over.
-const KERNEL: u64 = 50_000;
+const KERNEL: u64 = 100_000;
 
 /// Multiplications from which a matrix product is.
 const PRODUCT: usize = 1 << 24;

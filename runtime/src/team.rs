@@ -35,9 +35,6 @@ use std::time::{Duration, Instant};
 /// How long a helper without work looks for some.
 const LINGER: Duration = Duration::from_micros(50);
 
-/// Pieces that each part of the work is cut into, about.
-const PIECES: usize = 16;
-
 /// Turns of a waiting loop between looks at the clock, or before the thread yields.
 const TURNS: u32 = 32;
 
@@ -54,6 +51,8 @@ struct Job {
     work: *const (dyn Fn(Range<usize>) + Sync),
     count: usize,
     threads: usize,
+    /// Elements of a piece.
+    piece: usize,
     /// Whether nobody takes from the part of another.
     apart: bool,
 }
@@ -98,7 +97,13 @@ impl Team {
         Arc::new(Self {
             open: Apart(AtomicU64::new(0)),
             active: Apart(AtomicUsize::new(0)),
-            job: UnsafeCell::new(Job { work: &|_| {}, count: 0, threads: 0, apart: false }),
+            job: UnsafeCell::new(Job {
+                work: &|_| {},
+                count: 0,
+                threads: 0,
+                piece: 1,
+                apart: false,
+            }),
             runs: AtomicU64::new(0),
             panic: Mutex::new(None),
             seats: (0..members.max(1)).map(seat).collect(),
@@ -106,11 +111,13 @@ impl Team {
     }
 
     /// Runs `work` on pieces of `0..count`, each once, with the helpers that there are,
-    /// and wakes those that are not. By one thread at a time.
+    /// and wakes those that are not; each thread's part is about so many pieces. By one
+    /// thread at a time.
     pub fn run(
         self: &Arc<Self>,
         threads: usize,
         count: usize,
+        pieces: usize,
         work: &(dyn Fn(Range<usize>) + Sync),
     ) {
         let threads = threads.min(self.seats.len());
@@ -122,7 +129,8 @@ impl Team {
                 *const (dyn Fn(Range<usize>) + Sync + 'static),
             >(work)
         };
-        let job = Job { work, count, threads, apart: INSIST.load(Relaxed) };
+        let piece = (count / (pieces * threads)).max(1);
+        let job = Job { work, count, threads, piece, apart: INSIST.load(Relaxed) };
         // SAFETY: nothing is open, and nobody is active that has seen it open.
         unsafe { *self.job.get() = job };
         for (i, seat) in self.seats[..threads].iter().enumerate() {
@@ -158,17 +166,16 @@ impl Team {
 
     /// Pieces of one's own part, then of the others', until there are none.
     fn take_part(&self, job: Job, me: usize) {
-        let size = (job.count / (PIECES * job.threads)).max(1);
         for i in 0..if job.apart { 1 } else { job.threads } {
             let whose = (me + i) % job.threads;
             let (next, end) = (&self.seats[whose].0.next, job.part(whose).end);
             loop {
-                let from = next.fetch_add(size, Relaxed);
+                let from = next.fetch_add(job.piece, Relaxed);
                 if from >= end {
                     break;
                 }
                 // SAFETY: the work is open, and is not closed before this returns.
-                unsafe { (*job.work)(from..end.min(from + size)) };
+                unsafe { (*job.work)(from..end.min(from + job.piece)) };
             }
         }
     }
@@ -255,7 +262,7 @@ mod tests {
     fn run(team: &Arc<Team>, threads: usize, count: usize) -> usize {
         let times: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
         let who = Mutex::new(std::collections::HashSet::new());
-        team.run(threads, count, &|part: Range<usize>| {
+        team.run(threads, count, 16, &|part: Range<usize>| {
             who.lock().unwrap().insert(thread::current().id());
             for time in &times[part] {
                 time.fetch_add(1, Relaxed);
@@ -286,7 +293,7 @@ mod tests {
     fn helpers_come_and_go() {
         let team = Team::new(2);
         // Somebody comes, if there is enough to do.
-        team.run(2, 2, &|part| {
+        team.run(2, 2, 16, &|part| {
             let deadline = Instant::now() + Duration::from_secs(60);
             while part.start == 0 && seats_taken(&team) < 1 && Instant::now() < deadline {
                 thread::yield_now();
@@ -303,7 +310,7 @@ mod tests {
     fn pieces_run_at_once() {
         let team = Team::new(2);
         let here = AtomicUsize::new(0);
-        team.run(2, 2, &|_| {
+        team.run(2, 2, 16, &|_| {
             // Each waits for the other.
             here.fetch_add(1, SeqCst);
             let deadline = Instant::now() + Duration::from_secs(60);
@@ -319,7 +326,7 @@ mod tests {
         let team = Team::new(2);
         for bad in 0..8 {
             let panicking = catch_unwind(AssertUnwindSafe(|| {
-                team.run(2, 8, &|part| {
+                team.run(2, 8, 16, &|part| {
                     thread::sleep(Duration::from_micros(200));
                     assert!(!part.contains(&bad), "piece {bad}");
                 });

@@ -16,6 +16,13 @@ use backstitch_jit::KernelFn;
 
 use crate::team::Team;
 
+/// Pieces of a thread's part where beginning one costs next to nothing: in a kernel.
+const FINE: usize = 16;
+
+/// Pieces of a thread's part where each piece has something to do beforehand: a matrix
+/// product repacks its factors.
+const COARSE: usize = 4;
+
 /// The addresses of a kernel's parameters, for all threads.
 #[derive(Clone, Copy)]
 struct Table(*const *mut u8);
@@ -49,7 +56,7 @@ pub(crate) unsafe extern "C" fn fork(
     threads: u32,
 ) {
     let table = Table(table);
-    parts(threads, count as usize, |part| {
+    shared(threads, count as usize, FINE, |part| {
         // SAFETY: as required; this returns when all parts are done.
         unsafe { table.run(kernel, part.start as i64, part.end as i64) }
     });
@@ -65,6 +72,10 @@ thread_local! {
 ///
 /// A panic of `work`, on whatever thread, is one here.
 pub(crate) fn parts(threads: u32, count: usize, work: impl Fn(Range<usize>) + Sync) {
+    shared(threads, count, COARSE, work);
+}
+
+fn shared(threads: u32, count: usize, pieces: usize, work: impl Fn(Range<usize>) + Sync) {
     let threads = (threads as usize).min(count);
     if threads <= 1 || !there_are_threads() {
         return work(0..count);
@@ -75,7 +86,7 @@ pub(crate) fn parts(threads: u32, count: usize, work: impl Fn(Range<usize>) + Sy
     }
     let team = TEAM.try_with(Cell::take).ok().flatten();
     let team = team.unwrap_or_else(|| Team::new(rayon::current_num_threads()));
-    team.run(threads, count, &work);
+    team.run(threads, count, pieces, &work);
     // Where the thread is ending, its helpers go when there is nothing for them to do.
     _ = TEAM.try_with(|place| place.set(Some(team)));
 }

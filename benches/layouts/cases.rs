@@ -5,13 +5,17 @@ use ndarray::{ArrayD, Axis, IxDyn, Slice};
 
 use crate::Real;
 
+type Program = Box<dyn for<'t> Fn(&'t Trace, &[Tensor<'t>]) -> Tensor<'t>>;
+type ByHand<T> = Box<dyn Fn(&[&[T]], &mut [T])>;
+type InNdarray<T> = Box<dyn Fn(&[ArrayD<T>]) -> ArrayD<T>>;
+
 /// A program of some arrays, three times.
 pub struct Case<T> {
     pub name: String,
     pub inputs: Vec<Vec<usize>>,
-    pub program: Box<dyn for<'t> Fn(&'t Trace, &[Tensor<'t>]) -> Tensor<'t>>,
-    pub by_hand: Box<dyn Fn(&[&[T]], &mut [T])>,
-    pub ndarray: Box<dyn Fn(&[ArrayD<T>]) -> ArrayD<T>>,
+    pub program: Program,
+    pub by_hand: ByHand<T>,
+    pub ndarray: InNdarray<T>,
 }
 
 /// All of them.

@@ -1,6 +1,6 @@
 //! Value and gradient of small programs: compiled, eager, and by hand.
 //!
-//!     cargo bench --bench workloads -- [--json] [--inputs DIR] [--check FILE] [NAMES…]
+//!     cargo bench --bench workloads -- [--json] [--limits] [--inputs DIR] [--check FILE] [NAMES…]
 //!
 //! Prints a line for each workload and mode. Contenders of one workload take
 //! turns. What is timed is what a caller sees: arrays in, value and gradients out
@@ -9,6 +9,7 @@
 mod by_hand;
 mod formulas;
 mod inputs;
+mod limits;
 mod matrices;
 mod programs;
 mod report;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::limits::Limits;
 use crate::programs::{CHAINS, WORKLOADS};
 use crate::report::{Expectations, Row};
 
@@ -42,6 +44,10 @@ pub struct Args {
     /// Seconds of samples per line.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
+    /// Measure what the machine can do, and compare compiled programs with the least that
+    /// their bytes and operations take.
+    #[arg(long)]
+    limits: bool,
     /// Modes to run, of: compiled, eager, handwritten.
     #[arg(long, value_delimiter = ',')]
     modes: Vec<String>,
@@ -92,6 +98,11 @@ fn all(args: &Args) -> Result<Vec<String>, String> {
             serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?
         }
     };
+    let limits = args.limits.then(|| Limits::measure(args.threads));
+    if let Some(limits) = &limits {
+        eprint!("{limits}");
+    }
+    let limits = limits.as_ref();
     let (mut differences, mut disagreements) = (vec![], vec![]);
     let mut print = |row: Row| -> Result<(), String> {
         differences.extend(report::differences(&expected, &row)?);
@@ -104,15 +115,15 @@ fn all(args: &Args) -> Result<Vec<String>, String> {
         Ok(())
     };
     for workload in WORKLOADS.iter().filter(|w| args.wants(w.name)) {
-        let rows = run::workload(workload, args)?;
+        let rows = run::workload(workload, args, limits)?;
         disagreements.extend(report::disagreements(&rows));
         rows.into_iter().try_for_each(&mut print)?;
     }
-    let (rows, wrong) = matrices::all(args)?;
+    let (rows, wrong) = matrices::all(args, limits)?;
     disagreements.extend(wrong);
     rows.into_iter().try_for_each(&mut print)?;
     for (name, length) in CHAINS.into_iter().filter(|c| args.wants(c.0)) {
-        print(run::chain(name, length, args)?)?;
+        print(run::chain(name, length, args, limits)?)?;
     }
     differences.extend(disagreements);
     Ok(differences)

@@ -9,6 +9,7 @@ use ndarray::ArrayD;
 
 use crate::Args;
 use crate::inputs::{Real, arrays};
+use crate::limits::Limits;
 use crate::programs::{Loss, MATRICES, Workload};
 use crate::report::{Results, Row, disagreements};
 use crate::timing::{Contender, Times, measure, summary};
@@ -67,12 +68,12 @@ type Derivative<'d> =
 type Program = Compiled<Vec<Spec>, Vec<Spec>, Vec<Spec>>;
 
 /// All wanted modes of all wanted workloads, and in what they do not agree.
-pub fn all(args: &Args) -> Result<(Vec<Row>, Vec<String>), String> {
+pub fn all(args: &Args, limits: Option<&Limits>) -> Result<(Vec<Row>, Vec<String>), String> {
     let (mut rows, mut wrong) = (vec![], vec![]);
     for (workload, matrix) in MATRICES.iter().filter(|w| args.wants(w.0.name)) {
         let found = match workload.dtype {
-            DType::F32 => typed::<f32>(workload, *matrix, args)?,
-            DType::F64 => typed::<f64>(workload, *matrix, args)?,
+            DType::F32 => typed::<f32>(workload, *matrix, args, limits)?,
+            DType::F64 => typed::<f64>(workload, *matrix, args, limits)?,
             other => return Err(format!("{}: workloads of {other} are not run", workload.name)),
         };
         // A sparse matrix is in another form.
@@ -85,7 +86,12 @@ pub fn all(args: &Args) -> Result<(Vec<Row>, Vec<String>), String> {
     Ok((rows, wrong))
 }
 
-fn typed<T: Real>(workload: &Workload, matrix: Matrix, args: &Args) -> Result<Vec<Row>, String> {
+fn typed<T: Real>(
+    workload: &Workload,
+    matrix: Matrix,
+    args: &Args,
+    limits: Option<&Limits>,
+) -> Result<Vec<Row>, String> {
     let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", workload.name);
     let (params, data) = arrays::<T>(workload, args.inputs.as_deref())?;
     let forms = Form::of(matrix).iter().filter(|form| args.wants_mode(form.mode()));
@@ -136,6 +142,7 @@ fn typed<T: Real>(workload: &Workload, matrix: Matrix, args: &Args) -> Result<Ve
         row.threads = args.threads;
         row.compile_ms = Some(compile.median);
         row.describe(program.executable());
+        row.bound(limits.map(|limits| limits.of(&program.explain(), T::DTYPE)));
         rows.push(row);
     }
     if let Some((value, matrix)) = eager {

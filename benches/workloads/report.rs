@@ -7,6 +7,7 @@ use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
 use crate::inputs::Real;
+use crate::limits::Bound;
 use crate::timing::Times;
 
 /// One line.
@@ -26,6 +27,9 @@ pub struct Row {
     /// How many times as long as value and gradient, in medians.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times_gradient: Option<f64>,
+    /// With `--limits`: the least that it can take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
     /// From before tracing to something that can be called; the median of
     /// several, and the first.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,6 +54,17 @@ pub struct PerCall {
     pub median: f64,
     pub min: f64,
     pub p90: f64,
+}
+
+/// The least that a program can take, in nanoseconds (see [`Bound`]), and how many times
+/// that it takes in the median: with vectors of 128 bits, and with the widest.
+#[derive(Serialize)]
+pub struct Limit {
+    memory_ns: f64,
+    arithmetic_128_ns: f64,
+    arithmetic_ns: f64,
+    times_128: f64,
+    times: f64,
 }
 
 /// A gradient in short.
@@ -105,6 +120,7 @@ impl Row {
             samples,
             times_handwritten: None,
             times_gradient: None,
+            limit: None,
             compile_ms: None,
             first_compile_ms: None,
             stages_ms: vec![],
@@ -124,6 +140,17 @@ impl Row {
         self.code_bytes = Some(stats.code_bytes);
     }
 
+    /// The least that it can take.
+    pub fn bound(&mut self, bound: Option<Bound>) {
+        self.limit = bound.map(|Bound { memory, narrow, wide }| Limit {
+            memory_ns: memory,
+            arithmetic_128_ns: narrow,
+            arithmetic_ns: wide,
+            times_128: self.per_call_ns.median / memory.max(narrow),
+            times: self.per_call_ns.median / memory.max(wide),
+        });
+    }
+
     /// For people.
     pub fn text(&self) -> String {
         let time = |ns: f64| match ns {
@@ -136,14 +163,23 @@ impl Row {
         let by_hand = self.times_handwritten.map(|r| format!(", {r:.2} times by hand"));
         let gradient = self.times_gradient.map(|r| format!(", {r:.2} times the gradient"));
         let ratio = by_hand.or(gradient);
+        let limit = self.limit.as_ref().map(|limit| {
+            let memory = limit.memory_ns >= limit.arithmetic_ns;
+            let by = if memory { "memory" } else { "arithmetic" };
+            format!(
+                ", {:.2} times the limit ({by}; {:.2} with 128 bits)",
+                limit.times, limit.times_128
+            )
+        });
         format!(
-            "{:<18} {:<19} {:>10} (least {}, p90 {}){}{}{}, value {}",
+            "{:<18} {:<19} {:>10} (least {}, p90 {}){}{}{}{}, value {}",
             self.workload,
             self.mode,
             time(self.per_call_ns.median),
             time(self.per_call_ns.min),
             time(self.per_call_ns.p90),
             ratio.unwrap_or_default(),
+            limit.unwrap_or_default(),
             compile.unwrap_or_default(),
             size.unwrap_or_default(),
             self.value,

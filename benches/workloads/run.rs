@@ -10,6 +10,7 @@ use ndarray::ArrayD;
 use crate::Args;
 use crate::formulas::chain as chained;
 use crate::inputs::{Real, arrays};
+use crate::limits::Limits;
 use crate::programs::Workload;
 use crate::report::{Results, Row};
 use crate::timing::{Contender, Times, measure, summary};
@@ -21,15 +22,23 @@ type Program = Compiled<Vec<Spec>, Vec<Spec>, (Spec, Vec<Spec>)>;
 type Forward = Compiled<Vec<Spec>, Vec<Spec>, Spec>;
 
 /// All wanted modes of a workload.
-pub fn workload(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> {
+pub fn workload(
+    workload: &Workload,
+    args: &Args,
+    limits: Option<&Limits>,
+) -> Result<Vec<Row>, String> {
     match workload.dtype {
-        DType::F32 => typed::<f32>(workload, args),
-        DType::F64 => typed::<f64>(workload, args),
+        DType::F32 => typed::<f32>(workload, args, limits),
+        DType::F64 => typed::<f64>(workload, args, limits),
         other => Err(format!("{}: workloads of {other} are not run", workload.name)),
     }
 }
 
-fn typed<T: Real>(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> {
+fn typed<T: Real>(
+    workload: &Workload,
+    args: &Args,
+    limits: Option<&Limits>,
+) -> Result<Vec<Row>, String> {
     let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", workload.name);
     let (params, data) = arrays::<T>(workload, args.inputs.as_deref())?;
 
@@ -104,7 +113,7 @@ fn typed<T: Real>(workload: &Workload, args: &Args) -> Result<Vec<Row>, String> 
         }
         if mode == "compiled" {
             row.threads = args.threads;
-            compilation.describe(&mut row);
+            compilation.describe(&mut row, limits, T::DTYPE);
         }
         row
     });
@@ -255,11 +264,12 @@ impl Compilation {
         }
     }
 
-    fn describe(&self, row: &mut Row) {
+    fn describe(&self, row: &mut Row, limits: Option<&Limits>, dtype: DType) {
         row.compile_ms = Some(self.times.median);
         row.first_compile_ms = Some(self.first);
         row.stages_ms.clone_from(&self.stages);
         row.describe(self.program.executable());
+        row.bound(limits.map(|limits| limits.of(&self.program.explain(), dtype)));
     }
 }
 
@@ -276,7 +286,12 @@ fn run_eagerly(workload: &Workload, params: &[Array], data: &[Array]) -> (Array,
 }
 
 /// A chain of scalar operations, which is about compiling.
-pub fn chain(name: &'static str, length: usize, args: &Args) -> Result<Row, String> {
+pub fn chain(
+    name: &'static str,
+    length: usize,
+    args: &Args,
+    limits: Option<&Limits>,
+) -> Result<Row, String> {
     let compile = || {
         let spec = vec![Spec::f64([])];
         staged(args.threads, || {
@@ -292,6 +307,6 @@ pub fn chain(name: &'static str, length: usize, args: &Args) -> Result<Row, Stri
     let times = measure(&mut [Contender { name: "compiled", call }], args.each());
     let results = Results::new(place.value, [("x", &place.grads[0])]);
     let mut row = Row::new(name, "compiled", "f64", times[0], results);
-    compilation.describe(&mut row);
+    compilation.describe(&mut row, limits, DType::F64);
     Ok(row)
 }

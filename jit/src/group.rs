@@ -142,7 +142,7 @@ impl NestEmitter<'_, '_> {
         first.is_some_and(|&m| self.bindings[m].lanes.is_none())
     }
 
-    fn lane(&mut self, var: Var, i: usize) -> Value {
+    pub(crate) fn lane(&mut self, var: Var, i: usize) -> Value {
         if !self.varies(var) {
             return self.scalar(var);
         }

@@ -16,15 +16,19 @@
 //! or two. A vector on three elements takes the first of the next iteration along, which
 //! is there, or, in the last one, the element before. Stores go the other way; those of
 //! three elements are in order, each mending what the one before wrote too much.
+//!
+//! Places that are computed (rows gathered by index) are computed once for all elements
+//! that are read there.
 
 use backstitch_ir::DType;
-use backstitch_ir::nest::{At, Axis, Nest, Param, Stmt};
+use backstitch_ir::nest::{At, Axis, Nest, Param, Stmt, Var};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use crate::asm::{Addr, Asm, Memory};
-use crate::nest::NestEmitter;
+use crate::nest::{NestEmitter, result};
+use crate::scalar::clif_type;
 use crate::vector::{self, GROUP, Lanes};
 
 /// Rows of an outer loop that one pass of the vector loop does.
@@ -45,7 +49,8 @@ struct Piece {
     /// The first column, in the first of the rows.
     at: At,
     columns: usize,
-    writes: bool,
+    /// Which family it is of.
+    family: usize,
 }
 
 /// The pieces of a body, and what is known of them in the current group.
@@ -56,39 +61,41 @@ pub(crate) struct Pieces {
     places: FxHashMap<Access, (usize, usize)>,
     /// Columns that have been read, or are to be written.
     columns: FxHashMap<(usize, usize), Lanes>,
+    /// Where the iterations' elements are, of families with computed places.
+    lanes: FxHashMap<usize, [Addr; GROUP]>,
 }
 
 impl Pieces {
     /// Those of a vector loop over `axis` with this body.
     pub fn of(nest: &Nest, axis: Axis, body: &[&Stmt], rows: Option<Rows>) -> Self {
         let mut out = Self::default();
-        let written: FxHashSet<Param> = body.iter().filter_map(|s| written(s)).collect();
-        for family in families(body, rows) {
+        let varying: FxHashSet<Var> = body.iter().filter_map(|s| result(s)).collect();
+        let stored = only_stored(body);
+        for (number, family) in families(body, rows).into_iter().enumerate() {
             let (param, first) = (family.param, family.first);
-            let size = nest.params[param].dtype.size() as i64;
+            let dtype = nest.params[param].dtype;
+            let size = dtype.size() as i64;
             let step = first.stride(axis).wrapping_mul(size);
-            let apart = step != 0 && step != size && nest.params[param].dtype != DType::Bool;
-            if apart && (family.writes || !written.contains(&param)) {
-                out.cut(first, &family, size, step);
+            let computed = first.index.is_some_and(|v| varying.contains(&v));
+            let apart = match first.index {
+                Some(_) => computed,
+                None => step != 0 && step != size,
+            };
+            // What is written has to be all there is of its parameter.
+            let alone = match stored.get(&param) {
+                Some(alone) => family.writes && *alone,
+                None => true,
+            };
+            if apart && alone && dtype != DType::Bool {
+                out.cut(number, &family, size, step);
             }
         }
-        // What is written has to be all there is of its parameter.
-        let alone = |p: &Piece| {
-            let mentions = body.iter().filter(|s| touched(s) == Some(p.param));
-            let same = |at: &At| at.index.is_none() && at.strides == p.at.strides;
-            let mut offsets = FxHashSet::default();
-            mentions.into_iter().all(|s| match s {
-                Stmt::Store { at, .. } => same(at) && offsets.insert(at.offset),
-                _ => false,
-            })
-        };
-        let kept: Vec<bool> = out.pieces.iter().map(|p| !p.writes || alone(p)).collect();
-        out.places.retain(|_, place| kept[place.0]);
         out
     }
 
     /// Cuts runs of neighbours into pieces.
-    fn cut(&mut self, first: &At, family: &Family<'_>, size: i64, step: i64) {
+    fn cut(&mut self, number: usize, family: &Family<'_>, size: i64, step: i64) {
+        let computed = family.first.index.is_some();
         let mut offsets: Vec<i64> = family.members.iter().map(|m| m.0).collect();
         offsets.sort_unstable();
         offsets.dedup();
@@ -97,6 +104,7 @@ impl Pieces {
             let neighbours = offsets[from..].iter().zip(offsets[from]..);
             let run = neighbours.take_while(|(a, b)| **a == *b).count();
             let three = if family.writes { step == 3 * size } else { step >= 3 * size };
+            let three = three && !computed;
             let columns = match (size, run) {
                 (8, 2..) => 2,
                 (4, 4..) => 4,
@@ -104,16 +112,16 @@ impl Pieces {
                 (4, 2..) => 2,
                 _ => 1,
             };
-            if columns > 1 {
-                let at = At { offset: offsets[from], ..first.clone() };
+            if columns > 1 || computed {
+                let at = At { offset: offsets[from], ..family.first.clone() };
                 for &(offset, access) in &family.members {
                     let column = offset.wrapping_sub(at.offset);
                     if (0..columns as i64).contains(&column) {
                         self.places.insert(access, (self.pieces.len(), column as usize));
                     }
                 }
-                let writes = family.writes;
-                self.pieces.push(Piece { param: family.param, at, columns, writes });
+                let param = family.param;
+                self.pieces.push(Piece { param, at, columns, family: number });
             }
             from += columns;
         }
@@ -122,6 +130,7 @@ impl Pieces {
     /// A new group begins.
     pub fn forget(&mut self) {
         self.columns.clear();
+        self.lanes.clear();
     }
 }
 
@@ -136,7 +145,7 @@ struct Family<'b> {
 
 /// The families of a body's accesses, in the order in which they are met.
 fn families<'b>(body: &[&'b Stmt], rows: Option<Rows>) -> Vec<Family<'b>> {
-    type Key<'b> = (Param, bool, &'b [(Axis, i64)]);
+    type Key<'b> = (Param, bool, &'b [(Axis, i64)], Option<Var>);
     let mut known: FxHashMap<Key<'b>, usize> = FxHashMap::default();
     let mut out: Vec<Family<'b>> = Vec::new();
     for (now, s) in body.iter().enumerate() {
@@ -145,10 +154,10 @@ fn families<'b>(body: &[&'b Stmt], rows: Option<Rows>) -> Vec<Family<'b>> {
             Stmt::Store { param, at, .. } => (*param, at, true),
             _ => continue,
         };
-        if at.index.is_some() {
+        if at.index.is_some() && writes {
             continue;
         }
-        let family = *known.entry((param, writes, &at.strides)).or_insert(out.len());
+        let family = *known.entry((param, writes, &at.strides, at.index)).or_insert(out.len());
         if family == out.len() {
             out.push(Family { param, first: at, writes, members: Vec::new() });
         }
@@ -161,18 +170,27 @@ fn families<'b>(body: &[&'b Stmt], rows: Option<Rows>) -> Vec<Family<'b>> {
     out
 }
 
-fn written(s: &Stmt) -> Option<Param> {
-    match s {
-        Stmt::Store { param, .. } | Stmt::Accumulate { param, .. } => Some(*param),
-        _ => None,
+/// The parameters that are written, and whether all that is done with them is to store
+/// different elements of one family.
+fn only_stored(body: &[&Stmt]) -> FxHashMap<Param, bool> {
+    let mut out: FxHashMap<Param, (&At, FxHashSet<i64>, bool)> = FxHashMap::default();
+    for s in body {
+        if let Stmt::Store { param, at, .. } | Stmt::Accumulate { param, at, .. } = s {
+            let store = matches!(s, Stmt::Store { .. });
+            let (first, offsets, only) =
+                out.entry(*param).or_insert_with(|| (at, FxHashSet::default(), true));
+            *only &= store && at.index.is_none() && at.strides == first.strides;
+            *only &= offsets.insert(at.offset);
+        }
     }
-}
-
-fn touched(s: &Stmt) -> Option<Param> {
-    match s {
-        Stmt::Load { param, .. } => Some(*param),
-        s => written(s),
+    for s in body {
+        if let Stmt::Load { param, .. } = s
+            && let Some((.., only)) = out.get_mut(param)
+        {
+            *only = false;
+        }
     }
+    out.into_iter().map(|(param, (.., only))| (param, only)).collect()
 }
 
 impl NestEmitter<'_, '_> {
@@ -204,25 +222,61 @@ impl NestEmitter<'_, '_> {
         true
     }
 
-    /// Type, place and step of a piece in the current group, and its number of columns.
-    fn piece(&mut self, axis: Axis, piece: usize) -> (DType, Addr, i64, usize) {
-        let Piece { param, at, columns, .. } = &self.pieces.pieces[piece];
-        let (param, columns, mut at) = (*param, *columns, at.clone());
+    /// Type, places and step of a piece in the current group, and its number of columns.
+    fn piece(&mut self, axis: Axis, piece: usize) -> (DType, [Addr; GROUP], i64, usize) {
+        let Piece { param, at, columns, family } = &self.pieces.pieces[piece];
+        let (param, columns, family, mut at) = (*param, *columns, *family, at.clone());
+        let (dtype, step) = (self.dtype(param), self.at.step(param, &at, axis));
         // The rows' axis stands at the current copy.
         let by_row = self.rows.map_or(0, |rows| at.stride(rows.axis));
         at.offset = at.offset.wrapping_sub(by_row.wrapping_mul(self.copy as i64));
-        let addr = self.at.address(self.asm, param, &at, None);
-        (self.dtype(param), addr, self.at.step(param, &at, axis), columns)
+        let Some(index) = at.index.take() else {
+            let addr = self.at.address(self.asm, param, &at, None);
+            return (dtype, along(addr, step), step, columns);
+        };
+        let size = dtype.size() as i64;
+        let offset = std::mem::take(&mut at.offset);
+        let lanes = match self.pieces.lanes.get(&family) {
+            Some(lanes) => *lanes,
+            None => {
+                let addr = self.at.address(self.asm, param, &at, None);
+                let mut lanes = along(addr, step);
+                for (i, lane) in lanes.iter_mut().enumerate() {
+                    let index = self.lane(index, i);
+                    let bytes = self.asm.mul_int(index, size);
+                    lane.base = self.asm.ins().iadd(lane.base, bytes);
+                }
+                self.pieces.lanes.insert(family, lanes);
+                lanes
+            }
+        };
+        (dtype, lanes.map(|lane| lane.plus(offset.wrapping_mul(size))), step, columns)
     }
+}
+
+/// Four places, one step after the other.
+fn along(at: Addr, step: i64) -> [Addr; GROUP] {
+    std::array::from_fn(|i| at.plus(step.wrapping_mul(i as i64)))
 }
 
 // ---- Registers ----
 
-fn load(asm: &mut Asm, dtype: DType, at: Addr, step: i64, columns: usize) -> SmallVec<[Lanes; 4]> {
+fn load(
+    asm: &mut Asm,
+    dtype: DType,
+    at: [Addr; GROUP],
+    step: i64,
+    columns: usize,
+) -> SmallVec<[Lanes; 4]> {
     let ty = vector::vector_type(dtype);
-    let row = |i: usize| at.plus(step.wrapping_mul(i as i64));
+    let row = |i: usize| at[i];
     let memory = Memory::Changing;
+    let dense = step == 8 && at[1].base == at[0].base;
     match (vector::is_wide(dtype), columns) {
+        (_, 1) => {
+            let xs = at.map(|at| asm.load(clif_type(dtype), at, memory));
+            SmallVec::from_slice(&[vector::gather(asm, dtype, xs)])
+        }
         (true, _) => {
             let rows = [0, 1, 2, 3].map(|i| asm.load(ty, row(i), memory));
             let [a, b] = [false, true].map(|high| {
@@ -232,7 +286,7 @@ fn load(asm: &mut Asm, dtype: DType, at: Addr, step: i64, columns: usize) -> Sma
             SmallVec::from_slice(&[a, b])
         }
         (false, 2) => {
-            let halves = if step == 8 {
+            let halves = if dense {
                 [0, 2].map(|i| asm.load(ty, row(i), memory))
             } else {
                 [0, 2].map(|i| {
@@ -261,9 +315,9 @@ fn load(asm: &mut Asm, dtype: DType, at: Addr, step: i64, columns: usize) -> Sma
     }
 }
 
-fn store(asm: &mut Asm, dtype: DType, at: Addr, step: i64, columns: &[Lanes]) {
+fn store(asm: &mut Asm, dtype: DType, at: [Addr; GROUP], step: i64, columns: &[Lanes]) {
     let ty = vector::vector_type(dtype);
-    let row = |i: usize| at.plus(step.wrapping_mul(i as i64));
+    let row = |i: usize| at[i];
     if vector::is_wide(dtype) {
         let (a, b) = (columns[0].parts(), columns[1].parts());
         for (i, (half, high)) in

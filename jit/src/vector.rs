@@ -389,8 +389,14 @@ pub(crate) fn combine(asm: &mut Asm, op: Monoid, of: DType, a: Lanes, b: Lanes) 
             } else {
                 select_less(asm, a, b, a, b)
             };
-            let nan = a.map(|a| asm.ins().fcmp(FloatCC::Unordered, a, a));
-            select(asm, nan, a, best)
+            // All ones where `a` is NaN: that is a NaN, and cheaper than to select `a`.
+            a.zip(best, |a, best| {
+                let nan = asm.ins().fcmp(FloatCC::Unordered, a, a);
+                let (of, int) = (asm.func().dfg.value_type(a), asm.func().dfg.value_type(nan));
+                let bits = asm.cast(int, best);
+                let bits = asm.ins().bor(bits, nan);
+                asm.cast(of, bits)
+            })
         }
         (Monoid::Max, DType::I32) => a.zip(b, |a, b| asm.ins().smax(a, b)),
         (Monoid::Min, DType::I32) => a.zip(b, |a, b| asm.ins().smin(a, b)),

@@ -6,8 +6,10 @@ mod chunks;
 mod emit;
 mod group;
 mod keep;
+mod narrow;
 mod recurrence;
 mod reduction;
+mod tiles;
 
 pub(crate) use assemble::{Assemble, Scatter};
 pub(crate) use group::group;

@@ -8,7 +8,7 @@ use backstitch_ir::ty::Shape;
 use super::emit::{Emit, clamped};
 use super::group::LEAST_VECTOR;
 use crate::lower::Planner;
-use crate::lower::nest::Loops;
+use crate::lower::nest::{Kinds, Loops, Touch};
 use crate::lower::operand::{Operand, Strides, Val, contiguous};
 use crate::lower::origin::KernelOrigin;
 use crate::lower::scope::Scope;
@@ -39,7 +39,7 @@ impl Assemble {
     pub fn emit(&self, scope: &mut Scope<'_>, planner: &mut Planner, steps: &mut Vec<Step>) {
         let shape = scope.vals[self.out].shape.clone();
         let own = contiguous(&shape);
-        let none = Loops::new(&Shape::scalar(), &[], std::iter::empty());
+        let none = Loops::none();
         let mut e = Emit::new(scope, planner, none, None, KernelOrigin::alone("assemble"));
         let buffer = e.scope.buffer(e.planner, self.out);
         e.param(buffer, Access::Out);
@@ -66,12 +66,13 @@ fn copy(
     offset: i64,
     strides: &Strides,
 ) {
-    let from: &[i64] = match x {
-        Operand::Splat(_) => &[],
-        Operand::At { strides, .. } => strides,
-    };
-    e.loops = Loops::new(domain, &[], [from, &strides[..]].into_iter());
-    open(e, true);
+    let size = e.scope.dtype(out).size();
+    let mut touches = vec![Touch { strides: strides.clone(), size, writes: true }];
+    if let Operand::At { strides, .. } = x {
+        touches.push(Touch { strides: strides.clone(), size, writes: false });
+    }
+    e.loops = Loops::best(domain, 0, Kinds::new(domain.rank()), &touches);
+    open(e, |_, _| true);
     let v = e.read(x);
     let buffer = e.scope.buffer(e.planner, out);
     let param = e.param(buffer, Access::Out);
@@ -80,11 +81,13 @@ fn copy(
     close(e);
 }
 
-fn open(e: &mut Emit<'_, '_>, vector: bool) {
+/// Opens all loops, the innermost as a vector loop if it may be.
+fn open(e: &mut Emit<'_, '_>, vector: impl Fn(&Loops, usize) -> bool) {
+    e.full = e.loops.len();
     for d in 0..e.loops.len() {
         let extent = e.loops.extent(d);
         let axis = e.b.axis(extent);
-        let inner = vector && d + 1 == e.loops.len() && extent >= LEAST_VECTOR;
+        let inner = d + 1 == e.full && extent >= LEAST_VECTOR && vector(&e.loops, d);
         let mode = if inner { Mode::Vector { lanes: 8 } } else { Mode::Sequential };
         e.b.open(axis, Range::Whole, mode);
         e.axes.push(axis);
@@ -107,7 +110,7 @@ impl Scatter {
     }
 
     pub fn emit(&self, scope: &mut Scope<'_>, planner: &mut Planner, steps: &mut Vec<Step>) {
-        let none = Loops::new(&Shape::scalar(), &[], std::iter::empty());
+        let none = Loops::none();
         let mut e = Emit::new(scope, planner, none, None, KernelOrigin::alone("scatter_add"));
         let buffer = e.scope.buffer(e.planner, self.out);
         let in_place = self.x.0.val().is_some_and(|x| e.scope.buffer(e.planner, x) == buffer);
@@ -122,9 +125,10 @@ impl Scatter {
                 Operand::At { strides, .. } => strides.clone(),
             };
             let all = [strides(&self.index), strides(&self.u), self.strides.clone()];
-            e.loops = Loops::new(&self.domain, &[], all.iter().map(|s| &s[..]));
-            // Indices may repeat: in order, one at a time.
-            open(&mut e, false);
+            e.loops = Loops::new(&self.domain, 0, all.iter().map(|s| &s[..]));
+            // Indices may repeat: in order, one at a time; what one index adds, in vectors.
+            let [index, _, out] = &all;
+            open(&mut e, |loops, d| loops.stride(d, index) == 0 && loops.stride(d, out) != 0);
             let index = e.read(&self.index);
             let index = clamped(&mut e.b, index, self.step, self.last);
             let u = e.read(&self.u);

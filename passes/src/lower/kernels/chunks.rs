@@ -13,6 +13,7 @@ use std::cell::Cell;
 use super::emit::Emit;
 use super::group::{LEAST_VECTOR, fill, lanes};
 use super::reduction::Reduction;
+use super::tiles::Tiles;
 use crate::lower::groups::Level;
 use crate::lower::nest::Loops;
 use crate::lower::operand::Val;
@@ -45,6 +46,7 @@ impl Chunks {
         loops: &Loops,
         phased: bool,
         blocked: bool,
+        tiles: Option<&Tiles>,
         reductions: &[Reduction],
     ) -> Option<Self> {
         let total: usize = (0..loops.len()).map(|d| loops.extent(d)).product();
@@ -60,6 +62,8 @@ impl Chunks {
         if cut.iter().any(|r| r.in_memory) {
             size = size.max(outer.div_ceil(MOST_ARRAYS));
         }
+        // The height of a tile, if it is of this loop.
+        size = size.next_multiple_of(tiles.map_or(1, |t| if t.outer == 0 { t.rows } else { 1 }));
         let count = outer.div_ceil(size);
         let (partials, axis) = (FxHashMap::default(), Cell::new(None));
         (count > 1).then_some(Self { size, count, partials, axis })
@@ -67,7 +71,7 @@ impl Chunks {
 
     /// Makes room for the partial results.
     pub fn allocate(mut self, e: &mut Emit<'_, '_>, reductions: &[Reduction]) -> Self {
-        for r in reductions.iter().filter(|r| crosses(&e.loops, r)) {
+        for r in reductions.iter().filter(|r| r.is_first() && crosses(&e.loops, r)) {
             let len = e.scope.vals[r.out].shape.len();
             let buffer = e.planner.scratch(r.dtype, self.count * len);
             self.partials.insert(r.out, buffer);
@@ -102,7 +106,7 @@ impl Chunks {
 
     /// Fills the partial results that are combined in memory, of the open chunk.
     fn clear(&self, e: &mut Emit<'_, '_>, reductions: &[Reduction]) {
-        for r in reductions.iter().filter(|r| r.in_memory && self.has_partial(r)) {
+        for r in reductions.iter().filter(|r| r.in_memory && r.is_first() && self.has_partial(r)) {
             let len = e.scope.vals[r.out].shape.len();
             let param = e.param(self.partials[&r.out], Access::Out);
             fill(e, param, self.axis.get(), len, r);
@@ -113,7 +117,7 @@ impl Chunks {
     pub fn keep(&self, e: &mut Emit<'_, '_>, r: &Reduction, v: Var) {
         let param = e.param(self.partials[&r.out], Access::Out);
         let len = e.scope.vals[r.out].shape.len() as i64;
-        let mut at = e.loops.at(&e.axes, 0, &r.strides);
+        let mut at = e.at(0, &r.strides);
         at.strides.push((self.axis.get().expect("a chunk is open"), len));
         if r.in_memory {
             e.b.accumulate(param, at, r.monoid, v);
@@ -130,7 +134,7 @@ fn crosses(loops: &Loops, r: &Reduction) -> bool {
 
 /// Combines the partial results of all chunks, in a kernel of their own.
 pub(super) fn combine(e: &mut Emit<'_, '_>, chunks: &Chunks, reductions: &[Reduction]) {
-    for r in reductions.iter().filter(|r| chunks.has_partial(r)) {
+    for r in reductions.iter().filter(|r| r.is_first() && chunks.has_partial(r)) {
         let param = e.param(chunks.partials[&r.out], Access::In);
         let count = e.b.axis(chunks.count);
         if r.level != Level::Side {

@@ -5,11 +5,13 @@
 //! shares what has been computed already.
 
 use backstitch_ir::build::NestBuilder;
-use backstitch_ir::nest::{Access, Axis, Cmp, Param, Var};
+use backstitch_ir::nest::{Access, At, Axis, Cmp, Param, Range, Var};
 use backstitch_ir::plan::{Buffer, BufferRef, Step};
 use backstitch_ir::ty::{DType, Shape};
 use rustc_hash::FxHashMap;
 
+use super::narrow::Positions;
+use super::tiles::Tiles;
 use crate::lower::Planner;
 use crate::lower::groups::{GroupId, Item, ItemOp, Level, Made};
 use crate::lower::nest::Loops;
@@ -28,6 +30,14 @@ pub(super) struct Emit<'a, 'g> {
     pub loops: Loops,
     /// The open loops, one axis each.
     pub axes: Vec<Axis>,
+    /// How many loops are opened; those inside are written out.
+    pub full: usize,
+    /// Where these stand.
+    pub written: Positions,
+    /// How the innermost two loops are cut.
+    pub tiles: Option<Tiles>,
+    /// The columns of the tile, where the loops stand in one.
+    pub columns: Option<Range>,
     /// The group whose values are computed here.
     pub group: Option<GroupId>,
     /// Variables of the group's vals, as far as they are visible.
@@ -61,6 +71,7 @@ impl<'a, 'g> Emit<'a, 'g> {
         origin: KernelOrigin,
     ) -> Self {
         let b = NestBuilder::new(format!("k{}", planner.kernels.len()));
+        let full = loops.len();
         Self {
             scope,
             planner,
@@ -69,6 +80,10 @@ impl<'a, 'g> Emit<'a, 'g> {
             params: FxHashMap::default(),
             loops,
             axes: Vec::new(),
+            full,
+            written: Positions::new(),
+            tiles: None,
+            columns: None,
             group,
             env: FxHashMap::default(),
             stage: Stage::Full(0),
@@ -124,9 +139,16 @@ impl<'a, 'g> Emit<'a, 'g> {
         if self.is_own(val) { self.own(val) } else { self.load(val, offset, strides, None) }
     }
 
+    /// An access as the nest writes it.
+    pub fn at(&self, offset: i64, strides: &[i64]) -> At {
+        let written = self.written.iter().enumerate();
+        let there = written.map(|(k, at)| at * self.loops.stride(self.full + k, strides));
+        self.loops.at(&self.axes, offset + there.sum::<i64>(), strides)
+    }
+
     fn load(&mut self, val: Val, offset: i64, strides: &[i64], index: Option<Var>) -> Var {
         let param = self.memory(val);
-        let mut at = self.loops.at(&self.axes, offset, strides);
+        let mut at = self.at(offset, strides);
         at.index = index;
         self.b.load(param, at)
     }
@@ -153,6 +175,8 @@ impl<'a, 'g> Emit<'a, 'g> {
     /// Whether a loop that is closed now has made the val.
     fn is_earlier(&self, made: Made) -> bool {
         match (made.level, self.stage) {
+            // Where loops are written out, the builder knows what is computed already.
+            (Level::Full, _) if self.full < self.loops.len() => false,
             (Level::Full, Stage::Full(q) | Stage::Row(q)) => made.phase < q,
             (Level::Row, Stage::Row(q)) => made.phase < q || self.is_reduction(made),
             (Level::Row, Stage::Full(q)) => self.blocked && made.phase <= q,
@@ -174,10 +198,11 @@ impl<'a, 'g> Emit<'a, 'g> {
                 math::legalise(&mut self.b, *f, dtype, &args)
             }
             ItemOp::Iota { axis } => match self.loops.loop_of(*axis) {
-                Some(d) => {
+                Some(d) if d < self.axes.len() => {
                     let i = self.b.index(self.axes[d]);
                     self.b.convert(i, dtype)
                 }
+                Some(d) => self.b.int(dtype, self.written[d - self.full]),
                 None => self.b.int(dtype, 0),
             },
             ItemOp::Gather { step, last } => {
@@ -196,7 +221,7 @@ impl<'a, 'g> Emit<'a, 'g> {
     /// stand.
     pub fn store(&mut self, val: Val, value: Var, shape: &Shape) {
         let param = self.memory(val);
-        let at = self.loops.at(&self.axes, 0, &contiguous(shape));
+        let at = self.at(0, &contiguous(shape));
         self.b.store(param, at, value);
     }
 }

@@ -10,7 +10,9 @@ use super::blocked;
 use super::chunks::{Chunks, combine};
 use super::emit::{Emit, Stage};
 use super::keep::{keep_for_later_phases, operation_cost};
-use super::reduction::{Reduction, loops, reduction};
+use super::narrow::{add, at_each, written_out};
+use super::reduction::{Reduction, loops as all_loops, reductions as reductions_of};
+use super::tiles::Tiles;
 use crate::lower::Planner;
 use crate::lower::groups::{GroupId, Item, ItemOp, Level};
 use crate::lower::operand::Val;
@@ -30,8 +32,6 @@ pub(crate) fn group(
     id: GroupId,
     steps: &mut Vec<Step>,
 ) {
-    keep_for_later_phases(&mut scope.groups, id);
-    let blocked = blocked::is_worthwhile(&mut scope.groups, id);
     let group = scope.groups.groups[id].clone();
     let Some(domain) = group.domain.clone() else { return };
     let items: Vec<Item> = group.items.iter().map(|&i| scope.groups.items[i].clone()).collect();
@@ -39,12 +39,21 @@ pub(crate) fn group(
     if !items.iter().any(wanted) {
         return;
     }
-    let loops = loops(scope, &items, &domain, group.rows());
-    let rows = loops.depth(group.rows());
-    let reductions: Vec<Reduction> =
-        items.iter().filter_map(|i| reduction(scope, i, &domain, group.rows(), &loops)).collect();
+    let mut loops = all_loops(scope, &items, &domain, group.rows());
+    let written = written_out(&items, &loops, loops.depth(group.rows()), group.phases);
+    let mut blocked = false;
+    if written == 0 {
+        keep_for_later_phases(&mut scope.groups, id);
+        blocked = blocked::is_worthwhile(&mut scope.groups, id);
+        loops = all_loops(scope, &items, &domain, group.rows());
+    }
+    let (rows, full) = (loops.depth(group.rows()), loops.len() - written);
+    let each = |i| reductions_of(scope, i, &domain, group.rows(), &loops, full);
+    let reductions: Vec<Reduction> = items.iter().flat_map(each).collect();
+    let phased = group.phases > 0 && rows == 0;
+    let tiles = Tiles::choose(&loops, rows, full, &reductions);
     let chunks =
-        Chunks::choose(planner.chunk, &loops, group.phases > 0 && rows == 0, blocked, &reductions);
+        Chunks::choose(planner.chunk, &loops, phased, blocked, tiles.as_ref(), &reductions);
     let kernel = planner.kernels.len();
     for node in items.iter().filter_map(|i| i.node) {
         planner.kernel_of.insert(node, kernel);
@@ -54,9 +63,10 @@ pub(crate) fn group(
     scope.groups.groups[id].kernel = Some(Kernel::new(kernel));
     let mut e = Emit::new(scope, planner, loops, Some(id), origin);
     e.heavy = items.iter().map(|i| operation_cost(&i.op)).sum::<u32>() > HEAVY;
+    (e.full, e.tiles) = (full, tiles);
     let chunks = chunks.map(|c| c.allocate(&mut e, &reductions));
     for r in &reductions {
-        if r.in_memory && !chunks.as_ref().is_some_and(|c| c.has_partial(r)) {
+        if r.in_memory && r.is_first() && !chunks.as_ref().is_some_and(|c| c.has_partial(r)) {
             let len = e.scope.vals[r.out].shape.len();
             let param = e.memory(r.out);
             fill(&mut e, param, None, len, r);
@@ -69,7 +79,7 @@ pub(crate) fn group(
     if blocked {
         blocked::rows(&mut e, &items, &reductions, group.phases, rows, chunks.as_ref());
     } else {
-        let innermost = rows == e.loops.len();
+        let innermost = rows == e.full;
         open_loops(&mut e, 0, rows, innermost, &reductions, chunks.as_ref());
         for phase in 0..=group.phases {
             e.stage = Stage::Full(phase);
@@ -160,19 +170,20 @@ pub(super) fn one_phase(
         return;
     }
     let accs: Vec<Reduction> = reduced.iter().map(|&k| reductions[k].clone()).collect();
-    let depth = e.loops.len();
+    let depth = e.full;
     let before = e.env.clone();
     open_loops(e, rows, depth, true, &accs, chunks.filter(|_| rows == 0));
     let mut now: Vec<(usize, Var)> = Vec::new();
-    for val in stores {
-        let v = e.own(val);
-        let shape = e.scope.vals[val].shape.clone();
-        e.store(val, v, &shape);
-    }
-    for k in reduced {
-        let v = e.read(&reductions[k].arg);
-        now.push((k, v));
-    }
+    at_each(e, |e| {
+        for &val in &stores {
+            let v = e.own(val);
+            let shape = e.scope.vals[val].shape.clone();
+            e.store(val, v, &shape);
+        }
+        for &k in &reduced {
+            add(e, reductions, k, &mut now);
+        }
+    });
     settle(e, reductions, depth, chunks, &mut now);
     close_loops(e, rows, depth, reductions, chunks, &mut now);
     pending.extend(now);
@@ -202,7 +213,9 @@ pub(super) fn open_loops(
 ) {
     for d in from..to {
         let extent = e.loops.extent(d);
-        let range = chunks.filter(|_| d == 0).map_or(Range::Whole, Chunks::range);
+        let chunk = chunks.filter(|_| d == 0).map(Chunks::range);
+        let tile = e.tiles.and_then(|t| t.range(e, d, chunk.is_some()));
+        let range = chunk.or(tile).unwrap_or(Range::Whole);
         let axis = e.b.axis(extent);
         let vector = innermost && d + 1 == to && extent >= LEAST_VECTOR;
         let carried = accs.iter().filter(|r| r.depth <= d);
@@ -233,6 +246,12 @@ pub(super) fn close_loops(
         for (p, v) in pending.iter_mut().zip(results) {
             p.1 = v;
         }
+        for _ in 0..e.tiles.map_or(0, |t| t.around(d, chunks.is_some())) {
+            let accs: Vec<(Monoid, Var)> =
+                pending.iter().map(|&(k, v)| (reductions[k].monoid, v)).collect();
+            let results = e.b.close(&accs);
+            pending.iter_mut().zip(results).for_each(|(p, v)| p.1 = v);
+        }
         settle(e, reductions, d, chunks, pending);
     }
 }
@@ -251,19 +270,22 @@ pub(super) fn settle(
             pending.push((k, v));
             continue;
         }
+        e.written = r.column.clone().unwrap_or_default();
+        e.written.iter_mut().for_each(|at| *at = (*at).max(0));
         if let Some(c) = chunks.filter(|c| c.has_partial(r)) {
             c.keep(e, r, v);
         } else if r.level != Level::Side {
             e.env.insert(r.out, v);
         } else {
             let param = e.memory(r.out);
-            let at = e.loops.at(&e.axes, 0, &r.strides);
+            let at = e.at(0, &r.strides);
             if r.in_memory {
                 e.b.accumulate(param, at, r.monoid, v);
             } else {
                 e.b.store(param, at, v);
             }
         }
+        e.written.clear();
     }
 }
 

@@ -21,7 +21,7 @@ use backstitch_ir::Scalar;
 use backstitch_ir::nest::{Access, At, Axis, Mode, Param, Range, Var};
 use backstitch_ir::ops::Recurrence;
 use backstitch_ir::plan::Step;
-use backstitch_ir::ty::{DType, Shape};
+use backstitch_ir::ty::DType;
 use smallvec::SmallVec;
 
 use super::emit::Emit;
@@ -64,7 +64,7 @@ impl Cumulate {
             return;
         }
         let (n, others) = (shape.dims()[self.axis], shape.without(&[self.axis]));
-        let none = Loops::new(&Shape::scalar(), &[], std::iter::empty());
+        let none = Loops::none();
         let mut e = Emit::new(scope, planner, none, None, KernelOrigin::alone("cumulate"));
         let buffer = e.scope.buffer(e.planner, self.out);
         let param = e.param(buffer, Access::Out);
@@ -84,7 +84,7 @@ impl Cumulate {
             })
             .collect();
         let all = std::iter::once(&out).chain(&args).map(|l| &l.strides[..]);
-        e.loops = Loops::new(&others, &[self.axis], all);
+        e.loops = Loops::new(&others, self.axis, all);
         let (outside, depth) = (e.loops.depth(self.axis), e.loops.len());
         let parallel = shape.len() >= LEAST_PARALLEL * e.planner.chunk;
         if depth > outside && e.loops.extent(depth - 1) >= LEAST_VECTOR {

@@ -3,8 +3,9 @@
 use backstitch_ir::nest::Monoid;
 use backstitch_ir::ty::{DType, Shape};
 
+use super::narrow::{Positions, positions};
 use crate::lower::groups::{Item, ItemOp, Level};
-use crate::lower::nest::Loops;
+use crate::lower::nest::{Kinds, Loops, Touch};
 use crate::lower::operand::{Operand, Strides, Val, contiguous};
 use crate::lower::scope::Scope;
 
@@ -25,6 +26,8 @@ pub(super) struct Reduction {
     /// Whether more than the loops inside `depth` are reduced: then the result is
     /// combined in memory.
     pub in_memory: bool,
+    /// The one column that this is the result of, where loops over columns are written out.
+    pub column: Option<Positions>,
     /// Strides of the result over the domain: 0 along reduced axes.
     pub strides: Strides,
     pub dtype: DType,
@@ -32,38 +35,37 @@ pub(super) struct Reduction {
 
 /// The loops that suit all accesses of a group.
 pub(super) fn loops(scope: &Scope<'_>, items: &[Item], domain: &Shape, rows: usize) -> Loops {
-    let mut accesses: Vec<Strides> = Vec::new();
-    let mut boundaries = vec![rows];
+    let mut touches: Vec<Touch> = Vec::new();
+    let mut kinds = Kinds::new(domain.rank());
+    let made = |v: Val| scope.groups.made[v];
     for i in items {
+        let group = made(i.out).map(|m| m.group);
         for arg in &i.args {
-            if let Operand::At { strides, .. } = arg {
-                accesses.push(strides.clone());
+            let Operand::At { val, strides, .. } = arg else { continue };
+            // What the group makes itself is in memory only if it is stored.
+            let own = made(*val).is_some_and(|m| Some(m.group) == group);
+            if !own || scope.groups.stored[*val] {
+                let size = scope.dtype(*val).size();
+                touches.push(Touch { strides: strides.clone(), size, writes: false });
             }
         }
+        let size = scope.dtype(i.out).size();
+        let mut writes = |strides| touches.push(Touch { strides, size, writes: true });
         match &i.op {
-            ItemOp::Iota { axis } => {
-                let mut s = Strides::from_elem(0, i.domain.rank());
-                s[*axis] = 1;
-                boundaries.extend([*axis, axis + 1]);
-                accesses.push(s);
-            }
+            ItemOp::Iota { axis } => kinds.tell(|a| a == *axis),
             ItemOp::Reduce { axes, .. } => {
                 // Axes are merged only with others that are reduced alike.
-                let rank = i.domain.rank();
-                let is = |a: usize| axes.contains(&a);
-                boundaries.extend((1..rank).filter(|&a| is(a) != is(a - 1)));
-                boundaries.push(rank);
+                kinds.tell(|a| a < i.domain.rank());
+                kinds.tell(|a| axes.contains(&a));
+                writes(result_strides(&i.domain, axes));
             }
             _ => {}
         }
         if scope.groups.stored[i.out] && !matches!(i.op, ItemOp::Reduce { .. }) {
-            accesses.push(contiguous(&scope.vals[i.out].shape));
-        }
-        if let ItemOp::Reduce { axes, .. } = &i.op {
-            accesses.push(result_strides(&i.domain, axes));
+            writes(contiguous(&scope.vals[i.out].shape));
         }
     }
-    Loops::new(domain, &boundaries, accesses.iter().map(|s| &s[..]))
+    Loops::best(domain, rows, kinds, &touches)
 }
 
 /// Strides over the domain of the result of a reduction.
@@ -75,33 +77,56 @@ fn result_strides(domain: &Shape, axes: &[usize]) -> Strides {
         .collect()
 }
 
-pub(super) fn reduction(
+/// A reduction, or one for each column, if the loops over columns are written out (all
+/// from `full` on) and it does not combine them.
+pub(super) fn reductions(
     scope: &Scope<'_>,
     item: &Item,
     domain: &Shape,
     rows: usize,
     loops: &Loops,
-) -> Option<Reduction> {
-    let ItemOp::Reduce { monoid, axes } = &item.op else { return None };
+    full: usize,
+) -> Vec<Reduction> {
+    let ItemOp::Reduce { monoid, axes } = &item.op else { return vec![] };
     let rank = item.domain.rank();
     let is_row = rank < domain.rank();
-    // The longest run of reduced axes at the end; axes of extent 1 do not count.
-    let one = |a: usize| item.domain.dims()[a] == 1;
-    let first = (0..rank).rev().take_while(|&a| one(a) || axes.contains(&a)).last().unwrap_or(rank);
+    debug_assert!(!is_row || rank == rows, "a reduction is of rows or of all");
+    let reduced = |d: usize| loops.is(d, |axis| axes.contains(&axis));
+    let by_column = !is_row && (full..loops.len()).any(|d| !reduced(d));
+    // The longest run of reduced loops at the end.
+    let count = match () {
+        () if is_row => loops.depth(rows),
+        () if by_column => full,
+        () => loops.len(),
+    };
+    let depth = (0..count).rev().take_while(|&d| reduced(d)).last().unwrap_or(count);
     let made = scope.groups.made[item.out].expect("items are made");
     let arg = item.args[0].clone();
     let own = arg.val().and_then(|v| scope.groups.made[v]).filter(|m| m.group == made.group);
-    debug_assert!(!is_row || rank == rows, "a reduction is of rows or of all");
-    Some(Reduction {
+    let all = Reduction {
         out: item.out,
         monoid: *monoid,
         arg,
         level: made.level,
         phase: (!is_row).then(|| own.map_or(0, |m| m.phase)),
         after: is_row && loops.depth(rows) == 0,
-        depth: loops.depth(first),
-        in_memory: axes.iter().any(|&a| a < first && !one(a)),
+        depth,
+        in_memory: (0..depth).any(reduced),
+        column: None,
         strides: result_strides(&item.domain, axes),
         dtype: scope.dtype(item.out),
-    })
+    };
+    if !by_column {
+        return vec![all];
+    }
+    let kept = |d: usize| (!reduced(d)).then(|| loops.extent(d));
+    let columns = positions((full..loops.len()).map(kept));
+    columns.into_iter().map(|at| Reduction { column: Some(at), ..all.clone() }).collect()
+}
+
+impl Reduction {
+    /// Whether it is the first of those with the same result.
+    pub fn is_first(&self) -> bool {
+        self.column.iter().flatten().all(|&at| at <= 0)
+    }
 }

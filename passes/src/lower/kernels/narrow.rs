@@ -1,0 +1,136 @@
+//! Short inner loops, written out: vectors run over the rows instead.
+//!
+//! ```text
+//! for rows { for 3 columns { … } }    ⇒    for rows vector { column 0; column 1; column 2 }
+//! ```
+//!
+//! Three elements are no vector, and a reduction over ten of them spends its time on
+//! combining lanes. So where the innermost loops have few iterations together, these are
+//! statements of a vector loop over the rows. Functions of the row are in vectors too
+//! then, nothing is kept for later phases (the builder knows what it has computed), and
+//! a sum over rows has partial results for each column, in registers.
+//!
+//! Where nothing is reduced and nothing happens per row, that pays only if vectors along
+//! the columns would have leftovers: a row of four or eight elements is as good as any.
+
+use backstitch_ir::nest::Var;
+use smallvec::SmallVec;
+
+use super::emit::Emit;
+use super::keep::operation_cost;
+use super::reduction::Reduction;
+use crate::lower::groups::{Item, ItemOp};
+use crate::lower::nest::Loops;
+
+/// Elements of a row at most, where rows have results or functions of their own.
+const MOST: usize = 16;
+
+/// The same where only columns have results.
+const MOST_SUMS: usize = 8;
+
+/// The same where there is no result but the elements.
+const MOST_PLAIN: usize = 7;
+
+/// Rows at least.
+const LEAST_ROWS: usize = 16;
+
+/// Operations of a row at most: straight-line code has to stay short.
+const MOST_WORK: u32 = 800;
+
+/// Where the loops stand in those that are written out; −1 for anywhere.
+pub(super) type Positions = SmallVec<[i64; 4]>;
+
+/// How many of the innermost loops are to be written out.
+pub(super) fn written_out(items: &[Item], loops: &Loops, rows: usize, phases: u32) -> usize {
+    let all = loops.len();
+    let count = match rows {
+        0 if phases > 0 => 0,
+        0 => usize::from(all > 1),
+        _ => all - rows,
+    };
+    if count == 0 {
+        return 0;
+    }
+    let elements: usize = (all - count..all).map(|d| loops.extent(d)).product();
+    let reduces = |over: bool| {
+        items.iter().any(|i| match &i.op {
+            ItemOp::Reduce { axes, .. } => loops.is(all - 1, |a| axes.contains(&a)) == over,
+            _ => false,
+        })
+    };
+    let most = match () {
+        () if rows > 0 || reduces(true) => MOST,
+        () if reduces(false) => MOST_SUMS,
+        () if elements % 4 != 0 => MOST_PLAIN,
+        () => 0,
+    };
+    let work: u32 = items.iter().map(|i| operation_cost(&i.op)).sum();
+    let short = (2..=most).contains(&elements) && work * elements as u32 <= MOST_WORK;
+    if short && loops.extent(all - count - 1) >= LEAST_ROWS { count } else { 0 }
+}
+
+/// All positions in loops of these extents; `None` is anywhere.
+pub(super) fn positions(extents: impl Iterator<Item = Option<usize>>) -> Vec<Positions> {
+    extents.fold(vec![Positions::new()], |before, extent| {
+        let here = || match extent {
+            Some(n) => 0..n as i64,
+            None => -1..0,
+        };
+        let each = |p: Positions| {
+            here().map(move |i| {
+                let mut p = p.clone();
+                p.push(i);
+                p
+            })
+        };
+        before.into_iter().flat_map(each).collect()
+    })
+}
+
+/// Does something at each position of the loops that are written out; once, if there are
+/// none.
+pub(super) fn at_each(e: &mut Emit<'_, '_>, mut f: impl FnMut(&mut Emit<'_, '_>)) {
+    let loops = e.full..e.loops.len();
+    if loops.is_empty() {
+        return f(e);
+    }
+    for at in positions(loops.map(|d| Some(e.loops.extent(d)))) {
+        let around = e.env.clone();
+        e.written = at;
+        f(e);
+        e.env = around;
+    }
+    e.written.clear();
+}
+
+/// Adds what is reduced at the position where the loops stand to what was before.
+pub(super) fn add(
+    e: &mut Emit<'_, '_>,
+    reductions: &[Reduction],
+    k: usize,
+    pending: &mut Vec<(usize, Var)>,
+) {
+    let r = &reductions[k];
+    let here = |column: &Positions| column.iter().zip(&e.written).all(|(c, at)| *c < 0 || c == at);
+    if !r.column.as_ref().is_none_or(here) {
+        return;
+    }
+    let v = e.read(&r.arg);
+    match pending.iter_mut().find(|p| p.0 == k) {
+        Some(p) => p.1 = e.b.combine(r.monoid, p.1, v),
+        None => pending.push((k, v)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_in_order() {
+        let all = positions([Some(2), None, Some(2)].into_iter());
+        let all: Vec<&[i64]> = all.iter().map(|p| &p[..]).collect();
+        assert_eq!(all, [[0, -1, 0], [0, -1, 1], [1, -1, 0], [1, -1, 1]]);
+        assert_eq!(positions(std::iter::empty()).len(), 1);
+    }
+}

@@ -202,6 +202,10 @@ impl NestEmitter<'_, '_> {
             return vector::select_less(self.asm, y, x, x, y);
         }
         let mask = self.mask(c, vector::is_wide(to));
+        let zero = |v: Var| self.bindings[v].constant.is_some_and(|c| c.bits == 0);
+        if zero(a) {
+            return vector::without(self.asm, mask, y);
+        }
         vector::select(self.asm, mask, x, y)
     }
 

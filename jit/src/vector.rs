@@ -279,6 +279,16 @@ fn select_part(asm: &mut Asm, mask: Value, a: Value, b: Value) -> Value {
     asm.cast(ty, out)
 }
 
+/// `mask ? 0 : a`, where both have one width.
+pub(crate) fn without(asm: &mut Asm, mask: Lanes, a: Lanes) -> Lanes {
+    mask.zip(a, |mask, a| {
+        let (ty, int) = (asm.func().dfg.value_type(a), asm.func().dfg.value_type(mask));
+        let bits = asm.cast(int, a);
+        let kept = asm.ins().band_not(bits, mask);
+        asm.cast(ty, kept)
+    })
+}
+
 /// `x < y ? a : b` on floats where `{a, b} = {x, y}`: one `min` or `max`
 /// instruction, recognised by its shape.
 pub(crate) fn select_less(asm: &mut Asm, x: Lanes, y: Lanes, a: Lanes, b: Lanes) -> Lanes {

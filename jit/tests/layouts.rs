@@ -34,9 +34,18 @@ impl Maker<'_> {
         }
     }
 
+    /// A computed distance, other in each iteration: up to three elements.
+    fn place(&mut self) -> Var {
+        let at = At { strides: [(self.column, 1)].into_iter().collect(), ..At::default() };
+        let indices = self.b.param(DType::I64, self.extents[1].max(1), Access::In);
+        let (index, most) = (self.b.load(indices, at), self.b.int(DType::I64, 3));
+        self.b.and(index, most)
+    }
+
     fn param(&mut self, steps: [i64; 2], width: usize, access: Access) -> (Param, At) {
         let mut at = At { offset: self.rng.below(4) as i64, ..At::default() };
-        let mut len = at.offset as usize + width;
+        // And room for what an index adds.
+        let mut len = at.offset as usize + width + 3;
         for (k, axis) in [self.row, self.column].into_iter().enumerate() {
             let last = self.extents[k].saturating_sub(1) as i64;
             let step = if self.rng.chance(12) { -steps[k] } else { steps[k] };
@@ -56,7 +65,10 @@ impl Maker<'_> {
         if self.rng.chance(30) {
             steps[self.rng.below(2)] = 0;
         }
-        let (param, at) = self.param(steps, width, Access::In);
+        let (param, mut at) = self.param(steps, width, Access::In);
+        if self.rng.chance(25) {
+            at.index = Some(self.place());
+        }
         for k in 0..width as i64 {
             let value = self.b.load(param, At { offset: at.offset + k, ..at.clone() });
             self.values.push(value);

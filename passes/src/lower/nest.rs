@@ -108,8 +108,14 @@ impl Loops {
     /// axes stay before the others.
     pub fn best(domain: &Shape, rows: usize, mut kinds: Kinds, touches: &[Touch]) -> Self {
         kinds.tell(|a| a < rows);
-        let mut order = best_order(domain, 0..rows, touches);
-        order.extend(best_order(domain, rows..domain.rank(), touches));
+        // What a row touches, it does for each of its elements.
+        let rest = rows..domain.rank();
+        let elements = |t: &Touch| {
+            let moving = rest.clone().filter(|&a| t.stride(a) != 0);
+            moving.map(|a| domain.dims()[a] as i64).product::<i64>()
+        };
+        let mut order = best_order(domain, 0..rows, touches, elements);
+        order.extend(best_order(domain, rest.clone(), touches, |_| 1));
         let all: Vec<Strides> = touches.iter().map(|t| t.strides.clone()).collect();
         let mut loops = Self::in_order(domain, order.into_iter(), &kinds, &all);
         if let [.., around, inner] = &loops.merged[..] {
@@ -184,13 +190,19 @@ impl Loops {
 }
 
 /// These axes, outermost first.
-fn best_order(domain: &Shape, axes: std::ops::Range<usize>, touches: &[Touch]) -> Vec<usize> {
+fn best_order(
+    domain: &Shape,
+    axes: std::ops::Range<usize>,
+    touches: &[Touch],
+    times: impl Fn(&Touch) -> i64,
+) -> Vec<usize> {
     let mut order: Vec<usize> = axes.filter(|&a| domain.dims()[a] != 1).collect();
     if domain.is_empty() {
         // Strides say nothing.
         return order;
     }
-    let cost = |a: usize| touches.iter().map(|t| t.cost(a)).sum::<i64>();
+    let times: Vec<i64> = touches.iter().map(times).collect();
+    let cost = |a: usize| touches.iter().zip(&times).map(|(t, n)| t.cost(a) * n).sum::<i64>();
     order.sort_by_key(|&a| std::cmp::Reverse(cost(a)));
     let Some(&inner) = order.last() else { return order };
     let others = order.len() - 1;
@@ -232,6 +244,16 @@ mod tests {
         let touches = [touch(&[1, 30, 600], false), touch(&[200, 10, 1], true)];
         let loops = Loops::best(&domain, 0, Kinds::new(3), &touches);
         assert_eq!((extents(&loops), loops.crossed), (vec![20, 30, 10], true));
+    }
+
+    #[test]
+    fn what_every_element_of_a_row_touches_counts_most() {
+        // Rows (n, k) of ten elements; one operand has its elements apart, along n together.
+        let domain = Shape::from([30, 20, 10]);
+        let touches =
+            [touch(&[200, 10, 1], false), touch(&[1, 300, 30], false), touch(&[20, 1], true)];
+        let loops = Loops::best(&domain, 2, Kinds::new(3), &touches);
+        assert_eq!(extents(&loops), [20, 30, 10]);
     }
 
     #[test]

@@ -4,11 +4,14 @@
 use backstitch::prelude::*;
 use backstitch::{Array, Backend, DType, Options, trace_tree};
 
+/// The shapes of a program's inputs.
+type Shapes = &'static [&'static [usize]];
+
 type Program = for<'t> fn(&[Tensor<'t>]) -> Vec<Tensor<'t>>;
 
 /// What is computed, on arrays of which shapes: large enough for tiles, chunks and vectors,
 /// and small and odd ones.
-const PROGRAMS: &[(&str, &[&[&[usize]]], Program)] = &[
+const PROGRAMS: &[(&str, &[Shapes], Program)] = &[
     (
         "transposed operands",
         &[

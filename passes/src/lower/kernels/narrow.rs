@@ -61,7 +61,7 @@ pub(super) fn written_out(items: &[Item], loops: &Loops, rows: usize, phases: u3
     let most = match () {
         () if rows > 0 || reduces(true) => MOST,
         () if reduces(false) => MOST_SUMS,
-        () if elements % 4 != 0 => MOST_PLAIN,
+        () if !elements.is_multiple_of(4) => MOST_PLAIN,
         () => 0,
     };
     let work: u32 = items.iter().map(|i| operation_cost(&i.op)).sum();

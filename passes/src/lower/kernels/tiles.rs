@@ -58,7 +58,8 @@ impl Tiles {
             return None;
         }
         // Tiles of one width are without leftovers.
-        let even = (COLUMNS / 2..=2 * COLUMNS).rev().find(|c| c % 8 == 0 && width % c == 0);
+        let even =
+            (COLUMNS / 2..=2 * COLUMNS).rev().find(|c| c % 8 == 0 && width.is_multiple_of(*c));
         let columns = even.unwrap_or(COLUMNS);
         Some(Self { outer, rows: ROWS, columns })
     }

@@ -164,10 +164,12 @@ impl Machine<'_> {
         for_each_batch(g, &mut |[at_a, at_b, at_c]| {
             for i in 0..g.m {
                 for j in 0..g.n {
-                    let sum = (0..g.k).fold(zero, |sum, k| {
+                    let to = place(&g.c, at_c, i, j);
+                    let start = if g.add { load(c, to) } else { zero };
+                    let sum = (0..g.k).fold(start, |sum, k| {
                         add(sum, load(a, place(&g.a, at_a, i, k)), load(b, place(&g.b, at_b, k, j)))
                     });
-                    store(c, place(&g.c, at_c, i, j), sum);
+                    store(c, to, sum);
                 }
             }
         });

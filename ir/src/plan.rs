@@ -187,7 +187,7 @@ pub struct RowOf {
     pub back: bool,
 }
 
-/// `c = a · b` for each index of the batch axes. All strides in elements.
+/// `c = a · b`, or `c += a · b`, for each index of the batch axes. All strides in elements.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Gemm {
     /// `f32` or `f64`.
@@ -196,8 +196,10 @@ pub struct Gemm {
     pub m: usize,
     /// Columns of `b` and `c`.
     pub n: usize,
-    /// Columns of `a`, rows of `b`. May be 0: then `c` is filled with zeros.
+    /// Columns of `a`, rows of `b`. May be 0: then the product is all zeros.
     pub k: usize,
+    /// Whether the product is added to what is in `c`.
+    pub add: bool,
     /// Batch axes, outermost first.
     pub batch: Vec<BatchAxis>,
     /// Left factor: where it starts, stride between rows, between columns.

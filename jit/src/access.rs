@@ -7,11 +7,12 @@ use smallvec::SmallVec;
 
 use crate::asm::{Addr, Memory, WORD};
 use crate::host;
+use crate::moving::Elsewhere;
 use crate::part::PartEmitter;
 use crate::scalar::clif_type;
 
 /// Buffers up to this size are copied without a call.
-const SMALL_COPY: usize = 128;
+pub(crate) const SMALL_COPY: usize = 128;
 
 /// How many values later a pointer is loaded again.
 const POINTER_REACH: usize = 128;
@@ -27,6 +28,11 @@ impl PartEmitter<'_, '_, '_> {
 
     /// Where a buffer is.
     pub fn buffer(&mut self, buffer: Buffer) -> Addr {
+        match self.elsewhere.get(&buffer) {
+            Some(&Elsewhere::At(at)) => return at,
+            Some(&Elsewhere::Variable(at)) => return Addr { base: self.asm.read(at), disp: 0 },
+            None => {}
+        }
         let plan = self.steps.plan;
         let (table, number) = match plan.buffers[buffer].place {
             Place::Arena(at) => return Addr { base: self.arena, disp: at as i64 },

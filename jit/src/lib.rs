@@ -35,6 +35,7 @@ mod isa;
 mod jam;
 mod link;
 mod loops;
+mod moving;
 mod nest;
 mod part;
 mod partial;

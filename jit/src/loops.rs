@@ -10,14 +10,19 @@
 use backstitch_ir::plan::{Buffer, RowOf, Step};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, InstBuilder, Value};
+use smallvec::SmallVec;
 
 use crate::asm::{Addr, Memory, WORD};
 use crate::entry::{Form, Node};
+use crate::moving::Inside;
 use crate::part::PartEmitter;
 use crate::registers::Steady;
 use crate::scalar::clif_type;
 use crate::stacks::Left;
 use crate::survey::Span;
+
+/// Some of the rows of a scan.
+type Rows<'a> = SmallVec<[&'a RowOf; 8]>;
 
 /// Heads of so many steps at most are written twice.
 const SHORT: usize = 6;
@@ -79,6 +84,7 @@ impl<'p> PartEmitter<'_, 'p, '_> {
     fn while_loop(&mut self, span: Span, head: &[Node<'p>], pred: Buffer, body: &[Node<'p>]) {
         let mut stacks = self.stacks(span, body);
         self.begin_stacks(&mut stacks);
+        let swapped = self.begin_swaps(body, &Inside::of(self.steps.plan, head, body), &[]);
         let [enter, again, after] = [(); 3].map(|()| self.asm.block(&[]));
         if self.is_short(head) {
             self.nodes(head);
@@ -107,6 +113,7 @@ impl<'p> PartEmitter<'_, 'p, '_> {
             self.asm.seal(test);
         }
         self.place_sealed(after);
+        self.end_swaps(swapped);
         self.end_stacks();
     }
 
@@ -124,6 +131,7 @@ impl<'p> PartEmitter<'_, 'p, '_> {
         let count = self.scalar(count);
         let mut stacks = self.stacks(span, body);
         self.begin_stacks(&mut stacks);
+        let swapped = self.begin_swaps(body, &Inside::of(self.steps.plan, &[], body), &[]);
         let [enter, after] = [(); 2].map(|()| self.asm.block(&[]));
         let zero = self.asm.int(0);
         let some = self.asm.ins().icmp(IntCC::SignedGreaterThan, count, zero);
@@ -136,6 +144,7 @@ impl<'p> PartEmitter<'_, 'p, '_> {
         self.iteration(stacks, body);
         self.count(again, left, after);
         self.place_sealed(after);
+        self.end_swaps(swapped);
         self.end_stacks();
     }
 
@@ -153,22 +162,35 @@ impl<'p> PartEmitter<'_, 'p, '_> {
         let mut stacks = self.stacks(span, body);
         self.begin_stacks(&mut stacks);
         self.enter_stacks(&mut stacks, Some(all));
+        let inside = Inside::of(self.steps.plan, &[], body);
+        let (mut in_place, copied): (Rows<'_>, Rows<'_>) =
+            reads.iter().partition(|r| self.reads_in_place(r, &inside));
+        let (written, saved): (Rows<'_>, Rows<'_>) =
+            writes.iter().partition(|r| self.writes_in_place(r, &inside));
+        in_place.extend(written);
+        let swapped = self.begin_swaps(body, &inside, &in_place);
         let again = self.countdown(all);
         let left = self.asm.params(again)[0];
         stacks.left = Some(Left::Value(left));
-        for r in reads {
+        for r in copied {
             let from = self.row(r, left, count);
             self.set(r.entry, from);
         }
+        for r in &in_place {
+            let at = self.row(r, left, count);
+            self.bind(r, at);
+        }
         self.iteration(stacks, body);
-        for r in writes {
+        for r in saved {
             let to = self.row(r, left, count);
             self.save(r.entry, to);
-            self.forward.forget(r.rows);
         }
+        in_place.iter().for_each(|r| self.unbind(r));
+        writes.iter().for_each(|r| self.forward.forget(r.rows));
         let after = self.asm.block(&[]);
         self.count(again, left, after);
         self.place_sealed(after);
+        self.end_swaps(swapped);
         self.end_stacks();
     }
 

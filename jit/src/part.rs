@@ -3,6 +3,7 @@
 use backstitch_ir::nest::Access;
 use backstitch_ir::plan::{Buffer, BufferRef, Call, Gemm, Kernel, Step};
 use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, Signature, StackSlot, Value, types};
+use cranelift_frontend::Variable;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -10,6 +11,7 @@ use crate::asm::{Asm, WORD};
 use crate::entry::{Form, Node, Steps};
 use crate::forward::Forward;
 use crate::link::{FunctionId, Linker};
+use crate::moving::Elsewhere;
 use crate::nest::{self, NestEmitter};
 use crate::registers::Registers;
 use crate::stacks::LoopStacks;
@@ -33,6 +35,10 @@ pub(crate) struct PartEmitter<'s, 'p, 'f> {
     pub pointers: FxHashMap<Buffer, (Value, usize)>,
     /// Those loaded before the current loop.
     pub held: FxHashMap<Buffer, Value>,
+    /// Buffers that are not where the plan says, in the current loops.
+    pub elsewhere: FxHashMap<Buffer, Elsewhere>,
+    /// The steps at which a carry and what it becomes change places, and where these are.
+    pub swapping: FxHashMap<*const Step, [Variable; 2]>,
     /// How many loops there are around.
     pub depth: usize,
     /// What the current loops push and pop, the innermost last.
@@ -62,6 +68,8 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
             forward: Forward::new(registers),
             pointers: FxHashMap::default(),
             held: FxHashMap::default(),
+            elsewhere: FxHashMap::default(),
+            swapping: FxHashMap::default(),
             depth: 0,
             loops: Vec::new(),
             callees: FxHashMap::default(),
@@ -100,7 +108,11 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
             Node::Step(Step::Run { kernel, args }) => self.run(*kernel, args),
             Node::Step(Step::Gemm(gemm)) => self.gemm(gemm),
             Node::Step(Step::Call(call)) => self.call(call),
-            Node::Step(Step::Copy { from, to }) => self.copy(*from, *to),
+            Node::Step(step @ Step::Copy { from, to }) => {
+                if !self.swap(step, *from, *to) {
+                    self.copy(*from, *to);
+                }
+            }
             Node::Step(Step::Open { stack, store }) => self.open(*stack, *store),
             Node::Step(Step::Push { stack, from }) => self.push(*stack, *from),
             Node::Step(Step::Pop { stack, to }) => self.pop(*stack, *to),

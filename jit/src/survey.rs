@@ -216,7 +216,7 @@ pub(crate) fn for_each_buffer(step: &Step, f: &mut impl FnMut(Buffer)) {
 }
 
 /// Every buffer that a step writes, but for what it does to handles as handles.
-fn for_each_assigned(plan: &Plan, step: &Step, f: &mut impl FnMut(Buffer)) {
+pub(crate) fn for_each_assigned(plan: &Plan, step: &Step, f: &mut impl FnMut(Buffer)) {
     match step {
         Step::Run { kernel, args } => {
             for (param, arg) in plan.kernels[*kernel].params.iter().zip(args) {

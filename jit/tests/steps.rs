@@ -261,6 +261,7 @@ fn matrix_products() {
         m: 2,
         n: 1,
         k: 2,
+        add: false,
         batch: Vec::new(),
         a: Matrix { at: at(a, 1), row: 2, col: 1 },
         b: Matrix { at: at(b, 0), row: 1, col: 1 },

@@ -1,13 +1,27 @@
-//! Matrix products, by crate `gemm`.
+//! Matrix products, by faer.
+//!
+//! Each element of a product is one sum, in order of `k` with fused multiplications, in
+//! pieces of 512: so neither the layout of a matrix nor how it is cut for several threads
+//! changes a bit. (Products of a single row, column or `k` are sums of another order. None
+//! comes from a graph: those are nests, see `legalise` in passes.)
+//!
+//! The library keeps memory for repacked factors, per thread, and takes it when a thread
+//! first needs it.
 
 use backstitch_ir::DType;
 use backstitch_ir::plan::{BatchAxis, Gemm};
+use faer::linalg::matmul::matmul;
+use faer::traits::ComplexField;
+use faer::{Accum, MatMut, MatRef, Par};
 
 use crate::guard;
 use crate::threads::parts;
 
-/// `c = a · b` as described. The library takes and returns scratch memory for
-/// shapes beyond a few dozen; nothing is kept.
+/// A product for several threads is cut at multiples of so many rows or columns: what the
+/// library's innermost loops take at once.
+const BLOCK: usize = 96;
+
+/// `c = a · b` as described, or `c += a · b`.
 ///
 /// # Safety
 ///
@@ -33,18 +47,15 @@ pub(crate) unsafe extern "C" fn gemm(
 }
 
 /// The scalars that products are made of.
-trait Real: Copy + 'static {
-    const ZERO: Self;
+trait Real: ComplexField + Copy {
     const ONE: Self;
 }
 
 impl Real for f32 {
-    const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
 }
 
 impl Real for f64 {
-    const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
 }
 
@@ -101,47 +112,42 @@ unsafe fn batched<T: Real>(desc: &Gemm, batch: &[BatchAxis], threads: u32, place
     }
 }
 
-unsafe fn single<T: Real>(desc: &Gemm, threads: u32, Places { a, b, c }: Places<T>) {
-    let &Gemm { m, n, k, .. } = desc;
+/// One product, cut along its longer side for several threads.
+unsafe fn single<T: Real>(desc: &Gemm, threads: u32, places: Places<T>) {
+    let &Gemm { m, n, .. } = desc;
+    if threads <= 1 {
+        // SAFETY: as required.
+        return unsafe { product(desc, [m, n], places) };
+    }
+    let by_rows = m > n;
+    let long = m.max(n);
+    let axis = if by_rows {
+        BatchAxis { extent: m, strides: [desc.a.row, 0, desc.c.row] }
+    } else {
+        BatchAxis { extent: n, strides: [0, desc.b.col, desc.c.col] }
+    };
+    parts(threads, long.div_ceil(BLOCK), |blocks| {
+        let (from, to) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(long));
+        let part = if by_rows { [to - from, n] } else { [m, to - from] };
+        // SAFETY: as required; parts are rows or columns of `c` of their own.
+        unsafe { product(desc, part, places.at(&axis, from)) };
+    });
+}
+
+/// So many rows and columns of a product.
+unsafe fn product<T: Real>(desc: &Gemm, [m, n]: [usize; 2], Places { a, b, c }: Places<T>) {
+    let k = desc.k;
     if m == 0 || n == 0 {
         return;
     }
-    if k == 0 {
-        for i in 0..m as isize {
-            for j in 0..n as isize {
-                // SAFETY: it is an element of `c`.
-                unsafe { c.offset(i * desc.c.row + j * desc.c.col).write(T::ZERO) };
-            }
-        }
-        return;
-    }
-    let parallelism = match threads {
-        0 | 1 => gemm::Parallelism::None,
-        n => gemm::Parallelism::Rayon(n as usize),
+    // SAFETY: as required: these are matrices in bounds, and `c` overlaps neither factor.
+    let (a, b, c) = unsafe {
+        (
+            MatRef::from_raw_parts(a, m, k, desc.a.row, desc.a.col),
+            MatRef::from_raw_parts(b, k, n, desc.b.row, desc.b.col),
+            MatMut::from_raw_parts_mut(c, m, n, desc.c.row, desc.c.col),
+        )
     };
-    // SAFETY: as required. The library takes column strides before row strides,
-    // and does not read `c` when told so.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            c,
-            desc.c.col,
-            desc.c.row,
-            false,
-            a,
-            desc.a.col,
-            desc.a.row,
-            b,
-            desc.b.col,
-            desc.b.row,
-            T::ZERO,
-            T::ONE,
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
+    let accum = if desc.add { Accum::Add } else { Accum::Replace };
+    matmul(c, accum, a, b, T::ONE, Par::Seq);
 }

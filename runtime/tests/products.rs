@@ -3,6 +3,7 @@
 mod common;
 
 use backstitch_ir::Array;
+use backstitch_jit::Options;
 use backstitch_runtime::{ArrayMut, ArrayRef, Backend, Executable};
 use common::plan;
 
@@ -16,13 +17,15 @@ struct Product {
     /// Where element (0, 0) of a, b, c is.
     offsets: [usize; 3],
     batch: Vec<(usize, [isize; 3])>,
+    /// Added to what is there.
+    add: bool,
 }
 
 impl Product {
     fn new(dtype: &'static str, m: usize, n: usize, k: usize) -> Self {
         let (n1, k1) = (n as isize, k as isize);
         let strides = [[k1, 1], [n1, 1], [n1, 1]];
-        Self { dtype, size: [m, n, k], strides, offsets: [0; 3], batch: vec![] }
+        Self { dtype, size: [m, n, k], strides, offsets: [0; 3], batch: vec![], add: false }
     }
 
     /// The `i`th matrix stored by columns.
@@ -62,6 +65,7 @@ impl Product {
             self.batch.iter().map(|(n, [a, b, c])| format!("({n}: {a}, {b}, {c})")).collect();
         let batch =
             if axes.is_empty() { String::new() } else { format!(" batch {}", axes.join(" ")) };
+        let set = if self.add { "+=" } else { "=" };
         format!(
             "plan @product arena 0 {{
               inputs {dtype}[{}], {dtype}[{}]
@@ -76,7 +80,7 @@ impl Product {
                 }}
               }}
               run k0(b2)
-              gemm {dtype} {c} = {a} * {b} over m {m} n {n} k {k}{batch}
+              gemm {dtype} {c} {set} {a} * {b} over m {m} n {n} k {k}{batch}
             }}",
             lens[0], lens[1], lens[2], lens[0], lens[1], lens[2], lens[2], lens[2],
         )
@@ -93,7 +97,12 @@ impl Product {
         }
     }
 
+    /// Alone, and added to what is there.
     fn check(&self) {
+        [false, true].into_iter().for_each(|add| Self { add, ..self.clone() }.check_one());
+    }
+
+    fn check_one(&self) {
         let inputs = [self.input(0), self.input(1)];
         let views = [0, 1].map(|i| ArrayRef::try_from(&inputs[i]).unwrap());
         let run = |backend| {
@@ -195,6 +204,34 @@ fn batches() {
                 p.strides[2] = [n1 * heads, 1];
                 p.batch[1].1[2] = n1;
                 p.check();
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_change_no_bit() {
+    for dtype in ["f32", "f64"] {
+        for [m, n, k] in [[270, 250, 260], [131, 1101, 128], [1101, 131, 128], [97, 140, 1300]] {
+            for order in 0..8 {
+                let product = (0..3)
+                    .filter(|i| order >> i & 1 == 1)
+                    .fold(Product::new(dtype, m, n, k), Product::transposed);
+                let inputs = [0, 1].map(|i| {
+                    let numbers = (0..product.len(i)).map(|j| ((j * 7 + i) % 1013) as f64 / 997.0);
+                    match dtype {
+                        "f32" => numbers.map(|x| x as f32).collect::<ndarray::Array1<f32>>().into(),
+                        _ => Array::from(numbers.collect::<ndarray::Array1<f64>>()),
+                    }
+                });
+                let views = [0, 1].map(|i| ArrayRef::try_from(&inputs[i]).unwrap());
+                let [one, two, three] = [1, 2, 3].map(|workers| {
+                    let plan = plan(&product.text());
+                    let options = Options { workers, share_all: true, ..Options::default() };
+                    let exe = Executable::with_options(plan, Backend::Cpu, options).unwrap();
+                    exe.call(&views).unwrap().remove(0).to_f64_vec()
+                });
+                assert!(one == two && two == three, "{product:?}");
             }
         }
     }

@@ -181,7 +181,10 @@ fn matrix(at: &mut Attrs<'_>) -> Result<Matrix, ParseError> {
 fn gemm(at: &mut Attrs<'_>) -> Result<Gemm, ParseError> {
     let dtype = at.dtype()?;
     let c = matrix(at)?;
-    at.expect("=")?;
+    let add = at.eat("+=");
+    if !add {
+        at.expect("=")?;
+    }
     let a = matrix(at)?;
     at.expect("*")?;
     let b = matrix(at)?;
@@ -198,7 +201,7 @@ fn gemm(at: &mut Attrs<'_>) -> Result<Gemm, ParseError> {
             batch.push(BatchAxis { extent, strides });
         }
     }
-    Ok(Gemm { dtype, m, n, k, batch, a, b, c })
+    Ok(Gemm { dtype, m, n, k, add, batch, a, b, c })
 }
 
 fn call(at: &mut Attrs<'_>) -> Result<Call, ParseError> {

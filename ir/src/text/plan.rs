@@ -121,8 +121,9 @@ impl fmt::Display for Matrix {
 
 impl fmt::Display for Gemm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dtype, m, n, k, batch, a, b, c } = self;
-        write!(f, "gemm {dtype} {c} = {a} * {b} over m {m} n {n} k {k}")?;
+        let Self { dtype, m, n, k, add, batch, a, b, c } = self;
+        let set = if *add { "+=" } else { "=" };
+        write!(f, "gemm {dtype} {c} {set} {a} * {b} over m {m} n {n} k {k}")?;
         if !batch.is_empty() {
             f.write_str(" batch ")?;
         }

@@ -64,7 +64,7 @@ pub(super) fn uses(plan: &Plan, step: &Step) -> SmallVec<[Use; 4]> {
             let uses = matrices.map(|(i, operand)| Use {
                 buffer: operand.matrix.at.buffer,
                 elements: operand.span().map_or(0..0, |(lo, hi)| lo as usize..hi as usize + 1),
-                reads: i < 2,
+                reads: i < 2 || g.add,
                 writes: i == 2,
             });
             uses.collect()

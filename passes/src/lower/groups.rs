@@ -133,7 +133,7 @@ pub(crate) struct Groups {
     /// The last group that reads a val.
     pub last_read: IndexVec<Val, Option<GroupId>>,
     /// Whether items join groups that are there.
-    fuse: bool,
+    pub fuse: bool,
     latest: FxHashMap<Shape, GroupId>,
 }
 

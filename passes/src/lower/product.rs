@@ -1,11 +1,22 @@
 //! Matrix products as library calls.
+//!
+//! The library reads and writes matrices of any strides. So a product of which only a
+//! transpose is wanted is written as that, and factors are copied only where several axes
+//! that are one to the library do not lie in memory as one.
+//!
+//! A sum of products that nothing else wants is one array, to which each product is added
+//! where it is.
+
+use std::ops::Range;
 
 use backstitch_ir::ops::Contract;
 use backstitch_ir::plan::{BatchAxis, BufferRef, Gemm, Matrix, Step};
 use backstitch_ir::ty::{DType, Shape, Type};
+use backstitch_ir::{Graph, Node, Op, Scalar, Value};
+use rustc_hash::FxHashSet;
 
 use super::Planner;
-use super::operand::{Operand, Val, contiguous};
+use super::operand::{Operand, Strides, Val, contiguous};
 use super::scope::Scope;
 
 /// One side of a product: where it starts, and its strides along the batch, the
@@ -19,16 +30,71 @@ struct Side {
     over: i64,
 }
 
-/// `out = x · y`.
+/// `x · y`.
 #[derive(Clone, Debug)]
 pub(crate) struct Product {
     dtype: DType,
     batch: Vec<usize>,
+    /// How many axes the rows are.
+    row_axes: usize,
     m: usize,
     n: usize,
     k: usize,
     sides: [Side; 2],
-    out: Val,
+}
+
+/// What becomes of products: which values are sums of them, and their terms, products and
+/// sums that are wanted for nothing else. Without fusion, nothing is known.
+#[derive(Default)]
+pub(crate) struct Uses {
+    outputs: Option<FxHashSet<Value>>,
+    sums: FxHashSet<Value>,
+    terms: FxHashSet<Value>,
+}
+
+impl Uses {
+    /// Of these nodes, which are in order.
+    pub fn of(g: &Graph, nodes: impl Iterator<Item = Node>) -> Self {
+        let outputs: FxHashSet<Value> = g.outputs().iter().copied().collect();
+        let mut found = Self::default();
+        for n in nodes {
+            if !matches!(g.op(n), Op::Map(map) if map.f == Scalar::Add) {
+                continue;
+            }
+            let is_term = |&v: &Value| {
+                let is_sum = matches!(g.op_of(v), Op::Contract(_)) || found.sums.contains(&v);
+                is_sum && !outputs.contains(&v) && g.users(g.source(v).0).take(2).count() == 1
+            };
+            let args = g.args(n);
+            if args.iter().all(is_term) {
+                found.terms.extend(args);
+                found.sums.insert(g.results(n)[0]);
+            }
+        }
+        Self { outputs: Some(outputs), ..found }
+    }
+
+    /// Whether all terms of a value are products.
+    pub fn is_sum(&self, v: Value) -> bool {
+        self.sums.contains(&v)
+    }
+
+    /// Whether a value is nothing but a term of a sum.
+    pub fn is_term(&self, v: Value) -> bool {
+        self.terms.contains(&v)
+    }
+
+    /// The order of axes in which all that use a value want it, if that is another than its
+    /// own.
+    pub fn wanted_order<'g>(&self, g: &'g Graph, v: Value) -> Option<&'g [usize]> {
+        let outputs = self.outputs.as_ref()?;
+        let mut users = g.users(g.source(v).0).map(|user| match g.op(user) {
+            Op::Permute(p) => Some(&p.perm[..]),
+            _ => None,
+        });
+        let first = users.next()??;
+        (users.all(|other| other == Some(first)) && !outputs.contains(&v)).then_some(first)
+    }
 }
 
 /// The axes that are neither batch nor summed over.
@@ -70,7 +136,6 @@ impl Product {
         c: &Contract,
         types: [&Type; 2],
         x: [Operand; 2],
-        out: Val,
         mut copy: impl FnMut(&Type, Operand) -> Operand,
     ) -> Self {
         let len = |i: usize, axes: &[usize]| axes.iter().map(|&a| types[i].dims()[a]).product();
@@ -103,7 +168,8 @@ impl Product {
         };
         let sides = [readable(0), readable(1)];
         let batch = c.batch[0].iter().map(|&a| types[0].dims()[a]).collect();
-        Self { dtype: types[0].dtype, batch, m, n, k, sides, out }
+        let row_axes = free_axes(c, 0, types[0].rank()).len();
+        Self { dtype: types[0].dtype, batch, row_axes, m, n, k, sides }
     }
 
     /// What it reads.
@@ -111,27 +177,51 @@ impl Product {
         [self.sides[0].val, self.sides[1].val]
     }
 
-    pub fn emit(&self, scope: &mut Scope<'_>, planner: &mut Planner, steps: &mut Vec<Step>) {
+    /// How the library can write its result over an array of this shape: strides along the
+    /// batch, between rows, and between columns. `None` if axes that are one to the library
+    /// do not lie in memory as one.
+    fn target(&self, dims: &[usize], strides: &[i64]) -> Option<(Vec<i64>, i64, i64)> {
+        let (batch, columns) = (self.batch.len(), self.batch.len() + self.row_axes);
+        let joint = |axes: Range<usize>| joint_stride(&Vec::from_iter(axes), dims, strides);
+        let (row, col) = (joint(batch..columns)?, joint(columns..dims.len())?);
+        Some((strides[..batch].to_vec(), row, col))
+    }
+
+    /// Whether the library can write its result like this.
+    pub fn fits(&self, dims: &[usize], strides: &[i64]) -> bool {
+        self.target(dims, strides).is_some()
+    }
+
+    /// The step `out = x · y`, or, with `add`, `out += x · y`.
+    pub fn emit(
+        &self,
+        scope: &mut Scope<'_>,
+        planner: &mut Planner,
+        out: &Written,
+        add: bool,
+    ) -> Step {
         let mut at = |val: Val, offset: i64| BufferRef {
             buffer: scope.buffer(planner, val),
             offset: offset as usize,
         };
         let [x, y] = &self.sides;
-        // The result is contiguous: batch axes, then m, then n.
-        let mut step = (self.m * self.n) as isize;
-        let mut batch: Vec<BatchAxis> = (0..self.batch.len())
-            .rev()
-            .map(|i| {
-                let strides = [x.batch[i] as isize, y.batch[i] as isize, step];
-                step *= self.batch[i] as isize;
-                BatchAxis { extent: self.batch[i], strides }
-            })
-            .collect();
-        batch.reverse();
+        let (steps, row, col) = self.target(out.shape.dims(), &out.strides).expect("it fits");
+        let batch = (0..self.batch.len()).map(|i| BatchAxis {
+            extent: self.batch[i],
+            strides: [x.batch[i], y.batch[i], steps[i]].map(|s| s as isize),
+        });
+        let batch = batch.collect();
         let a = Matrix { at: at(x.val, x.offset), row: x.free as isize, col: x.over as isize };
         let b = Matrix { at: at(y.val, y.offset), row: y.over as isize, col: y.free as isize };
-        let c = Matrix { at: at(self.out, 0), row: self.n as isize, col: 1 };
+        let c = Matrix { at: at(out.val, 0), row: row as isize, col: col as isize };
         let Self { dtype, m, n, k, .. } = *self;
-        steps.push(Step::Gemm(Gemm { dtype, m, n, k, batch, a, b, c }));
+        Step::Gemm(Gemm { dtype, m, n, k, add, batch, a, b, c })
     }
+}
+
+/// Where a result goes: a val, and the strides of the result in it.
+pub(crate) struct Written {
+    pub val: Val,
+    pub shape: Shape,
+    pub strides: Strides,
 }

@@ -5,19 +5,23 @@ use backstitch_ir::op::Structure;
 use backstitch_ir::plan::{self, Buffer, BufferDecl, BufferRef, Place, Step};
 use backstitch_ir::routine::{self, Routine};
 use backstitch_ir::ty::{DType, Shape, Type};
-use backstitch_ir::{Array, Graph, Node, Op, Value};
+use backstitch_ir::{Array, Const, Graph, Node, Op, Value};
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
 
 use super::groups::{GroupId, Groups, Item, ItemOp, order};
 use super::loops::{Known, LoopCall, StackRows};
-use super::operand::{Operand, Strides, Val, ValDecl};
-use super::product::Product;
+use super::operand::{Operand, Strides, Val, ValDecl, contiguous};
+use super::product::{Product, Uses, Written};
 use super::{Body, Planner, kernels};
 
 /// What runs as a group of its own.
 pub(crate) enum Library {
-    Product(Product),
+    /// Matrix products that are added up.
+    Products {
+        terms: Vec<Product>,
+        out: Written,
+    },
     /// Pieces copied into place, over a fill.
     Assemble(kernels::Assemble),
     /// `out = x; out[index] += u`.
@@ -75,6 +79,10 @@ pub(crate) struct Scope<'g> {
     pub rows: FxHashMap<Value, StackRows>,
     /// What is known of loops.
     pub known: FxHashMap<Node, Known>,
+    /// What becomes of matrix products.
+    uses: Uses,
+    /// Terms of sums that have not been met.
+    terms: FxHashMap<Value, Vec<Product>>,
     /// Copies of what is a view, or a constant, made for whoever takes no views.
     copies: FxHashMap<Value, Val>,
     pub groups: Groups,
@@ -93,6 +101,8 @@ impl<'g> Scope<'g> {
             operands: IndexVec::filled(None, g.value_count()),
             rows: FxHashMap::default(),
             known: FxHashMap::default(),
+            uses: Uses::default(),
+            terms: FxHashMap::default(),
             copies: FxHashMap::default(),
             groups: Groups::new(fuse),
             library: FxHashMap::default(),
@@ -124,7 +134,11 @@ impl<'g> Scope<'g> {
     pub fn build(&mut self) {
         let g = self.g;
         let live = crate::rebuild::live(g, g.outputs(), None);
-        for (n, _) in live.entries().filter(|(_, live)| **live) {
+        let live = || live.entries().filter(|(_, live)| **live).map(|(n, _)| n);
+        if self.groups.fuse {
+            self.uses = Uses::of(g, live());
+        }
+        for n in live() {
             if !g.op(n).is_input() {
                 self.node(n);
             }
@@ -161,6 +175,15 @@ impl<'g> Scope<'g> {
             Structure::Iota { axis } => {
                 self.item(n, &ty, ItemOp::Iota { axis }, &ty.shape, smallvec![])
             }
+            Structure::Map(_) if self.uses.is_sum(result) => {
+                let mut terms = |i: usize| self.terms.remove(&args[i]).expect("already met");
+                let (mut more, mut less) = (terms(0), terms(1));
+                if more.len() < less.len() {
+                    std::mem::swap(&mut more, &mut less);
+                }
+                more.extend(less);
+                self.products(result, more)
+            }
             Structure::Map(f) => {
                 let args = args.iter().map(|&a| self.operand(a)).collect();
                 self.item(n, &ty, ItemOp::Map(f), &ty.shape, args)
@@ -189,7 +212,7 @@ impl<'g> Scope<'g> {
             Structure::Gather { axis } => self.gather(n, &ty, &args, axis),
             Structure::Contract(c) => {
                 let x = [self.operand(args[0]), self.operand(args[1])];
-                self.product(n, &ty, &c, [types[0], types[1]], x)
+                self.product(n, &c, [types[0], types[1]], x)
             }
             Structure::Assemble { fill, pieces } => {
                 let reads: Vec<(Operand, Shape)> =
@@ -297,7 +320,7 @@ impl<'g> Scope<'g> {
         let domain = self.g.ty(args[2]).shape.clone();
         let rank = self.g.ty(args[1]).rank();
         let out = self.val(ty, Home::Open);
-        let own = super::operand::contiguous(&ty.shape);
+        let own = contiguous(&ty.shape);
         let mut strides: Strides = own[..axis].iter().copied().collect();
         strides.extend(std::iter::repeat_n(0, rank));
         strides.extend(own[axis + 1..].iter().copied());
@@ -320,16 +343,40 @@ impl<'g> Scope<'g> {
     fn product(
         &mut self,
         n: Node,
-        ty: &Type,
         c: &backstitch_ir::ops::Contract,
         types: [&Type; 2],
         x: [Operand; 2],
     ) -> Operand {
-        let out = self.val(ty, Home::Open);
-        let product = Product::new(c, types, x, out, |ty, x| self.copy(n, ty, x));
-        let reads = product.reads();
-        self.call(Library::Product(product), &reads, &[out]);
-        Operand::whole(out, &ty.shape)
+        let result = self.g.results(n)[0];
+        let product = Product::new(c, types, x, |ty, x| self.copy(n, ty, x));
+        self.products(result, vec![product])
+    }
+
+    /// A value that is the sum of these products.
+    fn products(&mut self, v: Value, terms: Vec<Product>) -> Operand {
+        let g = self.g;
+        let ty = g.ty(v);
+        if self.uses.is_term(v) {
+            self.terms.insert(v, terms);
+            // Nobody but the sum reads it.
+            return Operand::Splat(Const::of_float(ty.dtype, 0.0));
+        }
+        let (mut stored, mut strides) = (ty.clone(), contiguous(&ty.shape));
+        if let Some(perm) = self.uses.wanted_order(g, v) {
+            let turned: Shape = perm.iter().map(|&a| ty.dims()[a]).collect();
+            let mut there = Strides::from_elem(0, perm.len());
+            for (&a, stride) in perm.iter().zip(contiguous(&turned)) {
+                there[a] = stride;
+            }
+            if terms.iter().all(|p| p.fits(ty.dims(), &there)) {
+                (stored, strides) = (ty.with_shape(turned), there);
+            }
+        }
+        let val = self.val(&stored, Home::Open);
+        let reads: Vec<Val> = terms.iter().flat_map(Product::reads).collect();
+        let out = Written { val, shape: ty.shape.clone(), strides: strides.clone() };
+        self.call(Library::Products { terms, out }, &reads, &[val]);
+        Operand::At { val, offset: 0, strides }
     }
 
     fn cond(&mut self, n: Node, c: &backstitch_ir::ops::Cond) {
@@ -431,7 +478,10 @@ impl<'g> Scope<'g> {
         for id in order(&self.groups) {
             match self.library.remove(&id) {
                 None => kernels::group(self, planner, id, &mut steps),
-                Some(Library::Product(p)) => p.emit(self, planner, &mut steps),
+                Some(Library::Products { terms, out }) => {
+                    let terms = terms.iter().enumerate();
+                    steps.extend(terms.map(|(i, p)| p.emit(self, planner, &out, i > 0)));
+                }
                 Some(Library::Assemble(a)) => a.emit(self, planner, &mut steps),
                 Some(Library::Cumulate(c)) => c.emit(self, planner, &mut steps),
                 Some(Library::Scatter(s)) => s.emit(self, planner, &mut steps),

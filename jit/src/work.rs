@@ -1,10 +1,11 @@
 //! How much work there is, and what of it is worth a second thread.
 //!
-//! Handing work to a thread that is awake takes about a microsecond, waking one some 50.
-//! While it wakes nobody waits for it, and it stays awake between kernels that follow
-//! each other closely. So a program may use threads if all it could share takes longer
-//! than waking, and then shares every kernel that takes longer than handing it over.
-//! Both are decided here, when the program is compiled, from the plan alone.
+//! Handing work to a thread that is awake takes about a microsecond, waking one two of the
+//! caller and some 20 to 50 until it is there. While it wakes nobody waits for it, and it
+//! stays awake between kernels that follow each other closely. So a program may use threads
+//! if all it could share takes long beside calling them, and then shares every kernel that
+//! takes long beside handing it over. Both are decided here, when the program is compiled,
+//! from the plan alone. `benches/threads.rs` prints what the numbers below are taken from.
 
 use backstitch_ir::index::IndexVec;
 use backstitch_ir::nest::{Axis, For, Mode, Nest, Range, Stmt};
@@ -14,10 +15,10 @@ use crate::{Options, nest};
 
 /// What a plan has to have in kernels and products that can be shared so that a call may
 /// wake threads, in instructions as counted here: twelve take about a nanosecond.
-const PROGRAM: u64 = 600_000;
+const PROGRAM: u64 = 240_000;
 
 /// Instructions from which a kernel is handed over.
-const KERNEL: u64 = 100_000;
+const KERNEL: u64 = 60_000;
 
 /// Multiplications from which a matrix product is.
 const PRODUCT: usize = 1 << 24;

@@ -88,7 +88,7 @@ def head(cells):
 
 def ratios(table, threads):
     titles = [c[0] for c in table.columns]
-    text = head(["program", "Backstitch", *titles, "best of the others"])
+    text = head(["program", "Backstitch", *titles, "best of these", "Backstitch, eager"])
     for name in table.names:
         ours = table.ours(name, threads)
         if "ns" not in ours:
@@ -96,7 +96,9 @@ def ratios(table, threads):
         found = [table.ratio(name, threads, c) for c in table.columns]
         cells = ["" if r is None else number(r) + ("¹" if alone else "") for r, alone in found]
         best = min((r for r, _ in found if r is not None), default=None)
-        text += line([name, duration(ours["ns"]), *cells, "" if best is None else f"**{number(best)}**"])
+        eager = table.ours(name, threads, "eager").get("ns")
+        text += line([name, duration(ours["ns"]), *cells, "" if best is None else f"**{number(best)}**",
+                      "" if eager is None else number(eager / ours["ns"])])
     return text
 
 

@@ -140,7 +140,8 @@ fn typed<T: Real>(
         let mut row = Row::new(name, form.mode(), T::DTYPE.name(), times, results);
         row.times_gradient = gradient.map(|gradient| times.median / gradient);
         row.threads = args.threads;
-        row.compile_ms = Some(compile.median);
+        row.compile_ms = Some(compile.times.median);
+        row.first_compile_ms = Some(compile.first);
         row.describe(program.executable());
         row.bound(limits.map(|limits| limits.of(&program.explain(), T::DTYPE)));
         rows.push(row);
@@ -153,13 +154,19 @@ fn typed<T: Real>(
     Ok(rows)
 }
 
+/// How long it took to get from a closure to a program, in milliseconds.
+struct Compilation {
+    first: f64,
+    times: Times,
+}
+
 /// Compiles several times, for at most about so long.
 fn compile(
     workload: &Workload,
     matrix: Matrix,
     form: Form,
     args: &Args,
-) -> Result<(Program, Times), backstitch::Error> {
+) -> Result<(Program, Compilation), backstitch::Error> {
     let (begin, mut samples) = (Instant::now(), vec![]);
     let options = Options::default().threads(args.threads);
     loop {
@@ -167,7 +174,8 @@ fn compile(
         let program = build(workload, matrix, form)?.compile_with(&options)?;
         samples.push(start.elapsed().as_secs_f64() * 1e3);
         if samples.len() == 20 || begin.elapsed() > args.each().min(Duration::from_secs(1)) {
-            return Ok((program, summary(samples)));
+            let first = samples[0];
+            return Ok((program, Compilation { first, times: summary(samples) }));
         }
     }
 }

@@ -161,7 +161,7 @@ and gradients were compared.
              for r in rows if r.get("differences")]
     if wrong:
         text += "\n## Other values\n\n" + "".join(wrong)
-    errors = {f"- {r['workload']}, {r['peer']} {r['mode']}: {r['error']}\n"
+    errors = {f"- {r['workload']}, {r['peer']} {r['mode']}: {r['error'].split('. ')[0]}\n"
               for r in rows if r.get("error") and r["threads"] == 1}
     if errors:
         text += "\n## What did not run\n\n" + "".join(sorted(errors))

@@ -13,7 +13,10 @@ use smallvec::smallvec;
 
 use crate::rebuild::{rebuild, same};
 
-/// Multiplications up to which a matrix product is not worth a call.
+/// Multiplications up to which a matrix product is not worth a call. `cargo bench --bench
+/// products` measures it: of cubes, a nest of 64 takes 9 to 22 ns and the library 24 or more,
+/// one of 216 takes 40 to 64 and the library 30 or more. Besides, a nest fuses with its
+/// neighbours.
 const TINY: usize = 128;
 
 /// Whether lowering might not take the graph as it is.

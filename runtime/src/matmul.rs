@@ -1,12 +1,15 @@
 //! Matrix products, by faer.
 //!
-//! Each element of a product is one sum, in order of `k` with fused multiplications, in
-//! pieces of 512: so neither the layout of a matrix nor how it is cut for several threads
-//! changes a bit. (Products of a single row, column or `k` are sums of another order. None
+//! With AVX2 or AVX-512 each element of a product is one sum, in order of `k` with fused
+//! multiplications, in pieces of 512: so neither the layout of a matrix nor how it is cut for
+//! several threads changes a bit. Elsewhere the extents decide the order: there a product is
+//! cut into the same blocks on any number of threads. (Products of a single row, column or `k` are sums of another order. None
 //! comes from a graph: those are nests, see `legalise` in passes.)
 //!
 //! The library keeps memory for repacked factors, per thread, and takes it when a thread
 //! first needs it.
+
+use std::ops::Range;
 
 use backstitch_ir::DType;
 use backstitch_ir::plan::{BatchAxis, Gemm};
@@ -115,7 +118,8 @@ unsafe fn batched<T: Real>(desc: &Gemm, batch: &[BatchAxis], threads: u32, place
 /// One product, cut along its longer side for several threads.
 unsafe fn single<T: Real>(desc: &Gemm, threads: u32, places: Places<T>) {
     let &Gemm { m, n, .. } = desc;
-    if threads <= 1 {
+    let whole = is_one_order();
+    if threads <= 1 && whole {
         // SAFETY: as required.
         return unsafe { product(desc, [m, n], places) };
     }
@@ -126,12 +130,24 @@ unsafe fn single<T: Real>(desc: &Gemm, threads: u32, places: Places<T>) {
     } else {
         BatchAxis { extent: n, strides: [0, desc.b.col, desc.c.col] }
     };
-    parts(threads, long.div_ceil(BLOCK), |blocks| {
+    let piece = |blocks: Range<usize>| {
         let (from, to) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(long));
         let part = if by_rows { [to - from, n] } else { [m, to - from] };
         // SAFETY: as required; parts are rows or columns of `c` of their own.
         unsafe { product(desc, part, places.at(&axis, from)) };
+    };
+    parts(threads, long.div_ceil(BLOCK), |blocks| match whole {
+        true => piece(blocks),
+        false => blocks.for_each(|block| piece(block..block + 1)),
     });
+}
+
+/// Whether the library adds up in the same order for any extents.
+fn is_one_order() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
 }
 
 /// So many rows and columns of a product.

@@ -11,6 +11,8 @@
 //! of their insertion, and `x·x` needs two parallel edges) and the value it
 //! uses, since loops and conditionals have several results.
 
+mod maxima;
+
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::panic::Location;
@@ -368,15 +370,22 @@ fn range_of(g: &Graph, op: &Op, args: &[Value], types: &[Type]) -> SmallVec<[Ran
     {
         return SmallVec::from_elem(square, 1);
     }
-    // Two that intervals alone do not see: soft-max and softplus rest on them.
+    // What intervals alone do not see: soft-max and softplus rest on it.
     let below_zero = match op {
-        Op::Map(ops::Map { f: Scalar::Sub | Scalar::SubZ }) => is_max_of(g, args[1], args[0]),
+        Op::Map(ops::Map { f: Scalar::Sub | Scalar::SubZ }) => {
+            maxima::over(g, args[1], args[0]).is_some()
+        }
         Op::Map(ops::Map { f: Scalar::Select }) => is_minus_abs(g, args),
         _ => false,
     };
     if below_zero {
         let finite = args[args.len() - 2..].iter().all(|&a| g.range(a).finite);
         return SmallVec::from_elem(Range { lo: f64::NEG_INFINITY, hi: 0.0, finite }, 1);
+    }
+    if let Op::Reduce(ops::Reduce { monoid: Monoid::Sum, axes }) = op
+        && maxima::is_in_sum(g, args[0], axes)
+    {
+        return SmallVec::from_elem(Range { lo: 1.0, ..Range::FINITE }, 1);
     }
     if let Op::Reduce(ops::Reduce { monoid: Monoid::Max | Monoid::Min, .. }) = op
         && g.ty(args[0]).is_empty()
@@ -409,21 +418,6 @@ fn is_minus_abs(g: &Graph, args: &[Value]) -> bool {
         && operands(c)[0] == x
         && g.is_splat(operands(c)[1], 0.0);
     negative && is(y, Scalar::Neg) && operands(y)[0] == x
-}
-
-/// Whether `m` is the maximum of `x` over some axes, broadcast back. Limits that
-/// keep it finite do not count: they are beyond all finite numbers.
-fn is_max_of(g: &Graph, m: Value, x: Value) -> bool {
-    let arg = |v: Value| g.args(g.source(v).0)[0];
-    match g.op_of(m) {
-        Op::Map(f) if matches!(f.f, Scalar::Max | Scalar::Min) => {
-            let limit = g.as_splat(g.args(g.source(m).0)[1]);
-            limit.is_some_and(|c| c.to_f64().abs() >= 1e38) && is_max_of(g, arg(m), x)
-        }
-        Op::Reduce(r) => r.monoid == Monoid::Max && arg(m) == x,
-        Op::Broadcast(_) | Op::Reshape(_) | Op::StopGradient(_) => is_max_of(g, arg(m), x),
-        _ => false,
-    }
 }
 
 /// Ranges that say nothing but the element type.

@@ -2,7 +2,7 @@
 //! and writes in memory, and why it begins where it does.
 //!
 //! All of it is read off the plan: it is what runs, not what was meant. Bytes are
-//! counted as in [`traffic`]; the floor to compare them with is a program that reads
+//! counted as `traffic.rs` says; the floor to compare them with is a program that reads
 //! each input once and writes each output once ([`Explanation::least`]).
 //!
 //! What a loop over steps does counts as often as the loop runs, where that is known.

@@ -5,10 +5,12 @@
 //!   and a sum: as such it fuses with its neighbours, and a matrix that is read
 //!   for a value is at hand for its gradient. Integer products are sums too; the
 //!   library knows floats only.
+//! * A single element, row, … put among others that are a constant, as the adjoint of
+//!   `index` does it, is a choice by the index: it fuses, and an array of zeros is not made.
 
 use backstitch_ir::graph::Values;
-use backstitch_ir::ops::{Axes, Contract};
-use backstitch_ir::{Graph, Monoid, Op, Scalar, Shape, Value};
+use backstitch_ir::ops::{Axes, Contract, Iota, Pad, PadAxis};
+use backstitch_ir::{Array, DType, Graph, Monoid, Op, Scalar, Shape, Type, Value};
 use smallvec::smallvec;
 
 use crate::rebuild::{rebuild, same};
@@ -21,7 +23,11 @@ const TINY: usize = 128;
 
 /// Whether lowering might not take the graph as it is.
 pub(crate) fn is_illegal(g: &Graph) -> bool {
-    g.nodes().any(|n| matches!(g.op(n), Op::StopGradient(_) | Op::Contract(_)))
+    g.nodes().any(|n| match g.op(n) {
+        Op::StopGradient(_) | Op::Contract(_) => true,
+        Op::Pad(p) => is_choice(g, p, g.args(n)[0]),
+        _ => false,
+    })
 }
 
 /// The same program in operations that lowering takes.
@@ -29,8 +35,41 @@ pub fn legalise(g: &Graph) -> Graph {
     rebuild(g, |to, n, args| match g.op(n) {
         Op::StopGradient(_) => Values::from_slice(args),
         Op::Contract(c) if is_sum(to, c, args) => smallvec![as_sum(to, c, args)],
+        Op::Pad(p) if is_choice(to, p, args[0]) => {
+            let ty = g.ty(g.results(n)[0]).clone();
+            smallvec![as_choice(to, p, args[0], &ty)]
+        }
         _ => same(to, g, n, args),
     })
+}
+
+/// Whether there is one index at most on each axis at which something is put.
+fn is_choice(g: &Graph, p: &Pad, x: Value) -> bool {
+    let one = |(axis, &extent): (&PadAxis, &usize)| *axis == PadAxis::NONE || extent == 1;
+    let dims = g.ty(x).dims();
+    p.axes.iter().any(|a| *a != PadAxis::NONE) && p.axes.iter().zip(dims).all(one)
+}
+
+/// The operand where the indices are those at which it is put, the value elsewhere.
+fn as_choice(g: &mut Graph, p: &Pad, x: Value, ty: &Type) -> Value {
+    // Of the width of the elements: then so are the masks.
+    let counts = if ty.dtype == DType::F64 { DType::I64 } else { DType::I32 };
+    let counts = if ty.shape.len() > i32::MAX as usize { DType::I64 } else { counts };
+    let counts = ty.with_dtype(counts);
+    let mut here: Option<Value> = None;
+    for (axis, a) in p.axes.iter().enumerate().filter(|(_, a)| **a != PadAxis::NONE) {
+        let index = g.push(Iota { ty: counts.clone(), axis }, &[]);
+        let lo = g.splat(&counts, a.lo as f64);
+        let equal = g.map(Scalar::Eq, &[index, lo]);
+        here = Some(here.map_or(equal, |h| g.map(Scalar::And, &[h, equal])));
+    }
+    let kept: Axes = (0..p.axes.len()).filter(|&a| p.axes[a] == PadAxis::NONE).collect();
+    let shape: Shape = kept.iter().map(|&a| ty.dims()[a]).collect();
+    let x = g.reshape(x, shape);
+    let x = g.broadcast(x, &ty.shape, &kept);
+    let value = g.constant(Array::scalar(p.value));
+    let value = g.broadcast(value, &ty.shape, &[]);
+    g.map(Scalar::Select, &[here.expect("it is put somewhere"), x, value])
 }
 
 fn free(c: &Contract, i: usize, rank: usize) -> Axes {

@@ -13,6 +13,7 @@
 //!
 //! All of it is linear in the graph.
 
+mod again;
 mod control;
 mod groups;
 mod kernels;

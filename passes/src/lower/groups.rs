@@ -24,19 +24,22 @@
 //! group. Groups are numbered in the order in which they run, and an item never
 //! joins a group before those that make its operands, so there are no cycles.
 //!
-//! Items come one by one, in the order of the graph; each looks at a few groups
-//! only. Linear.
+//! Items come one by one, in the order of the graph. Each looks at a few groups only: the
+//! one that made its last operand, those that read the same, the latest of its domain. Of
+//! those that it fits it joins the one that saves most: each operand that the group
+//! makes need not be read again (nor written, if nobody else wants it), and one that
+//! the group reads anyway is at hand. Linear.
 
 use backstitch_ir::define_index;
 use backstitch_ir::index::IndexVec;
-use backstitch_ir::nest::Monoid;
+use backstitch_ir::nest::{Const, Monoid};
 use backstitch_ir::plan::Kernel;
-use backstitch_ir::ty::Shape;
+use backstitch_ir::ty::{DType, Shape};
 use backstitch_ir::{Idx, Node, Scalar};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::operand::{Operand, Val, ValDecl, contiguous, same_strides};
+use super::operand::{Operand, Strides, Val, ValDecl, same_strides, squeezed};
 use super::origin::Cut;
 
 define_index! {
@@ -130,11 +133,16 @@ pub(crate) struct Groups {
     pub made: IndexVec<Val, Option<Made>>,
     /// Whether a val has to be in memory.
     pub stored: IndexVec<Val, bool>,
+    /// What is in memory for the time of a row: a later inner loop of it reads it.
+    pub kept: FxHashSet<Val>,
     /// The last group that reads a val.
     pub last_read: IndexVec<Val, Option<GroupId>>,
     /// Whether items join groups that are there.
     pub fuse: bool,
+    /// The latest group of a domain.
     latest: FxHashMap<Shape, GroupId>,
+    /// The latest group whose rows may have that domain.
+    latest_rows: FxHashMap<Shape, GroupId>,
 }
 
 /// What joining a group would mean.
@@ -170,16 +178,26 @@ impl Groups {
         self.stored[val] = true;
     }
 
-    /// Adds an item to the group that suits it best.
+    /// Adds an item to the group in which it saves most, of those that it fits.
     pub fn add(&mut self, vals: &IndexVec<Val, ValDecl>, item: Item) {
-        let first = item.args.iter().filter_map(|a| self.made[a.val()?].map(|m| m.group)).max();
+        let dtype = vals[item.out].dtype;
+        let item = item.squeezed(dtype);
         let mut cut = if self.fuse { (Cut::First, None) } else { (Cut::Unfused, None) };
-        for id in self.candidates(&item, first).into_iter().flatten() {
+        let mut best: Option<(usize, GroupId, Fit)> = None;
+        for id in self.candidates(&item) {
             match self.fit(vals, id, &item) {
-                Ok(fit) => return self.join(id, fit, item),
+                Ok(fit) => {
+                    let saved = self.saved(vals, id, &item);
+                    if best.as_ref().is_none_or(|b| saved > b.0) {
+                        best = Some((saved, id, fit));
+                    }
+                }
                 Err(why) if cut.1.is_none() => cut = (why, Some(id)),
                 Err(_) => {}
             }
+        }
+        if let Some((_, id, fit)) = best {
+            return self.join(id, fit, item);
         }
         let (domain, cut) = (Some(item.domain.clone()), Some(cut));
         let id = self.groups.push(Group { domain, cut, ..Group::default() });
@@ -187,15 +205,42 @@ impl Groups {
         self.join(id, fit, item);
     }
 
-    /// Groups to look at: the one that made the last operand, and the latest of
-    /// the same domain.
-    fn candidates(&self, item: &Item, first: Option<GroupId>) -> [Option<GroupId>; 2] {
+    /// Groups to look at: the one that made the last operand; those that read the same,
+    /// the last of each; the latest of the same domain, and the latest whose rows have
+    /// that domain.
+    fn candidates(&self, item: &Item) -> SmallVec<[GroupId; 6]> {
+        let mut found = SmallVec::new();
         if !self.fuse {
-            return [None, None];
+            return found;
         }
-        let latest = self.latest.get(&item.domain).copied();
-        let latest = latest.filter(|&id| first.is_none_or(|f| id > f));
-        [first, latest]
+        let vals = item.args.iter().filter_map(Operand::val);
+        let first = vals.clone().filter_map(|v| self.made[v].map(|m| m.group)).max();
+        let readers = vals.filter_map(|v| self.last_read[v]);
+        let alike = [&self.latest, &self.latest_rows].map(|of| of.get(&item.domain).copied());
+        let others = readers.chain(alike.into_iter().flatten());
+        for id in first.into_iter().chain(others.filter(|&id| first.is_none_or(|f| id > f))) {
+            if !found.contains(&id) {
+                found.push(id);
+            }
+        }
+        found
+    }
+
+    /// Bytes that need not be moved if an item joins a group: of what the group has at
+    /// hand, because it makes it (then it is not read, and may not have to be written) or
+    /// because it reads it anyway.
+    fn saved(&self, vals: &IndexVec<Val, ValDecl>, id: GroupId, item: &Item) -> usize {
+        let of = |val: Val| {
+            let bytes = vals[val].shape.len() * vals[val].dtype.size();
+            match self.made[val] {
+                Some(made) if made.group == id => bytes * if self.stored[val] { 1 } else { 2 },
+                _ if self.last_read[val] == Some(id) => bytes,
+                _ => 0,
+            }
+        };
+        let mut seen: SmallVec<[Val; 3]> = item.args.iter().filter_map(Operand::val).collect();
+        seen.dedup();
+        seen.into_iter().map(of).sum()
     }
 
     fn join(&mut self, id: GroupId, fit: Fit, item: Item) {
@@ -226,6 +271,10 @@ impl Groups {
         group.items.push(item_id);
         group.split = fit.split;
         group.phases = fit.phases;
+        let rows = fit.split.map_or(0..fit.domain.rank(), |s| s..s + 1);
+        for rows in rows.filter(|&r| r > 0 && r < fit.domain.rank()) {
+            self.latest_rows.insert(Shape::from(&fit.domain.dims()[..rows]), id);
+        }
         self.latest.insert(fit.domain, id);
     }
 
@@ -270,8 +319,7 @@ impl Groups {
             if made.level == Level::Side {
                 return Err(Cut::Unfinished);
             }
-            let shape = &vals[val].shape;
-            if !element_for_element(arg, shape, &item.domain) {
+            if !element_for_element(arg, &vals[val], &item.domain) {
                 return Err(Cut::Permuted);
             }
             let made_level = match made.level {
@@ -327,15 +375,49 @@ fn reduced_to(
 
 /// Whether an operand over `domain` reads a val of this shape at the very element
 /// that the loops stand at: axis by axis, repeated along trailing axes.
-fn element_for_element(arg: &Operand, shape: &Shape, domain: &Shape) -> bool {
+fn element_for_element(arg: &Operand, val: &ValDecl, domain: &Shape) -> bool {
     let Operand::At { offset, strides, .. } = arg else { return true };
-    let rank = shape.rank();
-    if *offset != 0 || rank > domain.rank() || shape.dims() != &domain.dims()[..rank] {
+    if *offset != 0 || !domain.dims().starts_with(val.loops.dims()) {
         return false;
     }
-    let mut own = contiguous(shape);
+    let mut own = val.strides();
     own.resize(domain.rank(), 0);
     same_strides(strides, &own, domain)
+}
+
+impl Item {
+    /// The same without axes of extent 1, which need no loop: then what has the same
+    /// loops has the same domain.
+    fn squeezed(self, dtype: DType) -> Self {
+        let dims = self.domain.dims();
+        if !dims.contains(&1) {
+            return self;
+        }
+        let place = |axis: usize| dims[..axis].iter().filter(|&&d| d != 1).count();
+        let args = self.args.iter().map(|arg| match arg {
+            Operand::Splat(_) => arg.clone(),
+            Operand::At { val, offset, strides } => {
+                let kept = strides.iter().zip(dims).filter(|(_, d)| **d != 1);
+                let strides: Strides = kept.map(|(&s, _)| s).collect();
+                Operand::At { val: *val, offset: *offset, strides }
+            }
+        });
+        let mut args: SmallVec<[Operand; 3]> = args.collect();
+        let op = match self.op {
+            ItemOp::Iota { axis } if dims[axis] == 1 => {
+                args.push(Operand::Splat(Const::of_int(dtype, 0)));
+                ItemOp::Copy
+            }
+            ItemOp::Iota { axis } => ItemOp::Iota { axis: place(axis) },
+            ItemOp::Reduce { monoid, axes } => {
+                let long = axes.iter().filter(|&&a| dims[a] != 1);
+                let axes: SmallVec<[usize; 4]> = long.map(|&a| place(a)).collect();
+                if axes.is_empty() { ItemOp::Copy } else { ItemOp::Reduce { monoid, axes } }
+            }
+            op => op,
+        };
+        Self { op, domain: squeezed(&self.domain), args, ..self }
+    }
 }
 
 impl ItemOp {

@@ -155,6 +155,25 @@ fn reshape_strides(from: &[usize], strides: &[i64], to: &[usize]) -> Option<Stri
 pub(crate) struct ValDecl {
     pub dtype: DType,
     pub shape: Shape,
+    /// The shape as loops see it: without axes of extent 1.
+    pub loops: Shape,
+}
+
+impl ValDecl {
+    pub fn new(dtype: DType, shape: Shape) -> Self {
+        let loops = squeezed(&shape);
+        Self { dtype, shape, loops }
+    }
+
+    /// Strides of its elements over the axes that loops see.
+    pub fn strides(&self) -> Strides {
+        contiguous(&self.loops)
+    }
+}
+
+/// A shape without axes of extent 1.
+pub(crate) fn squeezed(shape: &Shape) -> Shape {
+    shape.dims().iter().copied().filter(|&d| d != 1).collect()
 }
 
 #[cfg(test)]

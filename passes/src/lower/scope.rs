@@ -115,7 +115,7 @@ impl<'g> Scope<'g> {
     }
 
     pub fn val(&mut self, ty: &Type, home: Home) -> Val {
-        let val = self.vals.push(ValDecl { dtype: ty.dtype, shape: ty.shape.clone() });
+        let val = self.vals.push(ValDecl::new(ty.dtype, ty.shape.clone()));
         if ty.stack > 0 {
             self.stacks.insert(val, ty.clone());
         }
@@ -253,6 +253,11 @@ impl<'g> Scope<'g> {
         domain: &Shape,
         args: SmallVec<[Operand; 3]>,
     ) -> Operand {
+        // What is gathered from is looked at elsewhere than its operand says.
+        let args = match op {
+            ItemOp::Gather { .. } => args,
+            _ => args.into_iter().map(|x| self.or_again(x, domain)).collect(),
+        };
         let out = self.val(ty, Home::Open);
         let (node, adjoint) = (self.top.then_some(n), self.g.origin(n).adjoint);
         self.groups.add(&self.vals, Item { op, domain: domain.clone(), args, out, node, adjoint });

@@ -1,7 +1,8 @@
-//! Rows in blocks, for functions of rows that are dear.
+//! Rows in blocks, for functions of rows that are dear and for sums of rows.
 //!
 //! Between two inner loops stand functions of the row, such as the sigmoid of a
-//! regression. Done row by row they are scalar code. In blocks they are not:
+//! regression. Done row by row they are scalar code. In blocks they are not, and loops that
+//! only add rows up do several of them at a time:
 //!
 //! ```text
 //! for rows of the chunk { for the rest { phase 0 } }
@@ -13,17 +14,18 @@
 //! the second time.
 
 use backstitch_ir::nest::Var;
+use smallvec::SmallVec;
 
 use super::chunks::Chunks;
 use super::emit::{Emit, Stage};
-use super::group::{close_loops, forget_rows, one_phase, open_loops, settle};
+use super::group::{HEAVY, close_loops, forget_rows, one_phase, open_loops, settle};
 use super::keep::operation_cost;
 use super::reduction::Reduction;
 use crate::lower::groups::{GroupId, Groups, Item, ItemOp, Level};
 use crate::lower::operand::Operand;
 
 /// Operations per row from which they are worth loops of their own.
-const DEAR: u32 = 20;
+const DEAR: usize = 40;
 
 /// Elements of a row from which its own loops hide what is done once per row.
 const LONG: usize = 512;
@@ -44,8 +46,9 @@ pub(super) fn is_worthwhile(groups: &mut Groups, id: GroupId) -> bool {
     let is_row =
         |groups: &Groups, i: &Item| groups.made[i.out].is_some_and(|m| m.level == Level::Row);
     let items: Vec<Item> = group.items.iter().map(|&i| groups.items[i].clone()).collect();
-    let cost: u32 = items.iter().filter(|i| is_row(groups, i)).map(|i| operation_cost(&i.op)).sum();
-    if cost < DEAR {
+    let cost: usize =
+        items.iter().filter(|i| is_row(groups, i)).map(|i| operation_cost(&i.op)).sum();
+    if cost < DEAR && !sums_rows(groups, id, &items) {
         return false;
     }
     // What is read in another loop than the one that makes it.
@@ -64,6 +67,23 @@ pub(super) fn is_worthwhile(groups: &mut Groups, id: GroupId) -> bool {
         }
     }
     true
+}
+
+/// Whether rows are added up by a loop that does nothing else and runs after another: on
+/// its own, it can do several rows at a time.
+fn sums_rows(groups: &Groups, id: GroupId, items: &[Item]) -> bool {
+    let full = items.iter().filter(|i| domain_is(groups, id, i));
+    let reductions = full.filter(|i| matches!(i.op, ItemOp::Reduce { .. }));
+    let made = reductions.filter_map(|i| groups.made[i.out]);
+    let (mut sums, mut results) = (SmallVec::<[u32; 4]>::new(), SmallVec::<[u32; 4]>::new());
+    for m in made {
+        match m.level {
+            Level::Side => sums.push(m.phase),
+            // Known to later loops.
+            _ => results.push(m.phase - 1),
+        }
+    }
+    sums.iter().any(|p| *p > 0 && !results.contains(p))
 }
 
 /// Whether an item runs over the whole domain of its group.
@@ -93,8 +113,7 @@ pub(super) fn rows(
         one_phase(e, items, reductions, phase, rows, chunks, &mut pending);
         for r in reductions.iter().filter(|r| r.phase == Some(phase) && r.level == Level::Row) {
             let v = e.env[&r.out];
-            let shape = e.scope.vals[r.out].shape.clone();
-            e.store(r.out, v, &shape);
+            e.store(r.out, v);
         }
         forget_rows(e, reductions);
         close_loops(e, 0, rows, reductions, chunks, &mut pending);
@@ -131,11 +150,11 @@ fn row_loop(
         return;
     }
     let accs: Vec<Reduction> = reduced.iter().map(|&k| reductions[k].clone()).collect();
+    e.heavy = stores.iter().map(|i| operation_cost(&i.op)).sum::<usize>() > HEAVY;
     open_loops(e, 0, rows, true, &accs, chunks);
     for i in stores {
         let v = e.own(i.out);
-        let shape = e.scope.vals[i.out].shape.clone();
-        e.store(i.out, v, &shape);
+        e.store(i.out, v);
     }
     let mut pending: Vec<(usize, Var)> = Vec::new();
     for k in reduced {

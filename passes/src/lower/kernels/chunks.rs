@@ -24,8 +24,11 @@ const LEAST: usize = 2;
 /// Chunks above which a loop is cut for threads alone.
 const LEAST_SHARED: usize = 4;
 
-/// Chunks at most if their partial results are arrays.
+/// Chunks at most if each has arrays of its own: partial results, what is kept for a row.
 const MOST_ARRAYS: usize = 32;
+
+/// Elements that the arrays of all chunks may have together where there are more of them.
+const MOST_ELEMENTS: usize = 65536;
 
 /// The chunks of a kernel.
 pub(super) struct Chunks {
@@ -40,13 +43,15 @@ impl Chunks {
     /// Whether the outermost loop is cut, and how: into chunks of about so many elements.
     ///
     /// Also without a reduction: for threads, and where rows are gone through several
-    /// times (`blocked`) so that a chunk is still in cache the second time.
+    /// times (`blocked`) so that a chunk is still in cache the second time. Chunks have
+    /// memory of their own where something is kept for a row (`kept` elements).
     pub fn choose(
         chunk: usize,
         loops: &Loops,
         phased: bool,
         blocked: bool,
         tiles: Option<&Tiles>,
+        kept: usize,
         reductions: &[Reduction],
     ) -> Option<Self> {
         let total: usize = (0..loops.len()).map(|d| loops.extent(d)).product();
@@ -59,8 +64,10 @@ impl Chunks {
         }
         let outer = loops.extent(0);
         let mut size = (chunk / (total / outer)).max(1);
-        if cut.iter().any(|r| r.in_memory) {
-            size = size.max(outer.div_ceil(MOST_ARRAYS));
+        let arrays = cut.iter().filter(|r| r.in_memory && r.is_first());
+        let arrays = arrays.map(|r| r.len).sum::<usize>() + kept;
+        if arrays > 0 {
+            size = size.max(outer.div_ceil((MOST_ELEMENTS / arrays).max(MOST_ARRAYS)));
         }
         // The height of a tile, if it is of this loop.
         size = size.next_multiple_of(tiles.map_or(1, |t| if t.outer == 0 { t.rows } else { 1 }));
@@ -72,7 +79,7 @@ impl Chunks {
     /// Makes room for the partial results.
     pub fn allocate(mut self, e: &mut Emit<'_, '_>, reductions: &[Reduction]) -> Self {
         for r in reductions.iter().filter(|r| r.is_first() && crosses(&e.loops, r)) {
-            let len = e.scope.vals[r.out].shape.len();
+            let len = r.len;
             let buffer = e.planner.scratch(r.dtype, self.count * len);
             self.partials.insert(r.out, buffer);
         }
@@ -96,6 +103,7 @@ impl Chunks {
         let of = e.b.axis(self.count);
         e.b.open(of, Range::Whole, Mode::Parallel);
         self.axis.set(Some(of));
+        e.chunk = Some((of, self.count));
         self.clear(e, reductions);
     }
 
@@ -107,7 +115,7 @@ impl Chunks {
     /// Fills the partial results that are combined in memory, of the open chunk.
     fn clear(&self, e: &mut Emit<'_, '_>, reductions: &[Reduction]) {
         for r in reductions.iter().filter(|r| r.in_memory && r.is_first() && self.has_partial(r)) {
-            let len = e.scope.vals[r.out].shape.len();
+            let len = r.len;
             let param = e.param(self.partials[&r.out], Access::Out);
             fill(e, param, self.axis.get(), len, r);
         }
@@ -116,7 +124,7 @@ impl Chunks {
     /// Puts a result of the open chunk where it belongs.
     pub fn keep(&self, e: &mut Emit<'_, '_>, r: &Reduction, v: Var) {
         let param = e.param(self.partials[&r.out], Access::Out);
-        let len = e.scope.vals[r.out].shape.len() as i64;
+        let len = r.len as i64;
         let mut at = e.at(0, &r.strides);
         at.strides.push((self.axis.get().expect("a chunk is open"), len));
         if r.in_memory {
@@ -150,7 +158,7 @@ pub(super) fn combine(e: &mut Emit<'_, '_>, chunks: &Chunks, reductions: &[Reduc
             e.env.insert(r.out, result);
             continue;
         }
-        let len = e.scope.vals[r.out].shape.len();
+        let len = r.len;
         let out = e.memory(r.out);
         fill(e, out, None, len, r);
         e.b.open(count, Range::Whole, Mode::Sequential);

@@ -6,8 +6,8 @@
 
 use backstitch_ir::build::NestBuilder;
 use backstitch_ir::nest::{Access, At, Axis, Cmp, Param, Range, Var};
-use backstitch_ir::plan::{Buffer, BufferRef, Step};
-use backstitch_ir::ty::{DType, Shape};
+use backstitch_ir::plan::{ALIGN, Buffer, BufferRef, Step};
+use backstitch_ir::ty::DType;
 use rustc_hash::FxHashMap;
 
 use super::narrow::Positions;
@@ -15,7 +15,7 @@ use super::tiles::Tiles;
 use crate::lower::Planner;
 use crate::lower::groups::{GroupId, Item, ItemOp, Level, Made};
 use crate::lower::nest::Loops;
-use crate::lower::operand::{Operand, Val, contiguous};
+use crate::lower::operand::{Operand, Val};
 use crate::lower::origin::{Cut, KernelOrigin};
 use crate::lower::scope::Scope;
 use crate::math;
@@ -38,8 +38,14 @@ pub(super) struct Emit<'a, 'g> {
     pub tiles: Option<Tiles>,
     /// The columns of the tile, where the loops stand in one.
     pub columns: Option<Range>,
+    /// The loop over chunks, if one is open, and how many there are.
+    pub chunk: Option<(Axis, usize)>,
+    /// Memory of what is kept for a row.
+    kept: FxHashMap<Val, Buffer>,
     /// The group whose values are computed here.
     pub group: Option<GroupId>,
+    /// Number of axes of its rows.
+    rows: usize,
     /// Variables of the group's vals, as far as they are visible.
     pub env: FxHashMap<Val, Var>,
     /// Which loop is open, or was last.
@@ -72,6 +78,7 @@ impl<'a, 'g> Emit<'a, 'g> {
     ) -> Self {
         let b = NestBuilder::new(format!("k{}", planner.kernels.len()));
         let full = loops.len();
+        let rows = group.map_or(0, |id| scope.groups.groups[id].rows());
         Self {
             scope,
             planner,
@@ -84,7 +91,10 @@ impl<'a, 'g> Emit<'a, 'g> {
             written: Positions::new(),
             tiles: None,
             columns: None,
+            chunk: None,
+            kept: FxHashMap::default(),
             group,
+            rows,
             env: FxHashMap::default(),
             stage: Stage::Full(0),
             blocked: false,
@@ -101,6 +111,7 @@ impl<'a, 'g> Emit<'a, 'g> {
         self.params.clear();
         self.env.clear();
         self.axes.clear();
+        self.chunk = None;
         let next = KernelOrigin { operations: vec![], cut: Cut::Chunks, not_joined: None };
         let kernel = self.planner.kernel(nest, std::mem::replace(&mut self.origin, next));
         let args = args.into_iter().map(|buffer| BufferRef { buffer, offset: 0 }).collect();
@@ -160,9 +171,9 @@ impl<'a, 'g> Emit<'a, 'g> {
         }
         let made = self.scope.groups.made[val].expect("own vals are made");
         let earlier = self.is_earlier(made);
-        let var = if earlier && self.scope.groups.stored[val] {
-            let strides = contiguous(&self.scope.vals[val].shape);
-            self.load(val, 0, &strides, None)
+        let var = if earlier && self.is_in_memory(val) {
+            let (param, at) = self.place(val);
+            self.b.load(param, at)
         } else {
             let item = made.item.expect("own vals are made by items");
             let item = self.scope.groups.items[item].clone();
@@ -217,12 +228,38 @@ impl<'a, 'g> Emit<'a, 'g> {
         }
     }
 
-    /// Stores a value of this shape (the whole buffer of `val`) where the loops
-    /// stand.
-    pub fn store(&mut self, val: Val, value: Var, shape: &Shape) {
-        let param = self.memory(val);
-        let at = self.at(0, &contiguous(shape));
+    /// Stores the element of a val where the loops stand.
+    pub fn store(&mut self, val: Val, value: Var) {
+        let (param, at) = self.place(val);
         self.b.store(param, at, value);
+    }
+
+    /// Whether a val of this group is in memory, if only for the time of a row.
+    fn is_in_memory(&self, val: Val) -> bool {
+        self.scope.groups.stored[val] || self.scope.groups.kept.contains(&val)
+    }
+
+    /// Where the element of a val of this group is that the loops stand at.
+    fn place(&mut self, val: Val) -> (Param, At) {
+        let mut strides = self.scope.vals[val].strides();
+        if self.scope.groups.stored[val] {
+            return (self.memory(val), self.at(0, &strides));
+        }
+        let decl = &self.scope.vals[val];
+        let (dtype, rows) = (decl.dtype, self.rows);
+        strides[..rows].fill(0);
+        let row: usize = decl.loops.dims()[rows..].iter().product();
+        // Rows of several threads share no cache line, and do not all begin at the same
+        // place of a page.
+        let line = ALIGN / dtype.size();
+        let step = (row.div_ceil(line) + 1) * line;
+        let count = self.chunk.map_or(1, |c| c.1);
+        let planner = &mut *self.planner;
+        let buffer = *self.kept.entry(val).or_insert_with(|| planner.scratch(dtype, count * step));
+        let param = self.param(buffer, Access::Out);
+        let mut at = self.at(0, &strides);
+        at.strides.extend(self.chunk.map(|(axis, _)| (axis, step as i64)));
+        (param, at)
     }
 }
 

@@ -3,7 +3,7 @@
 use backstitch_ir::Idx;
 use backstitch_ir::nest::{Mode, Monoid, Range, Var};
 use backstitch_ir::plan::{Kernel, Step};
-use backstitch_ir::ty::{DType, Shape};
+use backstitch_ir::ty::DType;
 use rustc_hash::FxHashMap;
 
 use super::blocked;
@@ -20,7 +20,7 @@ use crate::lower::origin::{KernelOrigin, Operation};
 use crate::lower::scope::Scope;
 
 /// Operations per iteration from which a loop is heavy.
-const HEAVY: u32 = 40;
+pub(super) const HEAVY: usize = 80;
 
 /// Iterations from which a loop is worth vectors.
 pub(super) const LEAST_VECTOR: usize = 4;
@@ -43,8 +43,8 @@ pub(crate) fn group(
     let written = written_out(&items, &loops, loops.depth(group.rows()), group.phases);
     let mut blocked = false;
     if written == 0 {
-        keep_for_later_phases(&mut scope.groups, id);
         blocked = blocked::is_worthwhile(&mut scope.groups, id);
+        keep_for_later_phases(&mut scope.groups, id, blocked);
         loops = all_loops(scope, &items, &domain, group.rows());
     }
     let (rows, full) = (loops.depth(group.rows()), loops.len() - written);
@@ -52,8 +52,10 @@ pub(crate) fn group(
     let reductions: Vec<Reduction> = items.iter().flat_map(each).collect();
     let phased = group.phases > 0 && rows == 0;
     let tiles = Tiles::choose(&loops, rows, full, &reductions);
+    let row: usize = domain.dims()[group.rows()..].iter().product();
+    let kept = items.iter().filter(|i| scope.groups.kept.contains(&i.out)).count() * row;
     let chunks =
-        Chunks::choose(planner.chunk, &loops, phased, blocked, tiles.as_ref(), &reductions);
+        Chunks::choose(planner.chunk, &loops, phased, blocked, tiles.as_ref(), kept, &reductions);
     let kernel = planner.kernels.len();
     for node in items.iter().filter_map(|i| i.node) {
         planner.kernel_of.insert(node, kernel);
@@ -62,12 +64,12 @@ pub(crate) fn group(
     let origin = origin(scope, id, &items);
     scope.groups.groups[id].kernel = Some(Kernel::new(kernel));
     let mut e = Emit::new(scope, planner, loops, Some(id), origin);
-    e.heavy = items.iter().map(|i| operation_cost(&i.op)).sum::<u32>() > HEAVY;
+    e.heavy = items.iter().map(|i| operation_cost(&i.op)).sum::<usize>() > HEAVY;
     (e.full, e.tiles) = (full, tiles);
     let chunks = chunks.map(|c| c.allocate(&mut e, &reductions));
     for r in &reductions {
         if r.in_memory && r.is_first() && !chunks.as_ref().is_some_and(|c| c.has_partial(r)) {
-            let len = e.scope.vals[r.out].shape.len();
+            let len = r.len;
             let param = e.memory(r.out);
             fill(&mut e, param, None, len, r);
         }
@@ -135,8 +137,7 @@ fn per_row(
         let is_row = e.scope.groups.made[i.out].is_some_and(|m| m.level == Level::Row);
         if is_row && e.scope.groups.stored[i.out] {
             let v = e.own(i.out);
-            let shape = e.scope.vals[i.out].shape.clone();
-            e.store(i.out, v, &shape);
+            e.store(i.out, v);
         }
     }
     for (k, r) in reductions.iter().enumerate().filter(|(_, r)| r.phase.is_none()) {
@@ -160,7 +161,8 @@ pub(super) fn one_phase(
         .filter(|i| {
             let made = e.scope.groups.made[i.out].expect("items are made");
             let full = made.level == Level::Full && made.phase == phase;
-            full && e.scope.groups.stored[i.out]
+            let groups = &e.scope.groups;
+            full && (groups.stored[i.out] || groups.kept.contains(&i.out))
         })
         .map(|i| i.out)
         .collect();
@@ -170,6 +172,7 @@ pub(super) fn one_phase(
         return;
     }
     let accs: Vec<Reduction> = reduced.iter().map(|&k| reductions[k].clone()).collect();
+    e.heavy = cost(e, items, phase) > HEAVY;
     let depth = e.full;
     let before = e.env.clone();
     open_loops(e, rows, depth, true, &accs, chunks.filter(|_| rows == 0));
@@ -177,8 +180,7 @@ pub(super) fn one_phase(
     at_each(e, |e| {
         for &val in &stores {
             let v = e.own(val);
-            let shape = e.scope.vals[val].shape.clone();
-            e.store(val, v, &shape);
+            e.store(val, v);
         }
         for &k in &reduced {
             add(e, reductions, k, &mut now);
@@ -190,6 +192,13 @@ pub(super) fn one_phase(
     // What was computed inside is not visible any more; what is complete now is.
     let complete = std::mem::replace(&mut e.env, before);
     keep_results(e, &complete, reductions);
+}
+
+/// What an iteration of the inner loops of a phase costs.
+fn cost(e: &Emit<'_, '_>, items: &[Item], phase: u32) -> usize {
+    let made = |i: &Item| e.scope.groups.made[i.out].expect("items are made");
+    let here = items.iter().filter(|i| made(i).level == Level::Full && made(i).phase == phase);
+    here.map(|i| operation_cost(&i.op)).sum()
 }
 
 /// Keeps only the results of reductions: all else was computed in loops that are
@@ -295,7 +304,7 @@ fn scalars(e: &mut Emit<'_, '_>, items: &[Item]) {
         let made = e.scope.groups.made[i.out].expect("items are made");
         if made.level == Level::Scalar && e.scope.groups.stored[i.out] {
             let v = e.own(i.out);
-            e.store(i.out, v, &Shape::scalar());
+            e.store(i.out, v);
         }
     }
 }

@@ -1,26 +1,28 @@
 //! Which values of a group outlive their inner loop.
 //!
 //! What a later phase reads of an earlier one is computed again if that is cheap,
-//! and kept in memory if not.
+//! and kept if not: where there are rows, in memory for one row, which stays in
+//! cache; each chunk of rows has its own.
 
-use backstitch_ir::Scalar;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::lower::groups::{GroupId, Groups, ItemId, ItemOp, Level};
 use crate::lower::operand::{Operand, Val};
 
-/// Operations up to which a value is computed again in a later phase instead of
-/// being kept in memory.
-const CHEAP: u32 = 4;
+/// Operations and loads up to which a value is computed again in a later phase instead
+/// of being kept in memory, which takes a store and a load.
+const CHEAP: usize = 3;
 
-/// Marks values that a later phase reads and that are dear to compute again.
-pub(super) fn keep_for_later_phases(groups: &mut Groups, id: GroupId) {
+/// Marks values that a later phase reads and that are dear to compute again. Where inner
+/// loops of one row do not follow each other (`blocked`), they need all their memory.
+pub(super) fn keep_for_later_phases(groups: &mut Groups, id: GroupId, blocked: bool) {
     if groups.groups[id].phases == 0 {
         return;
     }
+    let for_a_row = groups.groups[id].rows() > 0 && !blocked;
     let items: Vec<ItemId> = groups.groups[id].items.clone();
-    let mut cost: FxHashMap<Val, u32> = FxHashMap::default();
+    let mut cost: FxHashMap<Val, usize> = FxHashMap::default();
     for i in items {
         let item = groups.items[i].clone();
         let args: SmallVec<[Val; 3]> = item.args.iter().filter_map(Operand::val).collect();
@@ -32,11 +34,16 @@ pub(super) fn keep_for_later_phases(groups: &mut Groups, id: GroupId) {
             ItemOp::Reduce { .. } => own.iter().map(|&v| phase(v)).max().unwrap_or(0),
             _ => phase(item.out),
         };
-        let mut total = operation_cost(&item.op);
+        let elsewhere = args.iter().filter(|&&v| groups.made[v].is_none_or(|m| m.group != id));
+        let mut total = operation_cost(&item.op) + elsewhere.count();
         for v in own {
             let c = cost.get(&v).copied().unwrap_or(0);
             if phase(v) < at && c > CHEAP {
-                groups.stored[v] = true;
+                if for_a_row && !groups.stored[v] {
+                    groups.kept.insert(v);
+                } else {
+                    groups.stored[v] = true;
+                }
                 cost.insert(v, 1);
             }
             total = total.saturating_add(cost.get(&v).copied().unwrap_or(0));
@@ -46,41 +53,10 @@ pub(super) fn keep_for_later_phases(groups: &mut Groups, id: GroupId) {
     }
 }
 
-pub(super) fn operation_cost(op: &ItemOp) -> u32 {
+/// What an item costs at each element, in additions.
+pub(super) fn operation_cost(op: &ItemOp) -> usize {
     match op {
-        ItemOp::Map(f) => match f {
-            Scalar::Exp
-            | Scalar::Expm1
-            | Scalar::Log
-            | Scalar::Log1p
-            | Scalar::Sin
-            | Scalar::Cos
-            | Scalar::Tan
-            | Scalar::Tanh
-            | Scalar::Exp2
-            | Scalar::Log2
-            | Scalar::Log10
-            | Scalar::Asin
-            | Scalar::Acos
-            | Scalar::Atan
-            | Scalar::Atan2
-            | Scalar::Sinh
-            | Scalar::Cosh
-            | Scalar::Asinh
-            | Scalar::Acosh
-            | Scalar::Atanh
-            | Scalar::Cbrt
-            | Scalar::Sigmoid
-            | Scalar::Pow => 20,
-            Scalar::Div
-            | Scalar::Sqrt
-            | Scalar::Rsqrt
-            | Scalar::Reciprocal
-            | Scalar::Hypot
-            | Scalar::Quot
-            | Scalar::Rem => 6,
-            _ => 1,
-        },
+        ItemOp::Map(f) => f.cost(),
         ItemOp::Gather { .. } => 6,
         _ => 1,
     }

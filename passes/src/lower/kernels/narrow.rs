@@ -35,7 +35,7 @@ const MOST_PLAIN: usize = 7;
 const LEAST_ROWS: usize = 16;
 
 /// Operations of a row at most: straight-line code has to stay short.
-const MOST_WORK: u32 = 800;
+const MOST_WORK: usize = 800;
 
 /// Where the loops stand in those that are written out; −1 for anywhere.
 pub(super) type Positions = SmallVec<[i64; 4]>;
@@ -64,8 +64,8 @@ pub(super) fn written_out(items: &[Item], loops: &Loops, rows: usize, phases: u3
         () if !elements.is_multiple_of(4) => MOST_PLAIN,
         () => 0,
     };
-    let work: u32 = items.iter().map(|i| operation_cost(&i.op)).sum();
-    let short = (2..=most).contains(&elements) && work * elements as u32 <= MOST_WORK;
+    let work: usize = items.iter().map(|i| operation_cost(&i.op)).sum();
+    let short = (2..=most).contains(&elements) && work * elements <= MOST_WORK;
     if short && loops.extent(all - count - 1) >= LEAST_ROWS { count } else { 0 }
 }
 

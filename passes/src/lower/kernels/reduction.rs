@@ -31,6 +31,8 @@ pub(super) struct Reduction {
     /// Strides of the result over the domain: 0 along reduced axes.
     pub strides: Strides,
     pub dtype: DType,
+    /// Elements of the result.
+    pub len: usize,
 }
 
 /// The loops that suit all accesses of a group.
@@ -62,7 +64,12 @@ pub(super) fn loops(scope: &Scope<'_>, items: &[Item], domain: &Shape, rows: usi
             _ => {}
         }
         if scope.groups.stored[i.out] && !matches!(i.op, ItemOp::Reduce { .. }) {
-            writes(contiguous(&scope.vals[i.out].shape));
+            writes(scope.vals[i.out].strides());
+        }
+        if scope.groups.kept.contains(&i.out) {
+            let mut strides = scope.vals[i.out].strides();
+            strides[..rows].fill(0);
+            writes(strides);
         }
     }
     Loops::best(domain, rows, kinds, &touches)
@@ -115,6 +122,7 @@ pub(super) fn reductions(
         column: None,
         strides: result_strides(&item.domain, axes),
         dtype: scope.dtype(item.out),
+        len: scope.vals[item.out].shape.len(),
     };
     if !by_column {
         return vec![all];

@@ -66,8 +66,8 @@ impl Chunks {
         let mut size = (chunk / (total / outer)).max(1);
         let arrays = cut.iter().filter(|r| r.in_memory && r.is_first());
         let arrays = arrays.map(|r| r.len).sum::<usize>() + kept;
-        if arrays > 0 {
-            size = size.max(outer.div_ceil((MOST_ELEMENTS / arrays).max(MOST_ARRAYS)));
+        if let Some(most) = MOST_ELEMENTS.checked_div(arrays) {
+            size = size.max(outer.div_ceil(most.max(MOST_ARRAYS)));
         }
         // The height of a tile, if it is of this loop.
         size = size.next_multiple_of(tiles.map_or(1, |t| if t.outer == 0 { t.rows } else { 1 }));

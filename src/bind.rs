@@ -39,6 +39,9 @@ pub enum BindError {
         /// Types of what the program gives.
         got: String,
     },
+    /// The program changes its parameters.
+    #[error("the parameters are donated; what is bound leaves them as they are")]
+    Donated,
     /// A vector of the wrong length.
     #[error("expected a vector of {expected} elements, got {got}")]
     Length {
@@ -116,6 +119,9 @@ impl<'a, P: Tree<Spec> + Clone, T: Element> Flat<'a, P, T> {
         direction: bool,
     ) -> Result<Self, Error> {
         let executable = program.executable().clone();
+        if !executable.donated().is_empty() {
+            return Err(BindError::Donated.into());
+        }
         let params = program.params().clone();
         let (mut layout, mut len) = (Vec::new(), 0);
         for (name, spec) in params.leaf_names().into_iter().zip(params.leaves()) {

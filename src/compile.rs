@@ -12,6 +12,7 @@ use backstitch_runtime::{
 };
 use backstitch_trace::{Args, ArgsMut, Spec, Traced, Tree, View, ViewMut};
 
+use crate::donate::Donate;
 use crate::error::Error;
 
 /// How to compile.
@@ -29,6 +30,8 @@ pub struct Options {
     /// Whether all that threads can share is shared, however short: for tests.
     #[doc(hidden)]
     pub share_all: bool,
+    /// Which parameters become outputs in place.
+    pub(crate) donate: Donate,
 }
 
 impl Default for Options {
@@ -39,6 +42,7 @@ impl Default for Options {
             passes: Default::default(),
             memory: None,
             share_all: false,
+            donate: Donate::Nothing,
         }
     }
 }
@@ -142,6 +146,53 @@ impl Options {
         self.memory = Some(bytes);
         self
     }
+
+    /// Parameters that become outputs in place, as pairs of paths: the array that is passed
+    /// for the first holds the second when the call is over. Both have the same type. Such a
+    /// program is called with [`Compiled::update_into`].
+    ///
+    /// What is still wanted of a parameter when its output is known is waited for, or the
+    /// output is kept in the workspace meanwhile. Whether parameters are donated changes no
+    /// bit of a result.
+    ///
+    /// ```
+    /// use backstitch::{Options, prelude::*};
+    ///
+    /// // The running mean `m` of all `x` so far.
+    /// let f = trace_tree((Spec::f64([]), Spec::f64([3])), Spec::f64([3]), |t, (n, m), x| {
+    ///     let n = n + 1.0;
+    ///     t.outputs(&(m + (x - m) / n, n))
+    /// })?;
+    /// let f = f.compile_with(&Options::default().donate([("0", "1"), ("1", "0")]))?;
+    /// let mut state = (0.0, ndarray::Array1::zeros(3));
+    /// let mut ws = f.workspace()?;
+    /// for x in [[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]] {
+    ///     f.update_into(&mut ws, &mut state, &ndarray::arr1(&x), &mut ())?;
+    /// }
+    /// assert_eq!(state, (2.0, ndarray::arr1(&[2.0, 3.0, 4.0])));
+    /// # Ok::<(), backstitch::Error>(())
+    /// ```
+    #[must_use]
+    #[doc(alias = "donate_argnums")]
+    #[doc(alias = "donate_argnames")]
+    #[doc(alias = "input_output_aliases")]
+    pub fn donate<'a>(mut self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let owned = |(from, to): (&str, &str)| (from.to_owned(), to.to_owned());
+        self.donate = Donate::Pairs(pairs.into_iter().map(owned).collect());
+        self
+    }
+
+    /// All parameters become outputs in place: the first outputs, in their order. So a
+    /// training step, which gives new parameters and a loss, changes the parameters where
+    /// they are; see [`Compiled::update_into`].
+    ///
+    /// Compiling is an [`Error::Donation`] if their types differ.
+    #[must_use]
+    #[doc(alias = "donate_argnums")]
+    pub fn donate_parameters(mut self) -> Self {
+        self.donate = Donate::Parameters;
+        self
+    }
 }
 
 /// Compilation of traced programs.
@@ -165,13 +216,15 @@ pub trait Compile {
     }
 }
 
-impl<P: Clone, D: Clone, O: Clone> Compile for Traced<P, D, O> {
+impl<P: Tree<Spec> + Clone, D: Clone, O: Tree<Spec> + Clone> Compile for Traced<P, D, O> {
     type Output = Compiled<P, D, O>;
 
     fn compile_with(&self, options: &Options) -> Result<Compiled<P, D, O>, Error> {
-        let mut prepared = prepare(self.graph(), &options.passes);
+        let donate = options.donate.pairs(self.params(), self.outputs())?;
+        let passes = backstitch_passes::Options { donate, ..options.passes.clone() };
+        let mut prepared = prepare(self.graph(), &passes);
         if let Some(bytes) = options.memory {
-            prepared = within(self.graph(), prepared, bytes, &options.passes)?;
+            prepared = within(self.graph(), prepared, bytes, &passes)?;
         }
         let Prepared { graph, lowered, times, memory } = prepared;
         let (groups, origins) = (lowered.kernel_of, lowered.origins);
@@ -321,7 +374,10 @@ impl<P, D, O> Compiled<P, D, O> {
     #[doc(alias = "cost_analysis")]
     #[doc(alias = "explain_graph")]
     pub fn explain(&self) -> Explanation {
-        backstitch_passes::explain(self.executable.plan(), &self.about.origins)
+        let mut explanation =
+            backstitch_passes::explain(self.executable.plan(), &self.about.origins);
+        explanation.live = self.memory().live.map(|bytes| bytes as u64);
+        explanation
     }
 
     /// The graph as it was lowered: forward and backward together.
@@ -367,6 +423,58 @@ impl<P, D, O> Compiled<P, D, O> {
         outputs.views_mut(&mut |v| output(&mut call, v));
         Ok(call.run()?)
     }
+
+    /// Calls the program, which changes the parameters that are donated
+    /// ([`Options::donate`], [`Options::donate_parameters`]): they hold their outputs when
+    /// the call is over. All other outputs go to where `outputs` says, in their order.
+    /// Copies nothing of its own accord, allocates nothing, takes no lock.
+    ///
+    /// After an error during the run, donated parameters hold anything.
+    ///
+    /// ```
+    /// use backstitch::{Options, prelude::*};
+    ///
+    /// // Loss, gradient and update of a linear regression: one call.
+    /// let step = trace_tree(Spec::f64([2]), (Spec::f64([3, 2]), Spec::f64([3])), |t, w, (x, y)| {
+    ///     let tape = t.tape();
+    ///     tape.watch(&w);
+    ///     let loss = (x.matmul(w) - y).square().mean();
+    ///     let slope = tape.gradient(&loss, &w).value().expect("the loss depends on w");
+    ///     t.outputs(&(w - 0.1 * slope, loss))
+    /// })?;
+    /// let step = step.compile_with(&Options::default().donate_parameters())?;
+    ///
+    /// let x = ndarray::arr2(&[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]);
+    /// let (mut w, y) = (ndarray::arr1(&[0.0, 0.0]), ndarray::arr1(&[1.0, 2.0, 3.0]));
+    /// let (mut loss, mut ws) = (0.0, step.workspace()?);
+    /// for _ in 0..400 {
+    ///     step.update_into(&mut ws, &mut w, &(&x, &y), &mut loss)?;
+    /// }
+    /// assert!((w - ndarray::arr1(&[1.0, 2.0])).iter().all(|e| e.abs() < 1e-6) && loss < 1e-12);
+    /// # Ok::<(), backstitch::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`call_into`](Self::call_into).
+    #[inline]
+    pub fn update_into<A, B, R>(
+        &self,
+        ws: &mut Workspace,
+        params: &mut A,
+        data: &B,
+        outputs: &mut R,
+    ) -> Result<(), Error>
+    where
+        A: ArgsMut + ?Sized,
+        B: Args + ?Sized,
+        R: ArgsMut + ?Sized,
+    {
+        let mut call = self.executable.begin(ws)?;
+        params.views_mut(&mut |v| donated(&mut call, v));
+        data.views(&mut |v| input(&mut call, v));
+        outputs.views_mut(&mut |v| output(&mut call, v));
+        Ok(call.run()?)
+    }
 }
 
 impl<P: Tree<Spec>, D: Tree<Spec>, O: Tree<Spec>> Compiled<P, D, O> {
@@ -404,6 +512,16 @@ impl<P: Tree<Spec>, D: Tree<Spec>, O: Tree<Spec>> Compiled<P, D, O> {
         for v in views.iter_mut().filter(|v| !v.is_contiguous()) {
             *v = packed.next().expect("one copy for each view that needs it");
         }
+        if !self.executable.donated().is_empty() {
+            let inputs: Vec<ArrayRef<'_>> = (views.iter())
+                // SAFETY: the views are of elements of their types, borrowed as long as
+                // this takes, and they are contiguous.
+                .map(|v| unsafe { ArrayRef::from_raw(v.dtype(), v.dims(), v.as_ptr()) })
+                .collect();
+            let mut results = self.executable.call(&inputs)?.into_iter();
+            let result = &mut |_: &Spec| results.next().expect("one result per output");
+            return Ok(self.outputs().map_leaves(result));
+        }
         self.executable.with_workspace(|ws| {
             let mut call = self.executable.begin(ws)?;
             views.iter().for_each(|&v| input(&mut call, v));
@@ -432,6 +550,18 @@ fn array_input<'a>(call: &mut Call<'a>, v: View<'a>) {
     // SAFETY: the view is of elements of its type that are borrowed for `'a`, and
     // they are contiguous.
     call.input(unsafe { ArrayRef::from_raw(v.dtype(), v.dims(), v.as_ptr()) });
+}
+
+/// An input that may be changed.
+#[inline]
+fn donated<'a>(call: &mut Call<'a>, mut v: ViewMut<'a>) {
+    if !v.is_contiguous() {
+        return call.fail(layout(v.dims(), v.strides()));
+    }
+    let (dtype, dims, at) = (v.dtype(), v.dims(), v.as_mut_ptr());
+    // SAFETY: the view is of elements of its type that are borrowed exclusively
+    // for `'a`, and they are contiguous.
+    call.donate(unsafe { ArrayMut::from_raw(dtype, dims, at) });
 }
 
 #[inline]

@@ -12,6 +12,9 @@ pub enum Error {
     /// It needs more bytes than were stated.
     #[error(transparent)]
     Memory(#[from] backstitch_passes::OverBudget),
+    /// A parameter cannot become an output in place.
+    #[error(transparent)]
+    Donation(#[from] crate::DonationError),
     /// It could not be compiled, or the call's arrays are not what it takes.
     #[error(transparent)]
     Runtime(#[from] backstitch_runtime::Error),

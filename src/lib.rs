@@ -13,7 +13,9 @@ extern crate self as backstitch;
 
 mod bind;
 mod compile;
+mod donate;
 mod error;
+mod jit;
 
 pub use backstitch_trace::*;
 
@@ -24,7 +26,9 @@ pub use backstitch_runtime as runtime;
 pub use backstitch_runtime::{Backend, Workspace};
 pub use bind::{BindError, Bound, BoundHvp, Part};
 pub use compile::{Compile, Compiled, Options};
+pub use donate::DonationError;
 pub use error::Error;
+pub use jit::{CacheInfo, Change, Jit, Miss, jit};
 
 /// What most programs import.
 pub mod prelude {

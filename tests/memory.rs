@@ -277,7 +277,9 @@ fn what_is_kept_is_said_loop_by_loop() {
     let text = few.memory().to_string();
     let mut lines = text.lines();
     let first = lines.next().unwrap();
-    assert_eq!(first, format!("workspace of {} bytes", few.memory().bytes.unwrap()));
+    let (bytes, live) = (few.memory().bytes.unwrap(), few.memory().live.unwrap());
+    assert_eq!(first, format!("workspace of {bytes} bytes, {live} of them in use at once"));
+    assert!(live <= bytes && bytes as f64 <= 1.2 * live as f64, "{first}");
     assert_eq!(lines.clone().count(), 2, "{text}");
     for (line, steps) in lines.zip([300, 500]) {
         assert!(line.starts_with("tests/memory.rs:"), "{text}");

@@ -29,7 +29,7 @@ mod tree;
 /// }
 /// ```
 ///
-/// Implements `Tree`, and `Args` and `ArgsMut`, with which a struct of arrays is
+/// Implements `Tree`, `Signature`, and `Args` and `ArgsMut`, with which a struct of arrays is
 /// an argument of a call. Each field is the leaf parameter, a tree of it, or
 /// marked `#[tree(skip)]`: then it is cloned wherever the tree is mapped.
 ///

@@ -230,7 +230,26 @@ fn args_impls(input: &DeriveInput, krate: &Path, leaf: &Ident, parts: &[Part<'_>
     let (args_generics, _, args_where) = args.split_for_impl();
     let args_mut = bounded(quote!(#support::ArgsMut));
     let (mut_generics, _, mut_where) = args_mut.split_for_impl();
+    let signed = bounded(quote!(#support::Signature));
+    let (signed_generics, _, signed_where) = signed.split_for_impl();
+    let specs = arguments(&input.generics, leaf, &quote!(<#leaf as #support::Signature>::Specs));
+    let signatures = parts.iter().map(|p| {
+        let member = &p.member;
+        if p.skip {
+            return quote!(#member: ::core::clone::Clone::clone(&self.#member));
+        }
+        quote!(#member: #support::Signature::signature(&self.#member))
+    });
     quote! {
+        #[automatically_derived]
+        impl #signed_generics #support::Signature for #name #self_generics #signed_where {
+            type Specs = #name #specs;
+
+            fn signature(&self) -> Self::Specs {
+                #name { #(#signatures),* }
+            }
+        }
+
         #[automatically_derived]
         impl #args_generics #support::Args for #name #self_generics #args_where {
             fn views<'__a>(&'__a self, f: &mut dyn ::core::ops::FnMut(#support::View<'__a>)) {

@@ -71,16 +71,15 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let step = trace_tree(State::specs(), batch, |t, state, batch| {
         t.outputs(&training_step(t, state, batch))
     })?
-    .compile()?;
+    .compile_with(&backstitch::Options::default().donate_parameters())?;
     println!("training step callable after {:.2?}", start.elapsed());
     let examine = trace_tree(Mlp::specs(), test.specs(), |t, model, batch| {
         t.outputs(&evaluate(t, model, batch))
     })?
     .compile()?;
 
-    // Training: the state goes to and fro between two places.
+    // Training: each step changes the state where it is.
     let mut state = State::init(options.seed)?;
-    let mut next = state.clone();
     let mut workspace = step.workspace()?;
     let mut shuffle = Shuffle::new(options.seed, train.len());
     let mut curves = plot::Curves::default();
@@ -94,9 +93,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         for rows in batches {
             let Digits { pixels, labels } = train.rows(rows);
             let mut value = 0.0f32;
-            let results = &mut (&mut value, &mut next);
-            step.call_into(&mut workspace, &state, &(&pixels, &labels), results)?;
-            std::mem::swap(&mut state, &mut next);
+            step.update_into(&mut workspace, &mut state, &(&pixels, &labels), &mut value)?;
             curves.step(value);
             total += f64::from(value);
         }

@@ -72,21 +72,18 @@ pub fn gradients(
 
 /// A whole step of training.
 pub fn steps(
-    compiled: &Compiled<State<Spec>, Batch, (Spec, State<Spec>)>,
+    compiled: &Compiled<State<Spec>, Batch, (State<Spec>, Spec)>,
     state: &State<ArrayD<f32>>,
     digits: &Digits,
 ) -> Result<Measured, Error> {
     let Digits { pixels, labels } = digits;
-    let (mut value, mut next) = (0.0f32, state.clone());
+    let (mut value, mut changed) = (0.0f32, state.clone());
     let mut ws = compiled.workspace()?;
     let shared = state.map_leaves(&mut |w| Array::from(w.clone()));
     let batch = (Array::from(pixels.clone()), Array::from(labels.clone()));
     let mut found: Vec<Array> = Vec::new();
     let (fast, slow) = in_turns(
-        || {
-            let results = &mut (&mut value, &mut next);
-            compiled.call_into(&mut ws, state, &(pixels, labels), results)
-        },
+        || compiled.update_into(&mut ws, &mut changed, &(pixels, labels), &mut value),
         || {
             let t = Trace::eager();
             let state = shared.map_leaves(&mut |w| t.constant(w.clone()));
@@ -95,7 +92,7 @@ pub fn steps(
             Ok(())
         },
     )?;
-    let wanted = (Array::from(value), next.map_leaves(&mut |w| Array::from(w.clone())));
+    let wanted = compiled.call(state, &(pixels, labels))?;
     Ok(Measured { compiled: fast, eager: slow, difference: difference(&wanted, &found) })
 }
 

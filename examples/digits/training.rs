@@ -34,12 +34,13 @@ impl State<ArrayD<f32>> {
     }
 }
 
-/// Gradient descent with momentum: the loss on a batch, and the state after.
+/// Gradient descent with momentum: the state after, and the loss on a batch. The state comes
+/// first, so that it can take the place of the one before.
 pub fn training_step<'t>(
     t: &'t Trace,
     State { model, velocity }: State<Tensor<'t>>,
     batch: (Tensor<'t>, Tensor<'t>),
-) -> (Tensor<'t>, State<Tensor<'t>>) {
+) -> (State<Tensor<'t>>, Tensor<'t>) {
     let tape = t.tape();
     tape.watch(&model);
     let value = loss(t, model.clone(), batch);
@@ -52,7 +53,7 @@ pub fn training_step<'t>(
     });
     let mut moves = velocity.leaves().into_iter();
     let model = model.map_leaves(&mut |&w| w + *moves.next().expect("one move per parameter"));
-    (value, State { model, velocity })
+    (State { model, velocity }, value)
 }
 
 /// The loss on some digits, and the class that each is taken for.

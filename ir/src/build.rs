@@ -441,7 +441,7 @@ impl NestBuilder {
     fn assert_written(&self, param: Param, value: Var) {
         self.assert_visible(value);
         let decl = &self.params[param];
-        debug_assert!(decl.access != Access::In, "{}: {param} is only read", self.name);
+        debug_assert!(decl.access.writes(), "{}: {param} is only read", self.name);
         debug_assert!(
             decl.dtype == self.dtype(value),
             "{}: a {} for {param}, which holds {}",

@@ -40,6 +40,12 @@ pub fn eval_plan(plan: &Plan, inputs: &[Array]) -> Vec<Array> {
     );
     let mut inputs: Vec<Vec<u8>> = inputs.iter().map(bytes_of).collect();
     let mut outputs: Vec<Vec<u8>> = plan.outputs.iter().map(|t| vec![POISON; t.bytes()]).collect();
+    for decl in plan.buffers.iter() {
+        if let Place::Donated { input, output } = decl.place {
+            // One array: what goes in is overwritten by what comes out.
+            outputs[output] = std::mem::take(&mut inputs[input]);
+        }
+    }
     let mut arena = vec![POISON; plan.arena_bytes];
     let constant = |decl: &crate::plan::BufferDecl| match &decl.place {
         Place::Constant(array) => bytes_of(array),
@@ -54,6 +60,7 @@ pub fn eval_plan(plan: &Plan, inputs: &[Array]) -> Vec<Array> {
         let memory = |(b, decl): (Buffer, &crate::plan::BufferDecl)| match decl.place {
             Place::Input(i) => inputs[i],
             Place::Output(i) => outputs[i],
+            Place::Donated { output, .. } => outputs[output],
             Place::Constant(_) => constants[b.index()],
             Place::Arena(at) => &arena[at..at + decl.len * decl.dtype.size()],
         };

@@ -76,16 +76,32 @@ pub struct ParamDecl {
     pub access: Access,
 }
 
-/// How a nest uses a parameter. Parameters that are written alias no other.
+/// How a nest uses a parameter. Parameters that are written alias no other, but that one
+/// that is stored to may take the place of one that is read for the last time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Access {
     /// Only read.
     In,
+    /// Only read, and nobody reads it afterwards: an [`Out`](Self::Out) parameter may lie
+    /// where this one lies, if no element is read once something has been stored there.
+    Last,
     /// Stored to; what it held before does not matter. An element may be read
     /// after it was stored.
     Out,
     /// Read and stored; what it held before matters.
     InOut,
+}
+
+impl Access {
+    /// Whether what it held before matters.
+    pub const fn reads(self) -> bool {
+        !matches!(self, Self::Out)
+    }
+
+    /// Whether it is stored to.
+    pub const fn writes(self) -> bool {
+        matches!(self, Self::Out | Self::InOut)
+    }
 }
 
 /// An element of a parameter: `offset + Σ stride·axis + index`, in elements.

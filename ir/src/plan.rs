@@ -55,6 +55,16 @@ pub struct Plan {
     pub arena_bytes: usize,
 }
 
+impl Plan {
+    /// Inputs and outputs that are one array: their numbers.
+    pub fn donated(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.buffers.iter().filter_map(|decl| match decl.place {
+            Place::Donated { input, output } => Some((input, output)),
+            _ => None,
+        })
+    }
+}
+
 /// Alignment of buffers in the arena, in bytes: a cache line, a full vector.
 /// Buffers of one element pack at [`SCALAR_ALIGN`].
 pub const ALIGN: usize = 64;
@@ -80,10 +90,25 @@ pub enum Place {
     Input(usize),
     /// The caller's output of that number; written before it is read.
     Output(usize),
+    /// The caller's input and output of these numbers, which are one array: it begins as
+    /// what goes in and ends as what comes out.
+    Donated {
+        /// The input.
+        input: usize,
+        /// The output.
+        output: usize,
+    },
     /// Part of the program.
     Constant(Array),
     /// In the workspace's arena, at this byte.
     Arena(usize),
+}
+
+impl Place {
+    /// Whether a plan may write there.
+    pub const fn is_writable(&self) -> bool {
+        matches!(self, Self::Output(_) | Self::Donated { .. } | Self::Arena(_))
+    }
 }
 
 /// A buffer from some element on.

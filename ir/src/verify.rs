@@ -22,7 +22,8 @@
 //!
 //! 1. Inputs and outputs are arrays, not stacks, of a size that fits in memory.
 //! 2. A buffer that is an input, an output or a constant has its type and its
-//!    number of elements. No two buffers are the same output.
+//!    number of elements. No two buffers are the same output; a buffer that is input and
+//!    output in one is the only one that is this input.
 //! 3. A buffer in the arena ends inside it, and begins at a multiple of
 //!    [`ALIGN`](crate::plan::ALIGN), or of
 //!    [`SCALAR_ALIGN`](crate::plan::SCALAR_ALIGN) if it has one element.
@@ -42,7 +43,7 @@
 //!    the handle was opened in, or of some store if that is not known.
 //! 10. Inputs and constants are not written.
 //! 11. What a step writes does not overlap anything else that it reads or
-//!     writes.
+//!     writes; but a kernel may store where it reads for the last time, as in 14.
 //!
 //! *Memory*
 //!
@@ -54,11 +55,15 @@
 //!     A lifetime is from the first step to the last that mentions the buffer;
 //!     if a buffer born before a loop is mentioned in it, the lifetime reaches
 //!     to the end of the loop, for its next iteration will want it again. A
-//!     buffer born in a loop is born again in each iteration (by 12).
+//!     buffer born in a loop is born again in each iteration (by 12). A buffer that
+//!     a kernel is the first to mention may lie where one lies that it is the last to
+//!     mention, if the kernel says so ([`Access::Last`](crate::nest::Access::Last)) and
+//!     loads no element once it has stored over it: see `in_place`.
 //!
 //! Parts without elements need not be written and overlap nothing.
 
 mod graph;
+mod in_place;
 mod memory;
 mod plan;
 

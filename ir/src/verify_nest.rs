@@ -17,19 +17,19 @@
 //! 6. An access without a computed index is inside its parameter for all
 //!    iterations of the loops around it. (One with a computed index, only if it
 //!    is not empty: the index is clamped by whoever made the nest.)
-//! 7. Parameters with [`Access::In`] are not written.
+//! 7. Parameters with [`In`](crate::nest::Access::In) or [`Last`](crate::nest::Access::Last) are not written.
 //! 8. Different iterations of a vector or parallel loop write different
 //!    elements, and this can be seen from the strides: see `distinguished`.
 //!
 //! Not checked, because it depends on values: that what is read from an
-//! [`Access::Out`] parameter was stored before, that an iteration of a vector
+//! [`Out`](crate::nest::Access::Out) parameter was stored before, that an iteration of a vector
 //! or parallel loop does not read what another one writes, and that computed
 //! indices are in bounds.
 
 use crate::apply;
 use crate::build::for_each_result;
 use crate::index::IndexVec;
-use crate::nest::{Access, At, Axis, For, Mode, Monoid, Nest, Param, Range, Stmt, Var};
+use crate::nest::{At, Axis, For, Mode, Monoid, Nest, Param, Range, Stmt, Var};
 use crate::ty::DType;
 
 /// Whether the nest is well-formed; if not, all that is wrong.
@@ -241,7 +241,7 @@ impl<'a> Verifier<'a> {
         let Some(dtype) = self.access(param, at) else { return };
         let value_type = self.used(value);
         self.expect(value, value_type, dtype);
-        let writable = self.nest.params[param].access != Access::In;
+        let writable = self.nest.params[param].access.writes();
         self.require(writable, || format!("{param} is only read, but written here"));
         for k in 0..self.loops.len() {
             let l = self.loops[k];
@@ -360,7 +360,7 @@ mod tests {
     use super::*;
     use crate::build::NestBuilder;
     use crate::index::Idx;
-    use crate::nest::ScalarOp;
+    use crate::nest::{Access, ScalarOp};
 
     fn at(strides: &[(Axis, i64)]) -> At {
         At { strides: strides.iter().copied().collect(), ..At::default() }

@@ -174,7 +174,10 @@ fn inputs_are_of_the_types_of_the_plan() {
 fn mistakes_are_found_at_their_line() {
     let cases = [
         ("buffer b1 : f32[2] at 0", "line 2: expected b0, found `b1 : f32[2] at 0`"),
-        ("buffer b0 : f32[2] on 0", "line 2: expected `input`, `output`, `at` or `const`"),
+        (
+            "buffer b0 : f32[2] on 0",
+            "line 2: expected `input`, `output`, `donated`, `at` or `const`",
+        ),
         ("buffer b0 : f32[2] const f32[2] [1.0]", "line 2: expected as many elements"),
         ("jump b0", "line 2: expected a step, found `jump b0`"),
         ("if b0 {\n}", "line 3: expected `else`"),

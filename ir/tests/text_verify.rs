@@ -244,7 +244,8 @@ fn what_lives_at_once_lies_apart() {
         "b9: it overlaps buffer b4 : f32[4] at 0 while both live\n    buffer b9 : f32[8] at 0";
     wrong("copy b0 to b4\nrun k0(b0, b9)\ncopy b4 to b2", both);
     // At the step of its last use a buffer still lives.
-    wrong("copy b0 to b4\nrun k0(b4, b9)\ncopy b0 to b2", both);
+    let not_last = both.replace("both live", "both live: p0 is not read for the last time");
+    wrong("copy b0 to b4\nrun k0(b4, b9)\ncopy b0 to b2", &not_last);
     let set = "run k2(b6, b7)\n";
     // The next iteration wants b4 again,
     let wanted = "copy b0 to b4\nrepeat b7 {\ncopy b4 to b2\nrun k0(b0, b9)\n}\ncopy b0 to b2";
@@ -261,6 +262,43 @@ fn what_lives_at_once_lies_apart() {
     let steps = "copy b0 to b2\nwhile {\nrun k2(b6, b7)\ncopy b0 to b5\n} b6 {\n}\n}";
     let errors = verify(&format!("{text}{steps}")).unwrap_err();
     assert!(errors.contains("b5: it overlaps buffer b6"), "{errors}");
+}
+
+#[test]
+fn a_kernel_may_store_where_it_reads_for_the_last_time() {
+    let with = |store: &str, steps: &str| {
+        let text = DECLARATIONS.replacen("p0: in f32[4], p1: out", "p0: last f32[4], p1: out", 1);
+        verify(&format!("{}{steps}\n}}", text.replacen("p1[i0] = v0", store, 1)))
+    };
+    let (one_place, one_buffer) =
+        ("copy b0 to b4\nrun k0(b4, b9)\ncopy b0 to b2", "copy b0 to b2\nrun k0(b2, b2)");
+    for steps in [one_place, one_buffer] {
+        assert_eq!(with("p1[i0] = v0", steps), Ok(()));
+        for other in ["p1[-i0 + 3] = v0", "p1[0] = v0"] {
+            assert!(with(other, steps).is_err(), "{other}: {steps}");
+        }
+    }
+    // It is read again.
+    let steps = "copy b0 to b4\nrun k0(b4, b9)\ncopy b4 to b2";
+    assert!(with("p1[i0] = v0", steps).is_err());
+    // Elements of another part.
+    assert!(with("p1[i0] = v0", "copy b0 to b2\nrun k0(b9, b9+2)").is_err());
+}
+
+#[test]
+fn what_is_donated_is_input_and_output() {
+    let text = DECLARATIONS.replacen("b2 : f32[4] output 0", "b2 : f32[4] donated 1 to 0", 1);
+    let with = |text: &str, steps: &str| verify(&format!("{text}{steps}\n}}"));
+    let errors = with(&text, "").unwrap_err();
+    assert!(errors.contains("b1: it is an input that b2 overwrites"), "{errors}");
+    let text = text.replacen("b1 : f32[4] input 1", "b1 : f32[4] at 0", 1);
+    // It is there from the start, and may be written.
+    for steps in ["", "copy b2 to b4\nrun k1(b0, b2)", "copy b0 to b2"] {
+        assert_eq!(with(&text, steps), Ok(()), "{steps}");
+    }
+    let text = text.replacen("donated 1 to 0", "donated 1 to 1", 1);
+    let errors = with(&text, "").unwrap_err();
+    assert!(errors.contains("b2: output 1 is i32[0]"), "{errors}");
 }
 
 #[test]

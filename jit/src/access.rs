@@ -41,7 +41,7 @@ impl PartEmitter<'_, '_, '_> {
                 return Addr { base: self.asm.int(at as i64), disp: 0 };
             }
             Place::Input(i) => (self.inputs, i),
-            Place::Output(i) => (self.outputs, i),
+            Place::Output(i) | Place::Donated { output: i, .. } => (self.outputs, i),
         };
         if let Some(&base) = self.held.get(&buffer) {
             return Addr { base, disp: 0 };

@@ -15,7 +15,7 @@
 //! element of the row and the column, which either tells both, or is the same for all
 //! rows and is only added to.
 
-use backstitch_ir::nest::{Access, At, Axis, For, Mode, Nest, Param, Range, Stmt};
+use backstitch_ir::nest::{At, Axis, For, Mode, Nest, Param, Range, Stmt};
 use cranelift_codegen::ir::InstBuilder;
 use rustc_hash::FxHashMap;
 
@@ -81,7 +81,8 @@ fn is_allowed(nest: &Nest, l: &For, inner: &For) -> bool {
         Range::Whole => nest.axes[l.axis],
         Range::Chunk { size, .. } => nest.axes[l.axis].min(size),
     } as i64;
-    let changes = |p: Param| nest.params[p].access != Access::In;
+    // What is read for the last time is stored over at the same place, in the same iteration.
+    let changes = |p: Param| nest.params[p].access.writes();
     let before = &l.body[..l.body.len() - 1];
     if before.iter().filter_map(access).any(|a| changes(a.param)) {
         return false;

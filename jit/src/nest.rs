@@ -283,7 +283,7 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
     pub fn memory(&self, param: Param) -> Memory {
         match self.nest.params[param].access {
             Access::In => Memory::Fixed,
-            Access::Out | Access::InOut => Memory::Changing,
+            Access::Last | Access::Out | Access::InOut => Memory::Changing,
         }
     }
 

@@ -1,6 +1,5 @@
 //! One function of steps: what each step does, and where its buffers are.
 
-use backstitch_ir::nest::Access;
 use backstitch_ir::plan::{Buffer, BufferRef, Call, Gemm, Kernel, Step};
 use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, Signature, StackSlot, Value, types};
 use cranelift_frontend::Variable;
@@ -178,7 +177,9 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
                 })
                 .map(|(_, _, buffer)| buffer)
                 .collect();
-            self.spill(&indexed);
+            // What is only written may lie where something lies that is read.
+            let read = |b: &Buffer| params().any(|(_, p, buffer)| buffer == *b && p.access.reads());
+            self.spill(&indexed.iter().copied().filter(read).collect::<SmallVec<[Buffer; 4]>>());
             for (_, _, buffer) in params() {
                 self.forward.registers.know(plan, buffer);
             }
@@ -192,8 +193,8 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
             return;
         }
         let id = self.steps.kernel(kernel);
-        let buffers: SmallVec<[Buffer; 8]> = args.iter().map(|a| a.buffer).collect();
-        self.spill(&buffers);
+        let read = params().filter(|(_, decl, _)| decl.access.reads());
+        self.spill(&read.map(|(_, _, buffer)| buffer).collect::<SmallVec<[Buffer; 8]>>());
         let table = self.table(args);
         let count = nest::parallel(nest).map_or(0, |l| nest.axes[l.axis] as i64);
         let signature = self.steps.kernel_signature();
@@ -210,7 +211,7 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
             self.asm.ins().call(callee, &[table, start, end]);
         }
         for (_, decl, buffer) in params() {
-            if decl.access != Access::In {
+            if decl.access.writes() {
                 self.written(buffer);
             }
         }

@@ -67,7 +67,7 @@ impl Registers {
                 Place::Arena(_) | Place::Output(_) => {
                     uses.mentions == steps.survey.mentions[buffer]
                 }
-                Place::Input(_) | Place::Constant(_) => false,
+                Place::Input(_) | Place::Donated { .. } | Place::Constant(_) => false,
             };
             if owned && uses.repeated && !uses.memory && decl.len <= FEW {
                 chosen.push(buffer);
@@ -178,7 +178,7 @@ impl Steady {
         let mut seen = FxHashSet::default();
         let mut visit = |buffer: Buffer, way: Way| {
             let decl = &steps.plan.buffers[buffer];
-            let outside = matches!(decl.place, Place::Input(_) | Place::Output(_));
+            let outside = !matches!(decl.place, Place::Arena(_) | Place::Constant(_));
             if !outside || registers.has(buffer) || !seen.insert(buffer) {
                 return;
             }

@@ -7,7 +7,7 @@
 use std::hash::BuildHasher;
 
 use backstitch_ir::index::IndexVec;
-use backstitch_ir::nest::{Access, For, Mode, Nest, Range, Stmt};
+use backstitch_ir::nest::{For, Mode, Nest, Range, Stmt};
 use backstitch_ir::plan::{Buffer, Kernel, Plan, Step, Store};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
@@ -220,7 +220,7 @@ pub(crate) fn for_each_assigned(plan: &Plan, step: &Step, f: &mut impl FnMut(Buf
     match step {
         Step::Run { kernel, args } => {
             for (param, arg) in plan.kernels[*kernel].params.iter().zip(args) {
-                if param.access != Access::In {
+                if param.access.writes() {
                     f(arg.buffer);
                 }
             }

@@ -78,7 +78,7 @@ impl Prepared {
             panic!("budget: {errors}\n{graph}\n{}", lowered.plan);
         }
         let loops = all.iter().zip(&candidates).map(|(site, c)| report::kept(site, c)).collect();
-        let memory = Memory { bytes: need(&lowered), loops };
+        let memory = Memory { bytes: need(&lowered), live: live(&lowered), loops };
         let mut times = self.times;
         times.push(("budget", start.elapsed()));
         Ok(Self { graph, lowered, times, memory })
@@ -89,12 +89,17 @@ impl Prepared {
 pub(crate) fn memory(g: &Graph, lowered: &Lowered) -> Memory {
     let sites = Sites::of(g);
     let loops = sites.all(g).iter().map(|s| report::kept(s, &Candidate::new(s))).collect();
-    Memory { bytes: need(lowered), loops }
+    Memory { bytes: need(lowered), live: live(lowered), loops }
 }
 
 /// Bytes of workspace, if there is a bound.
 fn need(lowered: &Lowered) -> Option<usize> {
     lowered.plan.stores.is_empty().then_some(lowered.plan.arena_bytes)
+}
+
+/// Bytes of it that are in use at the worst moment.
+fn live(lowered: &Lowered) -> Option<usize> {
+    lowered.plan.stores.is_empty().then_some(lowered.live_bytes)
 }
 
 /// Whether it needs at most so many bytes. What has no bound fits in all there are.

@@ -122,6 +122,10 @@ pub struct Explanation {
     pub exact: bool,
     /// What any program reads and writes: inputs that are asked for once, and outputs once.
     pub least: Bytes,
+    /// Bytes of workspace, stacks of loops of unknown length aside.
+    pub workspace: u64,
+    /// Bytes of that which are in use at the worst moment, if it is known: fewer it cannot be.
+    pub live: Option<u64>,
 }
 
 impl Bytes {
@@ -185,7 +189,9 @@ pub fn explain(plan: &Plan, origins: &IndexVec<Kernel, KernelOrigin>) -> Explana
             _ => {}
         }
     }
-    Explanation { name: plan.name.clone(), steps, total, exact: sum.exact, least }
+    let workspace = plan.arena_bytes as u64;
+    let name = plan.name.clone();
+    Explanation { name, steps, total, exact: sum.exact, least, workspace, live: None }
 }
 
 /// All that has been done so far.
@@ -342,7 +348,7 @@ impl Reader<'_> {
             buffer,
             storage: match self.plan.buffers[buffer].place {
                 Place::Input(i) => Storage::Input(i),
-                Place::Output(i) => Storage::Output(i),
+                Place::Output(i) | Place::Donated { output: i, .. } => Storage::Output(i),
                 Place::Constant(_) => Storage::Constant,
                 Place::Arena(_) => Storage::Workspace,
             },

@@ -28,11 +28,12 @@ use std::sync::Arc;
 
 use backstitch_ir::index::IndexVec;
 use backstitch_ir::nest::Nest;
-use backstitch_ir::plan::{Buffer, BufferDecl, Kernel, Place, Plan, Store};
+use backstitch_ir::plan::{Buffer, BufferDecl, Kernel, Place, Plan, Step, Store};
 use backstitch_ir::{DType, Graph, Node, Type, Value};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::buffers;
+use crate::pipeline::Options;
 pub use origin::{Cut, KernelOrigin, Operation};
 use scope::Scope;
 
@@ -40,6 +41,10 @@ use scope::Scope;
 pub struct Lowered {
     /// The plan.
     pub plan: Plan,
+    /// Bytes of the arena that are in use at the worst moment: it cannot be smaller.
+    pub live_bytes: usize,
+    /// The same, with each array filled up to a multiple of its alignment.
+    pub padded_bytes: usize,
     /// For nodes that became part of a kernel, its number.
     pub kernel_of: FxHashMap<Node, usize>,
     /// What each kernel computes, and why it begins where it does.
@@ -91,39 +96,69 @@ impl Planner {
 /// compared with. The graph has no matrix product left that is better a loop nest (see
 /// [`legalise`](crate::legalise())), and no `stop_gradient`.
 pub fn lower(g: &Graph, fuse: bool) -> Lowered {
-    lower_in_chunks(g, fuse, CHUNK)
+    lower_as(g, &Options { optimise: fuse, ..Options::default() })
 }
 
-/// The same, with chunks of long loops of about so many elements.
-pub(crate) fn lower_in_chunks(g: &Graph, fuse: bool, chunk: usize) -> Lowered {
-    let mut planner = Planner { fuse, chunk: chunk.max(1), ..Planner::default() };
+/// The same, as options say: with chunks of long loops of other lengths, and with inputs and
+/// outputs that are one array, which is written when the input is wanted no more.
+pub(crate) fn lower_as(g: &Graph, options: &Options) -> Lowered {
+    let (fuse, donate) = (options.optimise, &options.donate[..]);
+    let mut planner = Planner { fuse, chunk: options.chunk.max(1), ..Planner::default() };
     let types = |vs: &[Value]| vs.iter().map(|&v| g.ty(v).clone()).collect::<Vec<Type>>();
     let (inputs, outputs) = (types(g.inputs()), types(g.outputs()));
-    let mut bind = |types: &[Type], place: fn(usize) -> Place| -> Vec<Buffer> {
-        let decl = |(i, t): (usize, &Type)| {
-            let decl = BufferDecl { dtype: t.dtype, len: t.len(), place: place(i) };
-            planner.buffers.push(decl)
-        };
-        types.iter().enumerate().map(decl).collect()
-    };
-    let ins = bind(&inputs, Place::Input);
-    let outs = bind(&outputs, Place::Output);
+    let mut buffer =
+        |t: &Type, place| planner.buffers.push(BufferDecl { dtype: t.dtype, len: t.len(), place });
+    let taken: FxHashMap<usize, usize> = donate.iter().copied().collect();
+    let ins: Vec<Buffer> = (inputs.iter().enumerate())
+        .map(|(i, t)| match taken.get(&i) {
+            Some(&output) => buffer(t, Place::Donated { input: i, output }),
+            None => buffer(t, Place::Input(i)),
+        })
+        .collect();
+    let taken: FxHashSet<usize> = donate.iter().map(|d| d.1).collect();
+    let outs: Vec<Option<Buffer>> = (outputs.iter().enumerate())
+        .map(|(j, t)| (!taken.contains(&j)).then(|| buffer(t, Place::Output(j))))
+        .collect();
     let mut scope = Scope::new(g, true, fuse, &ins);
     scope.build();
     scope.bind_outputs(&outs);
-    let steps = scope.emit(&mut planner);
-    let arena_bytes = buffers::place(&mut planner.buffers, &steps);
+    let mut steps = match donate {
+        [] => scope.emit(&mut planner),
+        pairs => donated(&mut scope, &mut planner, pairs, &ins),
+    };
+    let arena = buffers::place(&mut planner.buffers, &mut planner.kernels, &mut steps);
+    let Planner { buffers, kernels, stores, kernel_of, origins, .. } = planner;
     let plan = Plan {
         name: g.name.clone(),
         inputs,
         outputs,
-        buffers: planner.buffers,
-        kernels: planner.kernels,
-        stores: planner.stores,
+        buffers,
+        kernels,
+        stores,
         steps,
-        arena_bytes,
+        arena_bytes: arena.bytes,
     };
-    Lowered { plan, kernel_of: planner.kernel_of, origins: planner.origins }
+    Lowered { plan, live_bytes: arena.live, padded_bytes: arena.padded, kernel_of, origins }
+}
+
+/// Steps for all groups, and for what goes from outputs to the inputs whose place they
+/// take. What can be made there to begin with is found out with the memory.
+fn donated(
+    scope: &mut Scope<'_>,
+    planner: &mut Planner,
+    pairs: &[(usize, usize)],
+    ins: &[Buffer],
+) -> Vec<Step> {
+    let to: Vec<Buffer> = pairs.iter().map(|&(input, _)| ins[input]).collect();
+    let all = scope.output_vals();
+    for (&b, &(_, output)) in to.iter().zip(pairs) {
+        scope.update_in_place(&all, output, b);
+    }
+    let mut steps = scope.emit(planner);
+    let from: Vec<Buffer> =
+        pairs.iter().map(|&(_, output)| scope.buffer(planner, all[output])).collect();
+    control::assign(planner, &mut steps, &from, &to);
+    steps
 }
 
 /// A graph that several places hold.

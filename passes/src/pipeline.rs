@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::budget::{self, Memory};
 use crate::legalise::{is_illegal, legalise};
-use crate::lower::{CHUNK, Lowered, lower_in_chunks};
+use crate::lower::{CHUNK, Lowered, lower_as};
 use crate::rebuild::{prune, rebuild, same};
 use crate::unroll::has_short_loops;
 use crate::{
@@ -126,6 +126,9 @@ pub struct Options {
     /// which order sums are added up, so other chunks are other bits: for tests.
     #[doc(hidden)]
     pub chunk: usize,
+    /// Which input and which output are one array that the program changes: their numbers.
+    /// They have the same type, and no two pairs share either.
+    pub donate: Vec<(usize, usize)>,
     /// Called with a pass's name and the graph after it.
     pub observe: Option<Observer>,
 }
@@ -138,6 +141,7 @@ impl Default for Options {
             unroll: 96,
             rows: true,
             chunk: CHUNK,
+            donate: Vec::new(),
             observe: None,
         }
     }
@@ -179,7 +183,7 @@ pub fn prepare(g: &Graph, options: &Options) -> Prepared {
     }
     let graph = graph.unwrap_or_else(|| prune(g));
     let start = Instant::now();
-    let lowered = lower_in_chunks(&graph, options.optimise, options.chunk);
+    let lowered = lower_as(&graph, options);
     times.push(("lower", start.elapsed()));
     if options.verify
         && let Err(errors) = backstitch_ir::verify::verify_plan(&lowered.plan)

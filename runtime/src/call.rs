@@ -39,19 +39,46 @@ impl<'a> Call<'a> {
     pub fn input(&mut self, view: ArrayRef<'a>) {
         let types = &self.exe.plan.inputs;
         match types.get(self.inputs).zip(self.ws.inputs.get_mut(self.inputs)) {
-            Some((ty, place)) if view.fits(ty) => *place = view.as_ptr(),
+            Some((ty, place)) if view.fits(ty) && self.exe.donated.is_empty() => {
+                *place = view.as_ptr();
+            }
+            Some((ty, place)) if view.fits(ty) => match self.exe.donated[self.inputs] {
+                None => *place = view.as_ptr(),
+                Some(_) => self.fail(Error::Donated { index: self.inputs }),
+            },
             _ => self.misfit(Side::Input, self.inputs, (view.dtype(), view.dims())),
         }
         self.inputs += 1;
     }
 
-    /// The next output.
+    /// The next input, which the program may change: if it is donated, it holds an output
+    /// when the call is over.
+    #[inline]
+    pub fn donate(&mut self, mut view: ArrayMut<'a>) {
+        let i = self.inputs;
+        match self.exe.plan.inputs.get(i).zip(self.ws.inputs.get_mut(i)) {
+            Some((ty, place)) if view.fits(ty) => {
+                let at = view.as_mut_ptr();
+                *place = at.cast_const();
+                if let Some(&Some(output)) = self.exe.donated.get(i) {
+                    self.ws.outputs[output] = at;
+                }
+            }
+            _ => self.misfit(Side::Input, i, (view.dtype(), view.dims())),
+        }
+        self.inputs += 1;
+    }
+
+    /// The next output that takes no input's place.
     #[inline]
     pub fn output(&mut self, mut view: ArrayMut<'a>) {
-        let types = &self.exe.plan.outputs;
-        match types.get(self.outputs).zip(self.ws.outputs.get_mut(self.outputs)) {
+        let i = match self.exe.donated.is_empty() {
+            true => self.outputs,
+            false => self.exe.free.get(self.outputs).copied().unwrap_or(usize::MAX),
+        };
+        match self.exe.plan.outputs.get(i).zip(self.ws.outputs.get_mut(i)) {
             Some((ty, place)) if view.fits(ty) => *place = view.as_mut_ptr(),
-            _ => self.misfit(Side::Output, self.outputs, (view.dtype(), view.dims())),
+            _ => self.misfit(Side::Output, i, (view.dtype(), view.dims())),
         }
         self.outputs += 1;
     }
@@ -80,7 +107,7 @@ impl<'a> Call<'a> {
     #[inline]
     pub fn run(self) -> Result<(), Error> {
         let plan = &self.exe.plan;
-        let complete = self.inputs == plan.inputs.len() && self.outputs == plan.outputs.len();
+        let complete = self.inputs == plan.inputs.len() && self.outputs == self.wanted();
         if !complete || self.wrong.is_some() {
             return Err(self.mistake());
         }
@@ -90,13 +117,22 @@ impl<'a> Call<'a> {
         unsafe { exe.program.run(&mut ws.memory, &ws.inputs, &ws.outputs) }
     }
 
+    /// How many outputs are passed apart from inputs.
+    #[inline]
+    fn wanted(&self) -> usize {
+        match self.exe.donated.is_empty() {
+            true => self.exe.plan.outputs.len(),
+            false => self.exe.free.len(),
+        }
+    }
+
     #[cold]
     fn mistake(self) -> Error {
         let plan = &self.exe.plan;
         let count =
             |side, expected, got| (expected != got).then_some(Error::Count { side, expected, got });
         let count = count(Side::Input, plan.inputs.len(), self.inputs)
-            .or_else(|| count(Side::Output, plan.outputs.len(), self.outputs));
+            .or_else(|| count(Side::Output, self.wanted(), self.outputs));
         // Where one is missing, all after it are of other types: say the former.
         match (self.wrong.map(|e| *e), count) {
             (Some(Error::Type { .. }), Some(count)) => count,

@@ -30,6 +30,12 @@ pub enum Error {
         /// What the program has, and what was passed.
         types: Box<(Type, Type)>,
     },
+    /// An input that the program changes, passed where it could only be read.
+    #[error("input {index} is donated: it is changed by the call, pass it as one that may be")]
+    Donated {
+        /// Position among the inputs, from 0.
+        index: usize,
+    },
     /// The number of elements is not what the shape says.
     #[error("shape {shape} does not describe {got} elements")]
     Length {

@@ -30,6 +30,10 @@ pub(crate) struct Inner {
     pub(crate) plan: Arc<Plan>,
     pub(crate) program: Box<dyn Program>,
     needs: Needs,
+    /// Of each input, the output that takes its place; empty if there is none at all.
+    pub(crate) donated: Vec<Option<usize>>,
+    /// The outputs that take no input's place, if some do.
+    pub(crate) free: Vec<usize>,
     /// Workspaces for callers who bring none.
     spare: Mutex<Vec<Workspace>>,
 }
@@ -93,7 +97,17 @@ impl Executable {
         let plan = Arc::new(plan);
         let program = load(&plan)?;
         let needs = program.needs();
-        Ok(Self(Arc::new(Inner { id, plan, program, needs, spare: Mutex::default() })))
+        let (mut donated, mut free) = (vec![], vec![]);
+        let pairs: Vec<(usize, usize)> = plan.donated().collect();
+        if !pairs.is_empty() {
+            donated.resize(plan.inputs.len(), None);
+            pairs.iter().for_each(|&(input, output)| donated[input] = Some(output));
+            let mut taken = vec![false; plan.outputs.len()];
+            pairs.iter().for_each(|d| taken[d.1] = true);
+            free.extend((0..taken.len()).filter(|&j| !taken[j]));
+        }
+        let spare = Mutex::default();
+        Ok(Self(Arc::new(Inner { id, plan, program, needs, donated, free, spare })))
     }
 
     /// Its name.
@@ -114,6 +128,12 @@ impl Executable {
     /// Types of what it gives.
     pub fn outputs(&self) -> &[Type] {
         &self.0.plan.outputs
+    }
+
+    /// Of each input, the number of the output that takes its place, if one does. Empty
+    /// if none does.
+    pub fn donated(&self) -> &[Option<usize>] {
+        &self.0.donated
     }
 
     /// On what it runs.
@@ -140,13 +160,31 @@ impl Executable {
 
     /// Calls it; outputs are new arrays.
     ///
-    /// Memory for the work itself is kept from call to call.
+    /// Memory for the work itself is kept from call to call. Inputs are not changed: of
+    /// donated ones, a copy is.
     pub fn call(&self, inputs: &[ArrayRef<'_>]) -> Result<Vec<Array>, Error> {
         self.check(inputs)?;
         let mut outputs = self.outputs().iter().map(zeros).collect::<Result<Vec<_>, _>>()?;
         let mut views =
             outputs.iter_mut().map(ArrayMut::try_from).collect::<Result<Vec<_>, _>>()?;
-        self.with_workspace(|ws| self.call_into(ws, inputs, &mut views))??;
+        self.with_workspace(|ws| {
+            if self.0.donated.is_empty() {
+                return self.call_into(ws, inputs, &mut views);
+            }
+            let mut call = self.begin(ws)?;
+            let mut views: Vec<Option<ArrayMut<'_>>> = views.into_iter().map(Some).collect();
+            for (&input, output) in inputs.iter().zip(&self.0.donated) {
+                match output.and_then(|j| views[j].take()) {
+                    None => call.input(input),
+                    Some(mut view) => {
+                        view.copy_from(input);
+                        call.donate(view);
+                    }
+                }
+            }
+            views.into_iter().flatten().for_each(|view| call.output(view));
+            call.run()
+        })??;
         Ok(outputs)
     }
 
@@ -221,8 +259,9 @@ impl Executable {
     ///
     /// There are as many addresses as [`inputs`](Self::inputs) and
     /// [`outputs`](Self::outputs), each that of all elements of its type,
-    /// row-major and aligned for the element. For as long as this runs, nobody
-    /// writes the inputs, and nobody else reads or writes the outputs.
+    /// row-major and aligned for the element. Those of a [donated](Self::donated) input and
+    /// of its output are one. For as long as this runs, nobody writes the other inputs, and
+    /// nobody else reads or writes the outputs.
     #[inline]
     pub unsafe fn call_unchecked(
         &self,

@@ -165,6 +165,13 @@ impl<'a> ArrayMut<'a> {
         ArrayMut { bytes: self.bytes, dims: self.dims, dtype: self.dtype }
     }
 
+    /// Copies the elements of another array of the same type.
+    pub(crate) fn copy_from(&mut self, from: ArrayRef<'_>) {
+        // SAFETY: the other view is of so many bytes, which are elements.
+        let bytes = unsafe { slice::from_raw_parts(from.as_ptr(), self.bytes.len()) };
+        self.bytes.copy_from_slice(bytes);
+    }
+
     /// Element type.
     #[inline]
     pub fn dtype(&self) -> DType {

@@ -11,6 +11,8 @@
 
 use std::time::{Duration, Instant};
 
+use backstitch::ir::Graph;
+use backstitch::passes::prepare;
 use backstitch::prelude::*;
 use backstitch::{Array, Error, Gradient, Options, Status, specs};
 
@@ -173,12 +175,16 @@ pub fn transformed(
     let plain = program.grad.as_ref().is_none_or(|grad| grad.cotangent.is_none());
     let (time, found, gradients);
     if is_scalar && plain {
-        let compiled = differentiable.value_and_grad()?.compile_with(options)?;
+        let gradient = differentiable.value_and_grad()?;
+        let compiled = gradient.compile_with(options)?;
         time = begun.elapsed();
+        check_workspace(gradient.graph(), options);
         (found, gradients) = compiled.call(&params, &data)?;
     } else {
-        let compiled = differentiable.vjp()?.compile_with(options)?;
+        let gradient = differentiable.vjp()?;
+        let compiled = gradient.compile_with(options)?;
         time = begun.elapsed();
+        check_workspace(gradient.graph(), options);
         (found, gradients) = compiled.call(&params, &(&data, &extra.cotangents))?;
     }
     let statuses = differentiable.gradient_status();
@@ -225,6 +231,13 @@ pub fn transformed(
         results.hessian = blocks(hessian.call(&params, &data)?);
     }
     Ok((results, time))
+}
+
+/// The workspace is hardly larger than what is in it at once.
+fn check_workspace(g: &Graph, options: &Options) {
+    let lowered = prepare(g, &options.passes).lowered;
+    let (bytes, least) = (lowered.plan.arena_bytes, lowered.padded_bytes);
+    assert!(bytes as f64 <= 1.2 * least as f64, "a workspace of {bytes} bytes for {least}");
 }
 
 /// A parameter for each source (zeros, to be added, for a node), and which inputs

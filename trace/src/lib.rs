@@ -40,6 +40,7 @@ mod number;
 pub mod operations;
 mod ops;
 mod random;
+mod signature;
 mod sparse;
 mod spec;
 mod tape;
@@ -65,6 +66,7 @@ pub use number::{Number, Operand};
 pub use ops::PadMode;
 pub use ops::conv::{Conv, PerAxis, Pool};
 pub use random::Key;
+pub use signature::Signature;
 pub use sparse::Sparse;
 pub use spec::{Spec, Typed, specs};
 pub use tape::{GradientTape, PersistentTape};
@@ -80,6 +82,7 @@ pub use tree::{Leaf, Path, Tree};
 #[doc(hidden)]
 pub mod derive_support {
     pub use crate::args::{Args, ArgsMut, View, ViewMut};
+    pub use crate::signature::Signature;
     pub use crate::tree::{Leaf, Path, Tree};
 }
 

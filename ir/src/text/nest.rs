@@ -18,6 +18,7 @@ impl fmt::Display for Nest {
 pub(super) const fn access_name(access: Access) -> &'static str {
     match access {
         Access::In => "in",
+        Access::Last => "last",
         Access::Out => "out",
         Access::InOut => "inout",
     }

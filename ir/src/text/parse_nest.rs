@@ -59,9 +59,9 @@ fn param(at: &mut Attrs<'_>, count: usize) -> Result<ParamDecl, ParseError> {
         return start.error(format!("p{count}"));
     }
     at.expect(":")?;
-    let uses = [Access::In, Access::Out, Access::InOut];
+    let uses = [Access::InOut, Access::In, Access::Last, Access::Out];
     let access = uses.into_iter().find(|&a| at.eat(super::nest::access_name(a)));
-    let Some(access) = access else { return at.error("`in`, `out` or `inout`") };
+    let Some(access) = access else { return at.error("`in`, `last`, `out` or `inout`") };
     let dtype = at.dtype()?;
     at.expect("[")?;
     let len = at.digits()?;

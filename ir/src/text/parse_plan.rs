@@ -87,12 +87,16 @@ fn buffer(at: &mut Attrs<'_>) -> Result<BufferDecl, ParseError> {
         Place::Input(at.digits()?)
     } else if at.eat("output") {
         Place::Output(at.digits()?)
+    } else if at.eat("donated") {
+        let input = at.digits()?;
+        at.expect("to")?;
+        Place::Donated { input, output: at.digits()? }
     } else if at.eat("at") {
         Place::Arena(at.digits()?)
     } else if at.eat("const") {
         Place::Constant(Literal::parse(at)?.array().clone())
     } else {
-        return at.error("`input`, `output`, `at` or `const`");
+        return at.error("`input`, `output`, `donated`, `at` or `const`");
     };
     Ok(BufferDecl { dtype, len, place })
 }

@@ -40,6 +40,7 @@ pub(crate) fn buffer_line(plan: &Plan, buffer: Buffer) -> String {
     let place = match &decl.place {
         Place::Input(i) => format!("input {i}"),
         Place::Output(i) => format!("output {i}"),
+        Place::Donated { input, output } => format!("donated {input} to {output}"),
         Place::Arena(offset) => format!("at {offset}"),
         Place::Constant(array) => {
             let literal = Op::from(Literal::new(array.clone()));

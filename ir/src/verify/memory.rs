@@ -9,17 +9,20 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::VerifyError;
 use super::plan::{Use, uses};
+use super::{VerifyError, in_place};
 use crate::index::IndexVec;
-use crate::plan::{Buffer, Place, Plan, Step};
+use crate::nest::Access;
+use crate::plan::{Buffer, BufferRef, Place, Plan, Step};
 use crate::text::{buffer_line, step_line};
 
 /// Checks a plan in which all that is named exists and is in bounds.
 pub(super) fn check(plan: &Plan, errors: &mut Vec<VerifyError>) {
-    let given = |place: &Place| matches!(place, Place::Input(_) | Place::Constant(_));
+    let given = |place: &Place| {
+        matches!(place, Place::Input(_) | Place::Donated { .. } | Place::Constant(_))
+    };
     let mut w = Walk {
         plan,
         errors,
@@ -28,6 +31,7 @@ pub(super) fn check(plan: &Plan, errors: &mut Vec<VerifyError>) {
         trail: vec![],
         lives: IndexVec::filled(None, plan.buffers.len()),
         loops: vec![],
+        runs: FxHashMap::default(),
     };
     w.steps(&plan.steps);
     for (b, decl) in plan.buffers.entries() {
@@ -39,8 +43,8 @@ pub(super) fn check(plan: &Plan, errors: &mut Vec<VerifyError>) {
             });
         }
     }
-    let lives = w.lives;
-    overlaps(plan, &lives, errors);
+    let (lives, runs) = (w.lives, w.runs);
+    overlaps(plan, &lives, &runs, errors);
 }
 
 /// Times of the first and the last mention, loops taken into account.
@@ -57,9 +61,9 @@ struct Around {
     wanted: Vec<Buffer>,
 }
 
-struct Walk<'a> {
+struct Walk<'a, 'e> {
     plan: &'a Plan,
-    errors: &'a mut Vec<VerifyError>,
+    errors: &'e mut Vec<VerifyError>,
     /// Number of the next step.
     step: usize,
     written: IndexVec<Buffer, bool>,
@@ -67,10 +71,12 @@ struct Walk<'a> {
     lives: IndexVec<Buffer, Option<Life>>,
     /// Outermost first.
     loops: Vec<Around>,
+    /// The kernels that are run, by time.
+    runs: FxHashMap<usize, &'a Step>,
 }
 
-impl Walk<'_> {
-    fn steps(&mut self, steps: &[Step]) {
+impl<'a> Walk<'a, '_> {
+    fn steps(&mut self, steps: &'a [Step]) {
         for step in steps {
             let number = self.step;
             let time = 2 * number;
@@ -126,7 +132,12 @@ impl Walk<'_> {
                     self.leave(mark);
                     self.exit();
                 }
-                _ => self.uses(step, number, time),
+                _ => {
+                    if matches!(step, Step::Run { .. }) {
+                        self.runs.insert(time, step);
+                    }
+                    self.uses(step, number, time);
+                }
             }
         }
     }
@@ -198,7 +209,12 @@ impl Walk<'_> {
 
 /// Finds buffers that overlap in the arena while both live. Sweeps over time;
 /// what lives does not overlap, so that only neighbours in memory can meet.
-fn overlaps(plan: &Plan, lives: &IndexVec<Buffer, Option<Life>>, errors: &mut Vec<VerifyError>) {
+fn overlaps(
+    plan: &Plan,
+    lives: &IndexVec<Buffer, Option<Life>>,
+    runs: &FxHashMap<usize, &Step>,
+    errors: &mut Vec<VerifyError>,
+) {
     let placed = plan.buffers.entries().filter_map(|(b, decl)| match (&decl.place, lives[b]) {
         (Place::Arena(at), Some(life)) if decl.len > 0 => {
             let end = at.saturating_add(decl.len.saturating_mul(decl.dtype.size()));
@@ -210,22 +226,73 @@ fn overlaps(plan: &Plan, lives: &IndexVec<Buffer, Option<Life>>, errors: &mut Ve
     placed.sort_by_key(|(life, at, _, b)| (life.birth, *at, *b));
     let mut alive = BTreeMap::<usize, (usize, Buffer)>::new();
     let mut deaths = BinaryHeap::new();
+    // Those whose place was taken at this time.
+    let mut taken: (usize, Vec<(usize, usize, Buffer)>) = (0, vec![]);
     for (life, at, end, b) in placed {
-        while let Some(&Reverse((death, start))) = deaths.peek()
+        if taken.0 != life.birth {
+            taken = (life.birth, vec![]);
+        }
+        while let Some(&Reverse((death, start, dead))) = deaths.peek()
             && death < life.birth
         {
             deaths.pop();
-            alive.remove(&start);
+            // Another buffer may have taken its place.
+            if alive.get(&start).is_some_and(|&(_, other)| other == dead) {
+                alive.remove(&start);
+            }
         }
-        let last_before_end = alive.range(..end).next_back();
-        if let Some((_, &(_, other))) =
-            last_before_end.filter(|(_, (other_end, _))| *other_end > at)
+        while let Some((&start, &(other_end, other))) = alive.range(..end).next_back()
+            && other_end > at
+            && lives[other].is_some_and(|l| l.death == life.birth)
         {
-            let message = format!("it overlaps {} while both live", buffer_line(plan, other));
+            alive.remove(&start);
+            taken.1.push((start, other_end, other));
+        }
+        let met = alive.range(..end).next_back().filter(|(_, other)| other.0 > at);
+        let met = met.map(|(_, other)| (other.1, String::new()));
+        let run = runs.get(&life.birth).copied();
+        let over = || {
+            let meet = taken.1.iter().filter(|(start, other, _)| *start < end && at < *other);
+            meet.map(|t| t.2).find_map(|old| Some((old, takes_over(plan, run, old, b).err()?)))
+        };
+        let message = met.or_else(over);
+        if let Some((other, why)) = message {
+            let why = if why.is_empty() { why } else { format!(": {why}") };
+            let message = format!("it overlaps {} while both live{why}", buffer_line(plan, other));
             errors.push(VerifyError { entity: b.to_string(), line: buffer_line(plan, b), message });
             continue;
         }
         alive.insert(at, (end, b));
-        deaths.push(Reverse((life.death, at)));
+        deaths.push(Reverse((life.death, at, b)));
     }
+}
+
+/// Whether one buffer may take the place of another, where it is mentioned for the first
+/// time as the other is for the last: in a kernel that loads nothing once it has stored
+/// over it.
+fn takes_over(plan: &Plan, run: Option<&Step>, old: Buffer, new: Buffer) -> Result<(), String> {
+    let Some(Step::Run { kernel, args }) = run else { return Err(String::new()) };
+    let nest = &plan.kernels[*kernel];
+    let (Place::Arena(old_at), Place::Arena(new_at)) =
+        (&plan.buffers[old].place, &plan.buffers[new].place)
+    else {
+        return Err(String::new());
+    };
+    let at = |b: Buffer| nest.params.keys().zip(args).filter(move |(_, arg)| arg.buffer == b);
+    let start = |place: usize, arg: &BufferRef, b: Buffer| {
+        place as i128 + (arg.offset * plan.buffers[b].dtype.size()) as i128
+    };
+    for (from, read) in at(old) {
+        if nest.params[from].access != Access::Last {
+            return Err(format!("{from} is not read for the last time"));
+        }
+        for (to, written) in at(new) {
+            if nest.params[to].access != Access::Out {
+                return Err(format!("what {to} held before matters"));
+            }
+            let shift = start(*new_at, written, new) - start(*old_at, read, old);
+            in_place::check(nest, from, to, shift)?;
+        }
+    }
+    Ok(())
 }

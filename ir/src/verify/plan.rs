@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::{VerifyError, VerifyErrors, memory, result};
 use crate::index::Idx;
-use crate::nest::Access;
+use crate::nest::{Access, Param, ParamDecl};
 use crate::plan::{
     ALIGN, Buffer, BufferRef, Call, Gemm, HANDLE_LEN, Kernel, Matrix, Place, Plan, SCALAR_ALIGN,
     Step, Store,
@@ -54,8 +54,8 @@ pub(super) fn uses(plan: &Plan, step: &Step) -> SmallVec<[Use; 4]> {
             let uses = params.zip(args).map(|(decl, arg)| Use {
                 buffer: arg.buffer,
                 elements: arg.offset..arg.offset + decl.len,
-                reads: decl.access != Access::Out,
-                writes: decl.access != Access::In,
+                reads: decl.access.reads(),
+                writes: decl.access.writes(),
             });
             uses.collect()
         }
@@ -195,14 +195,29 @@ impl Verifier<'_> {
             }
         }
         let mut output_of = FxHashMap::<usize, Buffer>::default();
+        let mut donated = FxHashMap::<usize, Buffer>::default();
         for b in plan.buffers.keys() {
             if let Err(message) = self.buffer(b) {
                 self.error(b.to_string(), buffer_line(plan, b), message);
             }
-            if let Place::Output(i) = plan.buffers[b].place
+            if let Place::Donated { input, .. } = plan.buffers[b].place
+                && let Some(other) = donated.insert(input, b)
+            {
+                let message = format!("it is the same input as {other}");
+                self.error(b.to_string(), buffer_line(plan, b), message);
+            }
+            if let Place::Output(i) | Place::Donated { output: i, .. } = plan.buffers[b].place
                 && let Some(other) = output_of.insert(i, b)
             {
                 let message = format!("it is the same output as {other}");
+                self.error(b.to_string(), buffer_line(plan, b), message);
+            }
+        }
+        for (b, decl) in plan.buffers.entries() {
+            if let Place::Input(i) = decl.place
+                && let Some(other) = donated.get(&i)
+            {
+                let message = format!("it is an input that {other} overwrites");
                 self.error(b.to_string(), buffer_line(plan, b), message);
             }
         }
@@ -231,6 +246,10 @@ impl Verifier<'_> {
         match &decl.place {
             Place::Input(i) => fits("input", *i, self.plan.inputs.get(*i)),
             Place::Output(i) => fits("output", *i, self.plan.outputs.get(*i)),
+            Place::Donated { input, output } => {
+                fits("input", *input, self.plan.inputs.get(*input))?;
+                fits("output", *output, self.plan.outputs.get(*output))
+            }
             Place::Constant(array) => fits("constant", b.index(), Some(&array.ty())),
             Place::Arena(at) => {
                 let bytes = decl.len.checked_mul(decl.dtype.size());
@@ -337,8 +356,7 @@ impl Verifier<'_> {
                     self.require(fits, || format!("{} is not {count} times {}", r.rows, r.entry));
                 }
                 for r in reads {
-                    let place = &self.plan.buffers[r.entry].place;
-                    let writable = matches!(place, Place::Output(_) | Place::Arena(_));
+                    let writable = self.plan.buffers[r.entry].place.is_writable();
                     self.require(writable, || format!("{} cannot be written", r.entry));
                 }
             }
@@ -441,9 +459,10 @@ impl Verifier<'_> {
                 (buffer, used, written) = (Some(u.buffer), 0, 0);
             }
             let b = u.buffer;
-            let writable = matches!(plan.buffers[b].place, Place::Output(_) | Place::Arena(_));
+            let writable = plan.buffers[b].place.is_writable();
             self.require(!u.writes || writable, || format!("{b} cannot be written"));
             let overlaps = u.elements.start < if u.writes { used } else { written };
+            let overlaps = overlaps && !in_place(plan, step, b);
             self.require(!overlaps, || format!("it writes elements of {b} and uses them as well"));
             used = used.max(u.elements.end);
             if u.writes {
@@ -451,4 +470,26 @@ impl Verifier<'_> {
             }
         }
     }
+}
+
+/// Whether a step is a kernel that reads a buffer for the last time where it writes to
+/// it, each element before.
+fn in_place(plan: &Plan, step: &Step, b: Buffer) -> bool {
+    let Step::Run { kernel, args } = step else { return false };
+    let nest = &plan.kernels[*kernel];
+    let params = || nest.params.entries().zip(args).filter(|(_, arg)| arg.buffer == b);
+    let meet = |((_, x), at): &((Param, &ParamDecl), &BufferRef),
+                ((_, y), to): &((Param, &ParamDecl), &BufferRef)| {
+        at.offset < to.offset + y.len && to.offset < at.offset + x.len
+    };
+    params().enumerate().filter(|(_, to)| to.0.1.access.writes()).all(|(i, to)| {
+        let others = params().enumerate().filter(|(k, _)| *k != i).map(|(_, from)| from);
+        others.filter(|from| meet(from, &to)).all(|from| {
+            let shift = (to.1.offset as i128 - from.1.offset as i128)
+                * plan.buffers[b].dtype.size() as i128;
+            from.0.1.access == Access::Last
+                && to.0.1.access == Access::Out
+                && super::in_place::check(nest, from.0.0, to.0.0, shift).is_ok()
+        })
+    })
 }

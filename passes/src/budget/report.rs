@@ -13,6 +13,9 @@ use super::sites::Site;
 pub struct Memory {
     /// Bytes of workspace; `None` if a loop of unknown length keeps as much as it is long.
     pub bytes: Option<usize>,
+    /// Bytes of all that is in it at the worst moment: with this order of steps it cannot
+    /// be smaller. `None` if `bytes` is.
+    pub live: Option<usize>,
     /// Loops that leave something for their reverse.
     pub loops: Vec<Kept>,
 }
@@ -58,7 +61,10 @@ pub(super) fn kept(site: &Site<'_>, c: &Candidate) -> Kept {
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.bytes {
-            Some(bytes) => write!(f, "workspace of {bytes} bytes")?,
+            Some(bytes) => {
+                let live = self.live.unwrap_or(bytes);
+                write!(f, "workspace of {bytes} bytes, {live} of them in use at once")?;
+            }
             None => write!(f, "workspace that grows with the length of a loop")?,
         }
         self.loops.iter().try_for_each(|l| write!(f, "\n{l}"))

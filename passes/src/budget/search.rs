@@ -11,7 +11,7 @@ use super::rewrite::Choice;
 use super::schedule::{self, Chain, choose};
 use super::sites::{Site, Sites};
 use super::{fits, need};
-use crate::lower::{Lowered, lower_in_chunks};
+use crate::lower::{Lowered, lower_as};
 use crate::pipeline::Options;
 
 /// Lowerings at most on the way down, and on the way up again.
@@ -115,7 +115,7 @@ impl Program<'_> {
         {
             panic!("budget: {errors}\n{graph}");
         }
-        let lowered = lower_in_chunks(&graph, self.options.optimise, self.options.chunk);
+        let lowered = lower_as(&graph, self.options);
         Attempt { graph, lowered }
     }
 

@@ -49,7 +49,11 @@ impl fmt::Display for Explanation {
         if least.sum() > 0 {
             write!(f, " (total is {:.2} times that)", moved.sum() as f64 / least.sum() as f64)?;
         }
-        Ok(())
+        write!(f, "\nworkspace  {}", Count(self.workspace))?;
+        match self.live {
+            Some(live) => write!(f, " bytes, {} of them in use at once", Count(live)),
+            None => write!(f, " bytes"),
+        }
     }
 }
 

@@ -235,7 +235,7 @@ fn lower_body(
 }
 
 /// `to = from`, all at once: a carry may become what another one was.
-fn assign(planner: &mut Planner, steps: &mut Vec<Step>, from: &[Buffer], to: &[Buffer]) {
+pub(super) fn assign(planner: &mut Planner, steps: &mut Vec<Step>, from: &[Buffer], to: &[Buffer]) {
     let moved = |i: usize| from[i] != to[i];
     let mut sources = from.to_vec();
     for (i, source) in sources.iter_mut().enumerate() {

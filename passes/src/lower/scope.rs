@@ -414,9 +414,11 @@ impl<'g> Scope<'g> {
         self.g.results(n).into_iter().map(|r| self.result(r)).collect()
     }
 
-    /// Decides that the outputs of the graph are in these buffers.
-    pub fn bind_outputs(&mut self, outs: &[Buffer]) {
-        for (&v, &b) in self.g.outputs().iter().zip(outs) {
+    /// Decides that the outputs of the graph are in these buffers, as far as they are
+    /// given.
+    pub fn bind_outputs(&mut self, outs: &[Option<Buffer>]) {
+        let bound = self.g.outputs().iter().zip(outs);
+        for (&v, b) in bound.filter_map(|(v, b)| Some((v, (*b)?))) {
             let n = self.g.source(v).0;
             let mut val = self.whole(n, v);
             if !matches!(self.homes[val], Home::Open) {

@@ -1,15 +1,14 @@
 //! The graph: what to compute, and nothing else.
 //!
-//! A [`Graph`] is a petgraph `DiGraph` whose nodes are operations and whose
-//! edges are uses. It is append-only and hash-consed: adding an operation that
+//! A [`Graph`] is a petgraph `DiGraph` whose nodes are operations with their operands
+//! and whose edges lead from those to whoever uses them. It is append-only and hash-consed: adding an operation that
 //! is there already gives the values that are there already (common
 //! subexpressions never exist), and the order of nodes is a topological order
 //! by construction. Passes never change a graph: they build the next one, and
 //! rebuilding from the outputs leaves dead nodes behind.
 //!
-//! An edge carries the operand's slot (petgraph lists edges in the reverse order
-//! of their insertion, and `x·x` needs two parallel edges) and the value it
-//! uses, since loops and conditionals have several results.
+//! Operands are kept with the node, in order: `x·x` has two that are one value, and loops
+//! and conditionals have several results, so that neighbours alone do not say which.
 
 mod maxima;
 
@@ -18,7 +17,6 @@ use std::hash::{BuildHasher, Hash};
 use std::panic::Location;
 use std::sync::Arc;
 
-use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
@@ -58,9 +56,12 @@ pub struct Origin {
 #[derive(Clone)]
 struct NodeData {
     op: Op,
+    args: Values,
     first: Value,
     results: u32,
     origin: Origin,
+    /// The node before it whose hash is the same.
+    alike: Option<Node>,
 }
 
 #[derive(Clone)]
@@ -70,21 +71,17 @@ struct ValueData {
     range: Range,
 }
 
-/// The use of a value as an operand.
-#[derive(Clone, Copy)]
-struct Use {
-    slot: u32,
-    value: Value,
-}
-
 /// A program: operations on values, with inputs and outputs.
 #[derive(Clone, Default)]
 pub struct Graph {
     /// Its name in text.
     pub name: String,
-    dag: DiGraph<NodeData, Use>,
+    dag: DiGraph<NodeData, ()>,
     values: IndexVec<Value, ValueData>,
-    interned: FxHashMap<u64, SmallVec<[Node; 1]>>,
+    /// The last node of each hash.
+    interned: FxHashMap<u64, Node>,
+    /// How many nodes hold graphs.
+    control: usize,
     inputs: Vec<Value>,
     outputs: Vec<Value>,
     origin: Origin,
@@ -98,6 +95,16 @@ impl Graph {
         Self { name: name.into(), ..Self::default() }
     }
 
+    /// An empty graph of the same name, with room for as many nodes: what a pass fills.
+    pub fn successor(&self) -> Self {
+        let (nodes, edges) = (self.dag.node_count(), self.dag.edge_count());
+        let mut next = Self::new(self.name.clone());
+        next.dag = DiGraph::with_capacity(nodes, edges);
+        next.values.reserve(self.values.len());
+        next.interned.reserve(nodes);
+        next
+    }
+
     // ---- building ----
 
     /// Adds an operation, or finds it, and gives its results.
@@ -105,37 +112,7 @@ impl Graph {
     /// # Errors
     /// If the operands' types are not what the operation takes.
     pub fn add(&mut self, op: impl Into<Op>, args: &[Value]) -> Result<Values, TypeError> {
-        let op = op.into();
-        let hash = FxBuildHasher.hash_one((&op, args));
-        if !op.is_input() {
-            let found = self.interned.get(&hash).into_iter().flatten();
-            for &n in found {
-                if *self.op(n) == op && self.args(n).as_slice() == args {
-                    return Ok(self.results(n));
-                }
-            }
-        }
-        let types = {
-            let args: SmallVec<[&Type; 4]> = args.iter().map(|&a| self.ty(a)).collect();
-            op.infer(&args)?
-        };
-        let node = Node::new(self.dag.node_count());
-        let first = Value::new(self.values.len());
-        let ranges = range_of(self, &op, args, &types);
-        for (ty, range) in types.iter().zip(ranges) {
-            self.values.push(ValueData { node, ty: ty.clone(), range });
-        }
-        if op.is_input() {
-            self.inputs.push(first);
-        }
-        let results = types.len() as u32;
-        let at = self.dag.add_node(NodeData { op, first, results, origin: self.origin });
-        for (slot, &value) in args.iter().enumerate() {
-            let from = NodeIndex::new(self.values[value].node.index());
-            self.dag.add_edge(from, at, Use { slot: slot as u32, value });
-        }
-        self.interned.entry(hash).or_default().push(node);
-        Ok(self.results(node))
+        self.insert(op.into(), args).map_err(|(error, _)| error)
     }
 
     /// Adds an operation with one result whose operands are known to fit.
@@ -144,11 +121,58 @@ impl Graph {
     /// If they do not: a bug in the pass that calls it.
     #[track_caller]
     pub fn push(&mut self, op: impl Into<Op>, args: &[Value]) -> Value {
-        let op = op.into();
-        match self.add(op.clone(), args) {
+        match self.insert(op.into(), args) {
             Ok(results) => results[0],
-            Err(e) => panic!("{op:?} of {args:?}: {e}\n{self}"),
+            Err((e, op)) => panic!("{op:?} of {args:?}: {e}\n{self}"),
         }
+    }
+
+    /// Adds an operation, or gives it back with what is wrong.
+    fn insert(&mut self, op: Op, args: &[Value]) -> Result<Values, (TypeError, Op)> {
+        let hash = FxBuildHasher.hash_one((&op, args));
+        let last = self.interned.get(&hash).copied();
+        if !op.is_input() {
+            let mut found = last;
+            while let Some(n) = found {
+                let data = self.data(n);
+                if data.op == op && data.args.as_slice() == args {
+                    return Ok(self.results(n));
+                }
+                found = data.alike;
+            }
+        }
+        let types = {
+            let args: SmallVec<[&Type; 4]> = args.iter().map(|&a| self.ty(a)).collect();
+            match op.infer(&args) {
+                Ok(types) => types,
+                Err(error) => return Err((error, op)),
+            }
+        };
+        let node = Node::new(self.dag.node_count());
+        let first = Value::new(self.values.len());
+        let ranges = range_of(self, &op, args, &types);
+        let results = types.len() as u32;
+        for (ty, range) in types.into_iter().zip(ranges) {
+            self.values.push(ValueData { node, ty, range });
+        }
+        if op.is_input() {
+            self.inputs.push(first);
+        }
+        self.control += usize::from(matches!(op, Op::Cond(_) | Op::Loop(_) | Op::Region(_)));
+        let at = self.dag.add_node(NodeData {
+            op,
+            args: Values::from_slice(args),
+            first,
+            results,
+            origin: self.origin,
+            alike: last,
+        });
+        for &value in args {
+            let from = NodeIndex::new(self.values[value].node.index());
+            self.dag.add_edge(from, at, ());
+        }
+        self.interned.insert(hash, node);
+        Ok(self.results(node))
     }
 
     /// A new input.
@@ -255,12 +279,12 @@ impl Graph {
 
     /// The operands of a node, by slot.
     pub fn args(&self, n: Node) -> Values {
-        let edges = self.dag.edges_directed(NodeIndex::new(n.index()), Direction::Incoming);
-        let mut uses: SmallVec<[Use; 4]> = edges.map(|e| *e.weight()).collect();
-        // Edges are listed latest first, and were added in order of their slots.
-        uses.reverse();
-        debug_assert!(uses.is_sorted_by_key(|u| u.slot));
-        uses.iter().map(|u| u.value).collect()
+        Values::from_slice(&self.data(n).args)
+    }
+
+    /// Whether some node holds graphs: a loop, a conditional, a region.
+    pub fn has_control(&self) -> bool {
+        self.control > 0
     }
 
     /// The nodes that use a result of this one (once per use), latest first.
@@ -271,7 +295,10 @@ impl Graph {
     /// The results of a node.
     pub fn results(&self, n: Node) -> Values {
         let d = self.data(n);
-        (0..d.results as usize).map(|i| Value::new(d.first.index() + i)).collect()
+        match d.results {
+            1 => Values::from_slice(&[d.first]),
+            n => (0..n as usize).map(|i| Value::new(d.first.index() + i)).collect(),
+        }
     }
 
     /// The node that makes a value, and which of its results it is.

@@ -99,6 +99,11 @@ impl<I: Idx, T> IndexVec<I, T> {
         self.items.iter().enumerate().map(|(i, x)| (I::new(i), x))
     }
 
+    /// Makes room for so many more items.
+    pub fn reserve(&mut self, n: usize) {
+        self.items.reserve(n);
+    }
+
     /// Makes it `n` long, filling with `item`.
     pub fn resize(&mut self, n: usize, item: T)
     where

@@ -66,8 +66,15 @@ impl fmt::Display for DType {
 }
 
 /// The extents of an array, outermost first; row-major. Rank 0 is a scalar.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(PartialEq, Eq, Hash, Default)]
 pub struct Shape(SmallVec<[usize; 4]>);
+
+/// Shapes are copied a lot, and extents are numbers.
+impl Clone for Shape {
+    fn clone(&self) -> Self {
+        Self(SmallVec::from_slice(&self.0))
+    }
+}
 
 impl Shape {
     /// Rank 0.

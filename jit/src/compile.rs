@@ -24,6 +24,10 @@ use crate::isa::{Allocator, target};
 /// Functions with more values than this get the single-pass allocator.
 const LONG: usize = 3000;
 
+/// The same for functions that run once in a call of the program, and have no loops:
+/// half the time to make them for a few nanoseconds each time they run.
+const LONG_ONCE: usize = 800;
+
 /// Values that have to be waiting for each thread when another is started:
 /// about 1 ms of work, against some 50 µs until that one is running.
 const SHARE: usize = 1000;
@@ -41,6 +45,8 @@ pub(crate) struct Job {
     /// For messages.
     pub name: String,
     pub func: Function,
+    /// Whether it has loops, or is called in one.
+    pub repeats: bool,
 }
 
 impl Job {
@@ -72,7 +78,8 @@ struct Compiler {
 
 impl Compiler {
     fn compile(&self, context: &mut Context, job: Job) -> Result<Compiled, JitError> {
-        let isa = if job.size() > LONG { &self.long } else { &self.short };
+        let long = if job.repeats { LONG } else { LONG_ONCE };
+        let isa = if job.size() > long { &self.long } else { &self.short };
         let Job { name, func, .. } = job;
         let failed = |reason: String| JitError::Function { function: name.clone(), reason };
         if self.verify {

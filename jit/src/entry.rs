@@ -48,6 +48,17 @@ pub(crate) enum Node<'p> {
     Scan { span: Span, count: usize, reads: &'p [RowOf], writes: &'p [RowOf], body: Vec<Self> },
 }
 
+impl Node<'_> {
+    /// Whether there are loops in the instructions of this.
+    fn has_loops(&self) -> bool {
+        match self {
+            Self::Step(_) | Self::Part(_) => false,
+            Self::If { then, els, .. } => then.iter().chain(els).any(Self::has_loops),
+            Self::While { .. } | Self::Repeat { .. } | Self::Scan { .. } => true,
+        }
+    }
+}
+
 /// Where a kernel's instructions go.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -64,6 +75,8 @@ pub(crate) struct Steps<'p> {
     pub survey: Survey,
     /// The number of the next step, in the order of the survey.
     clock: usize,
+    /// How many loops there are around what is being arranged.
+    depth: usize,
     linker: Linker,
     /// Room for building a function, used for one after the other.
     context: FunctionBuilderContext,
@@ -133,6 +146,7 @@ impl<'p> Steps<'p> {
             sharing: Sharing::of(plan, options),
             survey,
             clock: 0,
+            depth: 0,
             linker,
             context,
             forms,
@@ -173,6 +187,14 @@ impl<'p> Steps<'p> {
         (nodes.into_iter().map(|n| n.0).collect(), total)
     }
 
+    /// The same for a loop's body.
+    fn arrange_body(&mut self, steps: &'p [Step]) -> (Vec<Node<'p>>, usize) {
+        self.depth += 1;
+        let arranged = self.arrange(steps);
+        self.depth -= 1;
+        arranged
+    }
+
     fn node(&mut self, step: &'p Step) -> (Node<'p>, usize) {
         self.clock += 1;
         let first = self.clock;
@@ -183,18 +205,18 @@ impl<'p> Steps<'p> {
                 (Node::If { pred: *pred, then, els }, 4 + a + b)
             }
             Step::While { head, pred, body } => {
-                let (head, a) = self.arrange(head);
-                let (body, b) = self.arrange(body);
+                let (head, a) = self.arrange_body(head);
+                let (body, b) = self.arrange_body(body);
                 let span = Span { first, end: self.clock };
                 (Node::While { span, head, pred: *pred, body }, 4 + a + b)
             }
             Step::Repeat { count, body } => {
-                let (body, a) = self.arrange(body);
+                let (body, a) = self.arrange_body(body);
                 let span = Span { first, end: self.clock };
                 (Node::Repeat { span, count: *count, body }, 4 + a)
             }
             Step::Scan { count, reads, writes, body } => {
-                let (body, a) = self.arrange(body);
+                let (body, a) = self.arrange_body(body);
                 let span = Span { first, end: self.clock };
                 let node = Node::Scan { span, count: *count, reads, writes, body };
                 (node, 4 + a + 8 * (reads.len() + writes.len()))
@@ -242,7 +264,8 @@ impl<'p> Steps<'p> {
         body.finish().finish(config);
         self.context = context;
         let name = part_name(self.plan, id);
-        self.linker.define(id, name, func);
+        let repeats = self.depth > 0 || nodes.iter().any(Node::has_loops);
+        self.linker.define(id, name, func, repeats);
         id
     }
 
@@ -289,7 +312,8 @@ impl<'p> Steps<'p> {
         emitter.emit();
         asm.ins().return_(&[]);
         asm.finish(self.linker.frontend_config());
-        self.linker.define(id, nest.name.clone(), func);
+        let repeats = nest::has_loops(nest) || self.survey.repeats(kernel);
+        self.linker.define(id, nest.name.clone(), func, repeats);
     }
 
     pub fn kernel_signature(&self) -> Signature {

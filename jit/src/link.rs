@@ -73,12 +73,12 @@ impl Linker {
         func.import_function(ExtFuncData { name, signature, colocated: true, patchable: false })
     }
 
-    /// Keeps a promise.
-    pub fn define(&mut self, id: FunctionId, name: String, func: Function) {
+    /// Keeps a promise. `repeats` says whether the function has loops, or is called in one.
+    pub fn define(&mut self, id: FunctionId, name: String, func: Function, repeats: bool) {
         if let Some(texts) = &mut self.texts {
             texts.push((name.clone(), func.display().to_string()));
         }
-        self.crew.add(Job { number: id.0 as usize, name, func });
+        self.crew.add(Job { number: id.0 as usize, name, func, repeats });
     }
 
     /// Places everything in executable memory.
@@ -186,7 +186,7 @@ mod tests {
             }
             asm.ins().return_(&[x]);
             asm.finish(linker.frontend_config());
-            linker.define(id, format!("f{i}"), func);
+            linker.define(id, format!("f{i}"), func, i % 2 == 0);
         }
         let codes = linker.crew.finish().expect("compiles");
         Image::new(codes, linker.promised).expect("is small")

@@ -50,6 +50,8 @@ pub(crate) struct Survey {
     pub runs: IndexVec<Kernel, [u32; 2]>,
     /// The first kernel that does the same as each: often itself.
     pub same: IndexVec<Kernel, Kernel>,
+    /// Of those, whether any that does the same is run inside loops.
+    repeated: IndexVec<Kernel, bool>,
     handles: FxHashMap<Buffer, Handle>,
     /// How often each store is opened.
     opens: IndexVec<Store, u32>,
@@ -70,6 +72,7 @@ impl Survey {
             mentions: IndexVec::filled(0, plan.buffers.len()),
             runs: IndexVec::filled([0; 2], plan.kernels.len()),
             same: equal_kernels(plan),
+            repeated: IndexVec::filled(false, plan.kernels.len()),
             handles: FxHashMap::default(),
             opens: IndexVec::filled(0, plan.stores.len()),
             pushes: Vec::new(),
@@ -84,6 +87,12 @@ impl Survey {
             survey.opens[store] == 1 && !h.assigned
         });
         survey
+    }
+
+    /// Whether a kernel, or one that does the same, is run inside loops: of those that do,
+    /// the first is asked.
+    pub fn repeats(&self, kernel: Kernel) -> bool {
+        self.repeated[kernel]
     }
 
     /// The store of a stack to which a loop may push by itself: the stack is opened
@@ -130,6 +139,7 @@ impl Survey {
             match step {
                 Step::Run { kernel, .. } => {
                     self.runs[*kernel][usize::from(self.depth == 0)] += 1;
+                    self.repeated[self.same[*kernel]] |= self.depth > 0;
                 }
                 Step::Open { stack, store } => {
                     self.opens[*store] += 1;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use backstitch_ir::graph::Values;
 use backstitch_ir::ops::{Cond, Loop, Region, Rule, Trip};
-use backstitch_ir::{Graph, Node, Op};
+use backstitch_ir::{Graph, Op};
 use rustc_hash::FxHashMap;
 
 use crate::budget::{self, Memory};
@@ -33,8 +33,14 @@ pub struct Pass {
 
 /// All passes before lowering, in order.
 pub const PIPELINE: &[Pass] = &[
-    // Differentiation leaves dead code behind: gradients nobody asked for.
-    Pass { name: "prune", run: |g, _| prune(g), applies: always, optional: false },
+    // Differentiation leaves dead code behind: gradients nobody asked for. Where nothing
+    // looks at loops before simplification does, that leaves it behind as well.
+    Pass {
+        name: "prune",
+        run: |g, _| prune(g),
+        applies: |g, o| !o.optimise || g.has_control(),
+        optional: false,
+    },
     // Derivatives have been taken: what had a rule of its own is like the rest.
     Pass {
         name: "inline_regions",
@@ -87,11 +93,12 @@ fn always(_: &Graph, _: &Options) -> bool {
 }
 
 fn has_regions(g: &Graph, _: &Options) -> bool {
-    g.nodes().any(|n| matches!(g.op(n), Op::Region(r) if r.rule != Rule::Recompute))
+    g.has_control()
+        && g.nodes().any(|n| matches!(g.op(n), Op::Region(r) if r.rule != Rule::Recompute))
 }
 
 fn has_loops(g: &Graph, _: &Options) -> bool {
-    g.nodes().any(|n| matches!(g.op(n), Op::Loop(_)))
+    g.has_control() && g.nodes().any(|n| matches!(g.op(n), Op::Loop(_)))
 }
 
 fn may_keep_rows(g: &Graph, o: &Options) -> bool {
@@ -99,7 +106,7 @@ fn may_keep_rows(g: &Graph, o: &Options) -> bool {
 }
 
 fn has_conds(g: &Graph, _: &Options) -> bool {
-    g.nodes().filter(|&n| matches!(g.op(n), Op::Cond(_))).nth(1).is_some()
+    g.has_control() && g.nodes().filter(|&n| matches!(g.op(n), Op::Cond(_))).nth(1).is_some()
 }
 
 fn has_broadcasts(g: &Graph, _: &Options) -> bool {
@@ -204,8 +211,7 @@ fn everywhere(g: &Graph, pass: &Pass, options: &Options) -> Option<Graph> {
 
 /// Runs a pass on the bodies inside a graph.
 fn inside(g: &Graph, pass: &Pass, options: &Options) -> Option<Graph> {
-    let is_control = |n: Node| matches!(g.op(n), Op::Cond(_) | Op::Loop(_) | Op::Region(_));
-    if !g.nodes().any(is_control) {
+    if !g.has_control() {
         return None;
     }
     // A body may occur in several places: it is worked on once, and stays one.

@@ -91,7 +91,7 @@ pub fn same(to: &mut Graph, from: &Graph, n: Node, args: &[Value]) -> Values {
 
 /// A new graph with the same inputs, whose outputs are made by `f` node by node.
 pub fn rebuild(g: &Graph, mut f: impl FnMut(&mut Graph, Node, &[Value]) -> Values) -> Graph {
-    let mut to = Graph::new(g.name.clone());
+    let mut to = g.successor();
     let mut map = Map::filled(None, g.value_count());
     for &v in g.inputs() {
         to.set_origin(g.origin(g.source(v).0));

@@ -39,7 +39,7 @@ enum Way {
 
 /// Whether a graph has loops that are to be written out.
 pub(crate) fn has_short_loops(g: &Graph, limit: usize) -> bool {
-    g.nodes().any(|n| way(g, n, limit).is_some())
+    g.has_control() && g.nodes().any(|n| way(g, n, limit).is_some())
 }
 
 /// The same program with loops written out that become at most `limit` operations, or

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use crate::budget::{self, Memory};
 use crate::legalise::{is_illegal, legalise};
 use crate::lower::{CHUNK, Lowered, lower_as};
-use crate::rebuild::{prune, rebuild, same};
+use crate::rebuild::{live, prune, rebuild, same};
 use crate::unroll::has_short_loops;
 use crate::{
     batch_rows, hoist_invariants, inline_regions, map_sums, merge_conds, merge_loops, simplify,
@@ -33,14 +33,8 @@ pub struct Pass {
 
 /// All passes before lowering, in order.
 pub const PIPELINE: &[Pass] = &[
-    // Differentiation leaves dead code behind: gradients nobody asked for. Where nothing
-    // looks at loops before simplification does, that leaves it behind as well.
-    Pass {
-        name: "prune",
-        run: |g, _| prune(g),
-        applies: |g, o| !o.optimise || g.has_control(),
-        optional: false,
-    },
+    // Differentiation leaves dead code behind: gradients nobody asked for.
+    Pass { name: "prune", run: |g, _| prune(g), applies: always, optional: false },
     // Derivatives have been taken: what had a rule of its own is like the rest.
     Pass {
         name: "inline_regions",
@@ -174,7 +168,10 @@ pub struct Prepared {
 pub fn prepare(g: &Graph, options: &Options) -> Prepared {
     let mut times = Vec::new();
     let mut graph: Option<Graph> = None;
-    for pass in PIPELINE.iter().filter(|p| options.optimise || !p.optional) {
+    // In a program of arrays alone simplification is the first to look at anything, and it
+    // leaves dead code behind as well as the first pass does.
+    let from = usize::from(options.optimise && !g.has_control());
+    for pass in PIPELINE[from..].iter().filter(|p| options.optimise || !p.optional) {
         let start = Instant::now();
         let Some(next) = everywhere(graph.as_ref().unwrap_or(g), pass, options) else { continue };
         times.push((pass.name, start.elapsed()));
@@ -215,15 +212,27 @@ fn inside(g: &Graph, pass: &Pass, options: &Options) -> Option<Graph> {
         return None;
     }
     // A body may occur in several places: it is worked on once, and stays one.
-    let mut done: FxHashMap<*const Graph, Arc<Graph>> = FxHashMap::default();
-    let mut body = |b: &Arc<Graph>| {
-        let made =
-            done.entry(Arc::as_ptr(b)).or_insert_with(|| match everywhere(b, pass, options) {
-                Some(next) => Arc::new(next),
-                None => b.clone(),
-            });
-        made.clone()
+    let mut done: FxHashMap<*const Graph, Option<Arc<Graph>>> = FxHashMap::default();
+    let mut work = |b: &Arc<Graph>| {
+        let made = done.entry(Arc::as_ptr(b));
+        made.or_insert_with(|| everywhere(b, pass, options).map(Arc::new)).is_some()
     };
+    let mut changed = false;
+    for (n, _) in live(g, g.outputs(), None).entries().filter(|(_, live)| **live) {
+        changed |= match g.op(n) {
+            Op::Cond(c) => work(&c.then) | work(&c.els),
+            Op::Region(r) => work(&r.body),
+            Op::Loop(l) => match &l.trip {
+                Trip::Count | Trip::Entries => work(&l.body),
+                Trip::While(c) => work(c) | work(&l.body),
+            },
+            _ => false,
+        };
+    }
+    if !changed {
+        return None;
+    }
+    let body = |b: &Arc<Graph>| done[&Arc::as_ptr(b)].as_ref().unwrap_or(b).clone();
     Some(rebuild(g, |to, n, args| -> Values {
         let op: Op = match g.op(n) {
             Op::Cond(c) => Cond { then: body(&c.then), els: body(&c.els) }.into(),

@@ -112,7 +112,7 @@ impl Graph {
     /// # Errors
     /// If the operands' types are not what the operation takes.
     pub fn add(&mut self, op: impl Into<Op>, args: &[Value]) -> Result<Values, TypeError> {
-        self.insert(op.into(), args).map_err(|(error, _)| error)
+        self.insert(op.into(), args).map_err(|wrong| wrong.0)
     }
 
     /// Adds an operation with one result whose operands are known to fit.
@@ -123,12 +123,15 @@ impl Graph {
     pub fn push(&mut self, op: impl Into<Op>, args: &[Value]) -> Value {
         match self.insert(op.into(), args) {
             Ok(results) => results[0],
-            Err((e, op)) => panic!("{op:?} of {args:?}: {e}\n{self}"),
+            Err(wrong) => {
+                let (error, op) = *wrong;
+                panic!("{op:?} of {args:?}: {error}\n{self}")
+            }
         }
     }
 
     /// Adds an operation, or gives it back with what is wrong.
-    fn insert(&mut self, op: Op, args: &[Value]) -> Result<Values, (TypeError, Op)> {
+    fn insert(&mut self, op: Op, args: &[Value]) -> Result<Values, Box<(TypeError, Op)>> {
         let hash = FxBuildHasher.hash_one((&op, args));
         let last = self.interned.get(&hash).copied();
         if !op.is_input() {
@@ -145,7 +148,7 @@ impl Graph {
             let args: SmallVec<[&Type; 4]> = args.iter().map(|&a| self.ty(a)).collect();
             match op.infer(&args) {
                 Ok(types) => types,
-                Err(error) => return Err((error, op)),
+                Err(error) => return Err(Box::new((error, op))),
             }
         };
         let node = Node::new(self.dag.node_count());

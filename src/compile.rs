@@ -155,6 +155,9 @@ impl Options {
     /// output is kept in the workspace meanwhile. Whether parameters are donated changes no
     /// bit of a result.
     ///
+    /// Compiling is an [`Error::Donation`] if there is no parameter or output of a path, if
+    /// their types differ, or if one is in two pairs.
+    ///
     /// ```
     /// use backstitch::{Options, prelude::*};
     ///
@@ -186,7 +189,8 @@ impl Options {
     /// training step, which gives new parameters and a loss, changes the parameters where
     /// they are; see [`Compiled::update_into`].
     ///
-    /// Compiling is an [`Error::Donation`] if their types differ.
+    /// Compiling is an [`Error::Donation`] if their types differ, or if there are fewer
+    /// outputs than parameters.
     #[must_use]
     #[doc(alias = "donate_argnums")]
     pub fn donate_parameters(mut self) -> Self {
@@ -203,8 +207,8 @@ pub trait Compile {
     /// Compiles with other options than the usual.
     ///
     /// # Errors
-    /// If no machine code can be made, or the program does not fit in a stated number of
-    /// bytes.
+    /// If no machine code can be made, the program does not fit in a stated number of
+    /// bytes, or a parameter cannot be donated as stated.
     fn compile_with(&self, options: &Options) -> Result<Self::Output, Error>;
 
     /// Compiles for this machine.
@@ -403,7 +407,8 @@ impl<P, D, O> Compiled<P, D, O> {
     ///
     /// # Errors
     /// If an array is missing, superfluous, of another type, or not contiguous
-    /// and row-major; or if a loop runs out of memory for its residuals.
+    /// and row-major; if parameters are donated; if a loop runs out of memory for its
+    /// residuals, or of iterations; or if a matrix cannot be factored.
     #[inline]
     pub fn call_into<A, B, R>(
         &self,
@@ -455,7 +460,7 @@ impl<P, D, O> Compiled<P, D, O> {
     /// ```
     ///
     /// # Errors
-    /// As for [`call_into`](Self::call_into).
+    /// As for [`call_into`](Self::call_into); that parameters are donated is none.
     #[inline]
     pub fn update_into<A, B, R>(
         &self,
@@ -479,11 +484,12 @@ impl<P, D, O> Compiled<P, D, O> {
 
 impl<P: Tree<Spec>, D: Tree<Spec>, O: Tree<Spec>> Compiled<P, D, O> {
     /// Calls the program; results are new arrays. Arrays that are not contiguous
-    /// are copied first.
+    /// are copied first, and so are parameters that are donated: they stay as they are.
     ///
     /// # Errors
-    /// If an array is missing, superfluous or of another type; or if there is not
-    /// enough memory.
+    /// If an array is missing, superfluous or of another type; if there is not enough
+    /// memory for the work, or a loop has run out of iterations; or if a matrix cannot be
+    /// factored.
     pub fn call<A, B>(&self, params: &A, data: &B) -> Result<O::With<Array>, Error>
     where
         A: Args + ?Sized,

@@ -6,7 +6,8 @@
 //! * [`operations`]: everything a tensor can do, by family.
 //! * [`Traced`]: derivatives of programs. [`GradientTape`]: derivatives inside of
 //!   programs, and in eager mode ([`Trace::eager`]).
-//! * [`Compile`], [`Compiled`], [`Workspace`]: running them; [`Bound`]: for solvers.
+//! * [`Compile`], [`Compiled`], [`Workspace`]: running them; [`jit()`]: compiled when they are
+//!   called; [`Bound`]: for solvers.
 //! * [`ir`], [`passes`], [`runtime`]: the floors below, for tools.
 
 extern crate self as backstitch;

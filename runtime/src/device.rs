@@ -42,9 +42,9 @@ pub trait Program: Send + Sync {
     /// # Safety
     ///
     /// `inputs` and `outputs` are as many as the plan has, each the address of
-    /// all elements of its type. For as long as this runs, inputs are not
-    /// written, and outputs are neither read nor written by anybody else.
-    /// `memory` fits what the program needs.
+    /// all elements of its type. Those of a donated input and of its output are one. For as
+    /// long as this runs, nobody writes the other inputs, and outputs are neither read nor
+    /// written by anybody else. `memory` fits what the program needs.
     unsafe fn run(
         &self,
         memory: &mut Memory,

@@ -3,8 +3,9 @@
 //! With AVX2 or AVX-512 each element of a product is one sum, in order of `k` with fused
 //! multiplications, in pieces of 512: so neither the layout of a matrix nor how it is cut for
 //! several threads changes a bit. Elsewhere the extents decide the order: there a product is
-//! cut into the same blocks on any number of threads. (Products of a single row, column or `k` are sums of another order. None
-//! comes from a graph: those are nests, see `legalise` in passes.)
+//! cut into the same blocks on any number of threads. (Products of a single row, column or
+//! `k` are sums of another order. None comes from a graph: those are nests, see `legalise`
+//! in passes.)
 //!
 //! The library keeps memory for repacked factors, per thread, and takes it when a thread
 //! first needs it.

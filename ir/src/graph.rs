@@ -1,11 +1,11 @@
 //! The graph: what to compute, and nothing else.
 //!
 //! A [`Graph`] is a petgraph `DiGraph` whose nodes are operations with their operands
-//! and whose edges lead from those to whoever uses them. It is append-only and hash-consed: adding an operation that
-//! is there already gives the values that are there already (common
-//! subexpressions never exist), and the order of nodes is a topological order
-//! by construction. Passes never change a graph: they build the next one, and
-//! rebuilding from the outputs leaves dead nodes behind.
+//! and whose edges lead from those to whoever uses them. It is append-only and
+//! hash-consed: adding an operation that is there already gives the values that are
+//! there already (common subexpressions never exist), and the order of nodes is a
+//! topological order by construction. Passes never change a graph: they build the next
+//! one, and rebuilding from the outputs leaves dead nodes behind.
 //!
 //! Operands are kept with the node, in order: `x·x` has two that are one value, and loops
 //! and conditionals have several results, so that neighbours alone do not say which.

@@ -103,7 +103,12 @@ pub struct CacheInfo {
 /// whatever is wanted of it. It is called again when arguments come that differ in a
 /// shape, an element type, their structure, or a part that is not an array
 /// (`#[tree(skip)]`); so these are constants in it. What it takes from outside is as it was
-/// when it was called. A call that finds its executable compares the types and goes.
+/// when it was called. A call that finds its executable compares the types with those of
+/// each that is there, and goes.
+///
+/// Structures of yours are `Clone` and `PartialEq`, for types are compared with types.
+/// Where parameters are donated ([`Options::donate_parameters`]), ask for the executable
+/// ([`Jit::compiled`]) and call its [`update_into`](Compiled::update_into).
 ///
 /// ```
 /// use backstitch::prelude::*;

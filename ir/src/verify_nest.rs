@@ -17,7 +17,8 @@
 //! 6. An access without a computed index is inside its parameter for all
 //!    iterations of the loops around it. (One with a computed index, only if it
 //!    is not empty: the index is clamped by whoever made the nest.)
-//! 7. Parameters with [`In`](crate::nest::Access::In) or [`Last`](crate::nest::Access::Last) are not written.
+//! 7. Parameters with [`In`](crate::nest::Access::In) or [`Last`](crate::nest::Access::Last)
+//!    are not written.
 //! 8. Different iterations of a vector or parallel loop write different
 //!    elements, and this can be seen from the strides: see `distinguished`.
 //!

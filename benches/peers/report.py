@@ -138,8 +138,8 @@ minute, or was not asked.
 
 [peers/README.md](peers/README.md) says how to run it, and what is compared. Times are what a caller sees: from Python for
 systems that Python hosts (CasADi through its buffer interface, without conversions), from Rust for Backstitch, candle, burn and
-num-dual. CasADi computes in double precision everywhere. A time is the least of the medians of several rounds. All values
-and gradients were compared.
+num-dual. CasADi computes in double precision everywhere, num-dual in W07. A time is the least of the medians of several
+rounds. All values and gradients were compared.
 
 ![how many times as long as Backstitch](results.svg)
 

@@ -10,7 +10,7 @@ use super::blocked;
 use super::chunks::{Chunks, combine};
 use super::emit::{Emit, Stage};
 use super::keep::{keep_for_later_phases, operation_cost};
-use super::narrow::{add, at_each, written_out};
+use super::narrow::{Written, at_each, written_out};
 use super::reduction::{Reduction, loops as all_loops, reductions as reductions_of};
 use super::tiles::Tiles;
 use crate::lower::Planner;
@@ -176,16 +176,17 @@ pub(super) fn one_phase(
     let depth = e.full;
     let before = e.env.clone();
     open_loops(e, rows, depth, true, &accs, chunks.filter(|_| rows == 0));
-    let mut now: Vec<(usize, Var)> = Vec::new();
+    let mut written = Written::default();
     at_each(e, |e| {
         for &val in &stores {
             let v = e.own(val);
             e.store(val, v);
         }
         for &k in &reduced {
-            add(e, reductions, k, &mut now);
+            written.add(e, reductions, k);
         }
     });
+    let mut now = written.finish();
     settle(e, reductions, depth, chunks, &mut now);
     close_loops(e, rows, depth, reductions, chunks, &mut now);
     pending.extend(now);

@@ -17,6 +17,7 @@ use backstitch_ir::nest::Var;
 use smallvec::SmallVec;
 
 use super::emit::Emit;
+use super::group::{LEAST_VECTOR, lanes};
 use super::keep::operation_cost;
 use super::reduction::Reduction;
 use crate::lower::groups::{Item, ItemOp};
@@ -103,23 +104,82 @@ pub(super) fn at_each(e: &mut Emit<'_, '_>, mut f: impl FnMut(&mut Emit<'_, '_>)
     e.written.clear();
 }
 
-/// Adds what is reduced at the position where the loops stand to what was before.
-pub(super) fn add(
-    e: &mut Emit<'_, '_>,
-    reductions: &[Reduction],
-    k: usize,
-    pending: &mut Vec<(usize, Var)>,
-) {
-    let r = &reductions[k];
-    let here = |column: &Positions| column.iter().zip(&e.written).all(|(c, at)| *c < 0 || c == at);
-    if !r.column.as_ref().is_none_or(here) {
-        return;
+/// Reductions over loops that are written out, in the order that a loop would have: which
+/// of the two it is depends on what else is in the kernel, and bits must not.
+#[derive(Default)]
+pub(super) struct Written {
+    runs: Vec<(usize, Run)>,
+}
+
+/// One of them: partial results of the innermost loop, and what is complete.
+#[derive(Default)]
+struct Run {
+    partials: SmallVec<[Var; 4]>,
+    seen: usize,
+    complete: Option<Var>,
+}
+
+impl Written {
+    /// Adds what is reduced at the position where the loops stand to what was before.
+    pub fn add(&mut self, e: &mut Emit<'_, '_>, reductions: &[Reduction], k: usize) {
+        let r = &reductions[k];
+        let here =
+            |column: &Positions| column.iter().zip(&e.written).all(|(c, at)| *c < 0 || c == at);
+        if !r.column.as_ref().is_none_or(here) {
+            return;
+        }
+        let v = e.read(&r.arg);
+        if e.written.is_empty() {
+            // It is in a loop, which combines.
+            self.runs.push((k, Run { complete: Some(v), ..Run::default() }));
+            return;
+        }
+        let over_innermost = r.column.as_ref().is_none_or(|c| c.last().is_some_and(|&c| c < 0));
+        let length = if over_innermost { e.loops.extent(e.loops.len() - 1) } else { 1 };
+        let i = self.runs.iter().position(|run| run.0 == k).unwrap_or_else(|| {
+            self.runs.push((k, Run::default()));
+            self.runs.len() - 1
+        });
+        let run = &mut self.runs[i].1;
+        if run.seen == 0 && length > 1 {
+            let identity = e.b.constant(r.monoid.identity(r.dtype));
+            run.partials = SmallVec::from_elem(identity, lanes_of_a_run(length));
+        }
+        let folded = if length > 1 {
+            let lane = run.seen % run.partials.len();
+            run.partials[lane] = e.b.combine(r.monoid, run.partials[lane], v);
+            run.seen += 1;
+            if run.seen < length {
+                return;
+            }
+            run.seen = 0;
+            let mut half = run.partials.len() / 2;
+            while half > 0 {
+                for j in 0..half {
+                    run.partials[j] =
+                        e.b.combine(r.monoid, run.partials[j], run.partials[j + half]);
+                }
+                half /= 2;
+            }
+            run.partials[0]
+        } else {
+            v
+        };
+        run.complete = Some(match run.complete {
+            Some(before) => e.b.combine(r.monoid, before, folded),
+            None => folded,
+        });
     }
-    let v = e.read(&r.arg);
-    match pending.iter_mut().find(|p| p.0 == k) {
-        Some(p) => p.1 = e.b.combine(r.monoid, p.1, v),
-        None => pending.push((k, v)),
+
+    /// The results, by the numbers of the reductions.
+    pub fn finish(self) -> Vec<(usize, Var)> {
+        self.runs.into_iter().filter_map(|(k, run)| Some((k, run.complete?))).collect()
     }
+}
+
+/// Partial results of an innermost loop of so many iterations.
+fn lanes_of_a_run(length: usize) -> usize {
+    if length >= LEAST_VECTOR { lanes(length, true, std::iter::empty()) } else { 1 }
 }
 
 #[cfg(test)]

@@ -31,6 +31,22 @@ pub enum BindError {
         /// What the program has.
         got: DType,
     },
+    /// The structure of the parameters has other leaves than the program was traced with.
+    #[error("the parameters say they are {expected}, the program takes {got}")]
+    Parameters {
+        /// Types of the leaves.
+        expected: String,
+        /// Types of the program's first inputs.
+        got: String,
+    },
+    /// The direction of a product with a Hessian is not like the parameters.
+    #[error("the direction is to be {expected} like the parameters, and is {got}")]
+    Direction {
+        /// Types of all parameters.
+        expected: String,
+        /// Types of the program's last inputs.
+        got: String,
+    },
     /// The outputs are not a value and its gradient, or not a product with a Hessian.
     #[error("outputs are to be {expected}, and are {got}")]
     Outputs {
@@ -135,6 +151,7 @@ impl<'a, P: Tree<Spec> + Clone, T: Element> Flat<'a, P, T> {
             len += ty.len();
             layout.push(Part { name, offset, ty });
         }
+        check_inputs(executable.inputs(), &layout, direction)?;
         let moving = if direction { layout.len() } else { 0 };
         let mut flat = Self {
             workspace: executable.workspace()?,
@@ -152,7 +169,8 @@ impl<'a, P: Tree<Spec> + Clone, T: Element> Flat<'a, P, T> {
         Ok(flat)
     }
 
-    /// Takes the addresses of the data, before so many inputs that come with each call.
+    /// Takes the addresses of the data, before so many inputs that come with each call: no
+    /// more than there are behind the parameters.
     fn take<B: Args + ?Sized>(&mut self, data: &'a B, moving: usize) -> Result<(), Error> {
         let mut views: Vec<View<'a>> = Vec::new();
         data.views(&mut |view| views.push(view));
@@ -256,6 +274,26 @@ impl<'a, P: Tree<Spec> + Clone, T: Element> Flat<'a, P, T> {
             Array::from_vec(&part.ty.shape, x[part.range()].to_vec()).expect("its elements")
         }))
     }
+}
+
+/// Whether a program's inputs begin with the parameters and, if it takes a direction, end
+/// with as many others of their types. What is bound is called on addresses in vectors, so
+/// it relies on this; that the structure of the parameters tells the truth, and that the
+/// direction was traced with the same extents, is nothing that types of Rust say.
+fn check_inputs(inputs: &[Type], layout: &[Part], direction: bool) -> Result<(), BindError> {
+    let expected: Vec<&Type> = layout.iter().map(|part| &part.ty).collect();
+    let n = expected.len().min(inputs.len());
+    let (params, rest) = inputs.split_at(n);
+    if !params.iter().eq(expected.iter().copied()) {
+        let got: Vec<&Type> = params.iter().collect();
+        return Err(BindError::Parameters { expected: listed(&expected), got: listed(&got) });
+    }
+    let last = &rest[rest.len().saturating_sub(n)..];
+    if direction && !last.iter().eq(expected.iter().copied()) {
+        let got: Vec<&Type> = last.iter().collect();
+        return Err(BindError::Direction { expected: listed(&expected), got: listed(&got) });
+    }
+    Ok(())
 }
 
 fn zero<T: Element>() -> T {
@@ -456,7 +494,8 @@ impl<P: Tree<Spec> + Clone, D, O> Compiled<P, (D, P), O> {
     /// in [`bind`](Compiled::bind).
     ///
     /// # Errors
-    /// As for [`bind`](Compiled::bind); outputs are to be an array like each parameter.
+    /// As for [`bind`](Compiled::bind); the direction and the outputs are to be an array
+    /// like each parameter.
     ///
     /// ```
     /// use backstitch::prelude::*;

@@ -1,10 +1,12 @@
 //! Programs as functions of one vector: the numbers of a plain call, where things are, and
 //! what is refused.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use backstitch::prelude::*;
-use backstitch::{BindError, DType, Error, runtime};
+use backstitch::{BindError, Compiled, DType, Error, Leaf, Path, runtime};
 use ndarray::{Array1, Array2, arr1, arr2};
 
 #[derive(Tree, Clone)]
@@ -198,6 +200,102 @@ fn wrong_lengths_and_wrong_data_are_refused() {
     assert!(wrong(product.call(&[0.0; 2], &[0.0; 3]).map(|_| ()).unwrap_err()));
     let error = hvp.bind_hvp::<f64, _>(&short).map(|_| ()).unwrap_err();
     assert_eq!(error.to_string(), "input 1: expected f64[3], got f64[2]");
+}
+
+/// The Hessian's product of a function that was traced with a direction of its own.
+fn hvp_binding<P: Tree<Spec> + Clone, D, O>(program: Compiled<P, (D, P), O>) -> BindError {
+    match program.bind_hvp::<f64, _>(&()) {
+        Err(Error::Bind(error)) => error,
+        other => panic!("{:?}", other.map(|_| ())),
+    }
+}
+
+#[test]
+fn a_direction_that_is_not_like_the_parameters_is_refused() {
+    // Would read a thousand elements of a vector of two.
+    let specs = (Spec::f64([2]), (Spec::f64([5]), Spec::f64([1000])));
+    let f = trace(specs.0, specs.1, |_, w, (_, v)| w * v.sum()).unwrap();
+    let error = match f.compile().unwrap().bind_hvp::<f64, _>(&arr1(&[0.0; 5])) {
+        Err(Error::Bind(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let text = "the direction is to be (f64[2]) like the parameters, and is (f64[1000])";
+    assert_eq!(error.to_string(), text);
+
+    // Of another element type, of the same size.
+    let f = trace(Spec::f64([2]), ((), Spec::new(DType::I64, [2])), |_, w, ((), v)| {
+        w * v.cast(DType::F64)
+    });
+    let error = hvp_binding(f.unwrap().compile().unwrap());
+    assert!(matches!(error, BindError::Direction { .. }), "{error}");
+
+    // Of fewer leaves, and of none.
+    for n in [0, 1] {
+        let two = vec![Spec::f64([2]), Spec::f64([3])];
+        let f = trace_tree(two.clone(), ((), two[1..=n].to_vec()), |t, w: Vec<Tensor<'_>>, _| {
+            t.outputs(&w)
+        });
+        let error = hvp_binding(f.unwrap().compile().unwrap());
+        assert!(matches!(error, BindError::Direction { .. }), "{error}");
+    }
+    // Of more: what is no direction is data, and is missing.
+    let two = vec![Spec::f64([2]); 2];
+    let f = trace_tree(two[1..].to_vec(), ((), two), |t, w: Vec<Tensor<'_>>, _| t.outputs(&w));
+    let error = f.unwrap().compile().unwrap().bind_hvp::<f64, _>(&()).map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::Runtime(runtime::Error::Count { expected: 1, got: 0, .. })));
+}
+
+/// A structure that says something else of its leaves once it is asked to.
+#[derive(Clone)]
+struct Fickle<L> {
+    before: Vec<L>,
+    after: Vec<L>,
+    turned: Rc<Cell<bool>>,
+}
+
+impl<L: Leaf> Tree<L> for Fickle<L> {
+    type With<U: Leaf> = Vec<U>;
+    type Nest<M: Leaf, V: Tree<M>> = Vec<V>;
+
+    fn visit<'a>(&'a self, path: &mut Path, f: &mut dyn FnMut(&Path, &'a L))
+    where
+        L: 'a,
+    {
+        let leaves = if self.turned.get() { &self.after } else { &self.before };
+        leaves.iter().for_each(|leaf| f(path, leaf));
+    }
+
+    fn map_leaves<U: Leaf>(&self, f: &mut dyn FnMut(&L) -> U) -> Vec<U> {
+        self.before.iter().map(f).collect()
+    }
+
+    fn nest_leaves<M: Leaf, V: Tree<M>>(&self, f: &mut dyn FnMut(&L) -> V) -> Vec<V> {
+        self.before.iter().map(f).collect()
+    }
+}
+
+#[test]
+fn a_structure_that_says_something_else_later_is_refused() {
+    let large = || vec![Spec::f64([1000]), Spec::f64([3])];
+    let others = [vec![], vec![Spec::f64([1])], vec![Spec::f64([2]), Spec::f64([3])]];
+    let longer = [large(), large(), large()].concat();
+    for after in others.into_iter().chain([longer]) {
+        let turned = Rc::new(Cell::new(false));
+        let params = Fickle { before: large(), after, turned: turned.clone() };
+        let f = trace(params, (), |_, w: Vec<Tensor<'_>>, ()| {
+            w[0].square().sum() * w[1].square().sum()
+        })
+        .unwrap();
+        let program = f.value_and_grad().unwrap().compile().unwrap();
+        assert!(program.bind::<f64, _>(&()).is_ok());
+        turned.set(true);
+        // A structure without leaves has them all taken for data, which is missing.
+        match program.bind::<f64, _>(&()).map(|_| ()).unwrap_err() {
+            Error::Bind(BindError::Parameters { .. }) => {}
+            Error::Runtime(runtime::Error::Count { expected: 2, got: 0, .. }) => {}
+            error => panic!("{error}"),
+        }
+    }
 }
 
 /// Limited-memory BFGS with backtracking, on vectors alone.

@@ -8,9 +8,10 @@ use crate::nest::Monoid;
 use crate::op::Op;
 use crate::ops::{Axes, Map};
 use crate::scalar::Scalar;
+use crate::ty::DType;
 
 /// The axes over which `m` is the maximum of `x`, if it is, broadcast back to where it was.
-/// Limits that keep it finite do not count: they are beyond all finite numbers.
+/// Limits that keep it finite do not count: no finite number of its type is beyond them.
 pub(super) fn over(g: &Graph, m: Value, x: Value) -> Option<Axes> {
     let Maximum { axes, places } = maximum(g, m, x)?;
     let dims = g.ty(x).dims();
@@ -47,9 +48,14 @@ fn maximum(g: &Graph, m: Value, x: Value) -> Option<Maximum> {
     let args = g.args(g.source(m).0);
     let (arg, dims) = (*args.first()?, g.ty(m).dims());
     match g.op_of(m) {
-        Op::Map(Map { f: Scalar::Max | Scalar::Min }) => {
+        Op::Map(Map { f: f @ (Scalar::Max | Scalar::Min) }) => {
             let limit = g.as_splat(args[1])?;
-            (limit.to_f64().abs() >= 1e38).then(|| maximum(g, arg, x)).flatten()
+            let largest = match g.ty(m).dtype {
+                DType::F32 => f64::from(f32::MAX),
+                _ => f64::MAX,
+            };
+            let beyond = if *f == Scalar::Min { limit.to_f64() } else { -limit.to_f64() };
+            (beyond >= largest).then(|| maximum(g, arg, x)).flatten()
         }
         Op::StopGradient(_) => maximum(g, arg, x),
         Op::Reduce(r) if r.monoid == Monoid::Max && arg == x => {
@@ -84,7 +90,7 @@ fn maximum(g: &Graph, m: Value, x: Value) -> Option<Maximum> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ty::{DType, Shape, Type};
+    use crate::ty::{Shape, Type};
 
     /// `x - max(x over axis 1)`, the maximum put along that axis of a square.
     fn difference(g: &mut Graph, x: Value, along: usize) -> Value {
@@ -131,5 +137,22 @@ mod tests {
         let exp = g.map(Scalar::Exp, &[below]);
         let sum = g.reduce(Monoid::Sum, exp, &[1]);
         assert_eq!(g.range(sum).lo, 0.0);
+    }
+
+    #[test]
+    fn a_limit_that_a_number_may_exceed_counts() {
+        let mut g = Graph::new("maxima");
+        let x = g.input(Type::new(DType::F64, Shape::from([3])), None);
+        let above = f64::INFINITY;
+        for (limit, hi) in [(1e38, above), (f64::MAX, 0.0), (-f64::MAX, above)] {
+            let max = g.reduce(Monoid::Max, x, &[0]);
+            let ty = g.ty(max).clone();
+            let limit = g.splat(&ty, limit);
+            let max = g.map(Scalar::Min, &[max, limit]);
+            let shape = g.ty(x).shape.clone();
+            let max = g.broadcast(max, &shape, &[]);
+            let below = g.map(Scalar::SubZ, &[x, max]);
+            assert_eq!(g.range(below).hi, hi);
+        }
     }
 }

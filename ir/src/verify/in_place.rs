@@ -14,7 +14,8 @@
 //!    for the rest, unless `c = c'`.
 //!
 //! A loop over a chunk is taken as one over a position in the chunk, its counter moves
-//! it by the length of a chunk.
+//! it by the length of a chunk. But where nothing else of both depends on the counter,
+//! the two loops are one over the axis that is cut, of which the last chunk may be short.
 
 use smallvec::SmallVec;
 
@@ -85,7 +86,13 @@ impl<'n> Touches<'n> {
 }
 
 impl Moves {
-    fn of(nest: &Nest, touch: &Touch<'_>, width: i128) -> Result<Self, String> {
+    /// `cut`: axes of which chunks and counter are taken as one loop.
+    fn of(
+        nest: &Nest,
+        touch: &Touch<'_>,
+        width: i128,
+        cut: &[(Axis, Axis)],
+    ) -> Result<Self, String> {
         let mut moves = Self::default();
         if touch.at.index.is_some() {
             return Ok(moves);
@@ -95,6 +102,9 @@ impl Moves {
             let extent = nest.axes[l.axis] as i128;
             match l.range {
                 Range::Whole => moves.add(l.axis, stride, extent),
+                Range::Chunk { .. } if cut.iter().any(|c| c.0 == l.axis) => {
+                    moves.add(l.axis, stride, extent);
+                }
                 Range::Chunk { of, size } => {
                     let counter = touch.loops.iter().find(|c| c.axis == of);
                     if counter.is_none_or(|c| c.range != Range::Whole) {
@@ -137,6 +147,15 @@ impl Moves {
     }
 }
 
+/// The axis of a loop over a chunk, and its counter, if the loop is all that the counter
+/// moves an access by.
+fn with_its_counter(l: &For, touch: &Touch<'_>) -> Option<(Axis, Axis)> {
+    let Range::Chunk { of, .. } = l.range else { return None };
+    let counted = |l: &&&For| matches!(l.range, Range::Chunk { of: other, .. } if other == of);
+    let alone = touch.loops.iter().filter(counted).count() == 1;
+    (touch.at.stride(of) == 0 && alone).then_some((l.axis, of))
+}
+
 fn apart(
     nest: &Nest,
     (from, load): (Param, &Touch<'_>),
@@ -147,10 +166,15 @@ fn apart(
         return Err("it is loaded after the store".into());
     }
     let [wide, width] = [from, to].map(|p| nest.params[p].dtype.size() as i128);
-    let (loads, stores) = (Moves::of(nest, load, wide)?, Moves::of(nest, store, width)?);
     let both = load.loops.iter().zip(&store.loops);
     let common = both.take_while(|(a, b)| std::ptr::eq::<For>(**a, **b)).count();
     let common = &load.loops[..common];
+    let cut: SmallVec<[(Axis, Axis); 4]> = (common.iter())
+        .filter_map(|l| with_its_counter(l, load).zip(with_its_counter(l, store)))
+        .map(|(pair, _)| pair)
+        .collect();
+    let (loads, stores) =
+        (Moves::of(nest, load, wide, &cut)?, Moves::of(nest, store, width, &cut)?);
     let (low, high) = loads.span(nest, from, load.at, common);
     let (first, last) = stores.span(nest, to, store.at, common);
     let (first, last) = (first + shift, last + shift);
@@ -158,7 +182,8 @@ fn apart(
     // less than the store's behind it.
     let rest = (high - first + wide - 1).max(last - low + width - 1).max(0);
     let mut strides: SmallVec<[(i128, i128); 4]> = SmallVec::new();
-    for l in common.iter().filter(|l| nest.axes[l.axis] > 1) {
+    let is_told = |l: &&&For| cut.iter().any(|c| c.1 == l.axis);
+    for l in common.iter().filter(|l| nest.axes[l.axis] > 1 && !is_told(l)) {
         let stride = loads.stride(l.axis);
         if stride != stores.stride(l.axis) {
             return Err(format!("{} moves the load and the store differently", l.axis));
@@ -339,5 +364,25 @@ mod tests {
         assert!(!says("i0*4 + i1", "i0*4 + i1", 2));
         assert!(says("i0*4 + i1 + 1", "i0*4 + i1", 4));
         assert!(!says("i0*4", "i0*4 + i1", 0));
+    }
+
+    #[test]
+    fn tiles_whose_last_is_short_are_told_apart() {
+        let text = |load: &str| {
+            format!(
+                "kernel @t(p0: last f32[100], p1: out f32[100]) {{\n  for i0:3 {{\n    for i1:3 {{\n      \
+                 for i2:10 chunk 4 of i0 {{\n        for i3:10 chunk 4 of i1 {{\n          \
+                 v0 = load p0[{load}] : f32\n          p1[i2*10 + i3] = v0\n        }}\n      \
+                 }}\n    }}\n  }}\n}}"
+            )
+        };
+        let says = |load: &str| {
+            let nest = crate::text::parse_nest(&text(load)).expect("a nest");
+            check(&nest, Param::new(0), Param::new(1), 0).is_ok()
+        };
+        assert!(says("i2*10 + i3"));
+        assert!(!says("i3*10 + i2"));
+        assert!(!says("i2*10 + i3 - i1*4"));
+        assert!(!says("i2*9 + i3"));
     }
 }

@@ -153,7 +153,8 @@ impl Options {
     ///
     /// What is still wanted of a parameter when its output is known is waited for, or the
     /// output is kept in the workspace meanwhile. Whether parameters are donated changes no
-    /// bit of a result.
+    /// bit of a result; but where an output is a parameter as it is, loops that would copy it
+    /// may be other ones, and their sums round differently.
     ///
     /// Compiling is an [`Error::Donation`] if there is no parameter or output of a path, if
     /// their types differ, or if one is in two pairs.

@@ -30,16 +30,14 @@ pub enum DonationError {
         known: Vec<String>,
     },
     /// They are not of one type.
-    #[error("donate: parameter `{parameter}` is {expected}, but output `{output}` is {got}")]
+    #[error("donate: parameter `{parameter}` is {}, but output `{output}` is {}", .types.0, .types.1)]
     Type {
         /// The parameter's path.
         parameter: String,
-        /// Its type.
-        expected: Spec,
         /// The output's path.
         output: String,
-        /// Its type.
-        got: Spec,
+        /// The parameter's type, and the output's.
+        types: Box<(Spec, Spec)>,
     },
     /// It is in two pairs.
     #[error("donate: {side} `{path}` is donated twice")]
@@ -102,12 +100,9 @@ impl Donate {
                 }
             }
             if expected != got {
-                return Err(DonationError::Type {
-                    parameter: from.clone(),
-                    expected: (*expected).clone(),
-                    output: to.clone(),
-                    got: (*got).clone(),
-                });
+                let (parameter, output) = (from.clone(), to.clone());
+                let types = Box::new(((*expected).clone(), (*got).clone()));
+                return Err(DonationError::Type { parameter, output, types });
             }
         }
         Ok(pairs)

@@ -24,7 +24,7 @@ pub struct Jit<M, P, D, C> {
     make: M,
     options: Options,
     limit: usize,
-    entries: RwLock<Vec<Arc<Entry<P, D, C>>>>,
+    entries: RwLock<Entries<P, D, C>>,
     /// Counts calls, for what was used last.
     clock: AtomicU64,
     hits: AtomicU64,
@@ -38,6 +38,8 @@ struct Rest {
     evictions: u64,
     reasons: VecDeque<Miss>,
 }
+
+type Entries<P, D, C> = Vec<Arc<Entry<P, D, C>>>;
 
 struct Entry<P, D, C> {
     params: P,
@@ -288,7 +290,7 @@ where
     /// Gives up what was called the longest ago, as long as there are too many.
     fn evict(
         &self,
-        entries: &mut Vec<Arc<Entry<P, D, Compiled<P2, D2, O>>>>,
+        entries: &mut Entries<P, D, Compiled<P2, D2, O>>,
         keep: &Arc<Entry<P, D, Compiled<P2, D2, O>>>,
     ) {
         let there = |e: &&Arc<Entry<P, D, Compiled<P2, D2, O>>>| {

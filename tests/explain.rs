@@ -204,3 +204,30 @@ fn what_an_empty_program_moves_is_nothing() {
     let e = explained(&[&[0]], &[], |_, p| p[0].sin().sum());
     assert_eq!(e.total.bytes_of(Storage::Input(0)), Bytes::default(), "{e}");
 }
+
+#[test]
+fn a_donated_parameter_is_read_as_an_input_and_written_as_an_output() {
+    let n = 1000;
+    let f = trace(Spec::f32([n]), Spec::f32([n]), |_, w, x| w - 0.1 * x).unwrap();
+    let [donated, plain] = [Options::default().donate_parameters(), Options::default()]
+        .map(|options| f.compile_with(&options).unwrap().explain());
+    for e in [&donated, &plain] {
+        assert_eq!((read(e, 0), read(e, 1)), (f32s(n), f32s(n)), "{e}");
+        let output = e.total.bytes_of(Storage::Output(0));
+        assert_eq!(output, Bytes { read: 0, written: f32s(n) }, "{e}");
+        assert_eq!(e.least, Bytes { read: 2 * f32s(n), written: f32s(n) }, "{e}");
+        assert_eq!(e.total.bytes(), e.least, "{e}");
+    }
+}
+
+#[test]
+fn what_a_product_is_added_to_is_read() {
+    let (m, n, k) = (40, 50, 60);
+    let specs = [[m, k], [k, n], [m, k], [k, n]].map(Spec::f32).to_vec();
+    let f = trace(specs, (), |_, p: Vec<Tensor<'_>>, ()| p[0].matmul(p[1]) + p[2].matmul(p[3]));
+    let e = f.unwrap().compile().unwrap().explain();
+    let calls = e.steps.iter().filter(|s| matches!(s, Explained::Call { .. })).count();
+    assert_eq!((calls, e.kernels()), (2, 0), "{e}");
+    let output = e.total.bytes_of(Storage::Output(0));
+    assert_eq!(output, Bytes { read: f32s(m * n), written: 2 * f32s(m * n) }, "{e}");
+}

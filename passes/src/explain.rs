@@ -28,7 +28,8 @@ pub struct Bytes {
     pub written: u64,
 }
 
-/// Where an array is.
+/// Where an array is. A donated parameter is read as the input and written as the output
+/// that it becomes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Storage {
     /// The input of that number.
@@ -314,10 +315,12 @@ impl Reader<'_> {
             let axes = g.batch.iter().filter(|a| a.strides[i] != 0);
             axes.map(|a| a.extent as u64).product::<u64>() * size
         };
+        let c = of(2) * m * n;
         let arrays = [
             (g.a.at.buffer, Bytes { read: of(0) * m * k, written: 0 }),
             (g.b.at.buffer, Bytes { read: of(1) * k * n, written: 0 }),
-            (g.c.at.buffer, Bytes { read: 0, written: of(2) * m * n }),
+            // What the product is added to is read.
+            (g.c.at.buffer, Bytes { read: if g.add { c } else { 0 }, written: c }),
         ];
         let times = if batch > 1 { format!("{batch} × ") } else { String::new() };
         let what = format!("matrix product {times}{m}×{k} · {k}×{n} of {}", g.dtype);
@@ -344,18 +347,27 @@ impl Reader<'_> {
             let sum = sums.entry(buffer).or_default();
             *sum = sum.plus(bytes);
         }
-        let used = |(buffer, bytes): (Buffer, Bytes)| ArrayUse {
-            buffer,
-            storage: match self.plan.buffers[buffer].place {
-                Place::Input(i) => Storage::Input(i),
-                Place::Output(i) | Place::Donated { output: i, .. } => Storage::Output(i),
-                Place::Constant(_) => Storage::Constant,
-                Place::Arena(_) => Storage::Workspace,
-            },
-            size: self.size(buffer),
-            bytes,
-        };
-        let mut arrays: Vec<ArrayUse> = sums.into_iter().map(used).collect();
+        let mut arrays = Vec::with_capacity(sums.len());
+        for (buffer, bytes) in sums {
+            let size = self.size(buffer);
+            let mut push = |storage, bytes| arrays.push(ArrayUse { buffer, storage, size, bytes });
+            match self.plan.buffers[buffer].place {
+                Place::Input(i) => push(Storage::Input(i), bytes),
+                Place::Output(i) => push(Storage::Output(i), bytes),
+                // One array that is both: it is read as the one and written as the other.
+                Place::Donated { input, output } => {
+                    let Bytes { read, written } = bytes;
+                    if read > 0 {
+                        push(Storage::Input(input), Bytes { read, written: 0 });
+                    }
+                    if written > 0 {
+                        push(Storage::Output(output), Bytes { read: 0, written });
+                    }
+                }
+                Place::Constant(_) => push(Storage::Constant, bytes),
+                Place::Arena(_) => push(Storage::Workspace, bytes),
+            }
+        }
         arrays.sort_unstable_by_key(|a| (a.storage, a.buffer));
         Work { arrays, flops }
     }

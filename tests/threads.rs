@@ -4,10 +4,15 @@
 use std::sync::Arc;
 
 use backstitch::prelude::*;
+use backstitch::runtime::testing;
 use backstitch::{Array, Compiled, DType, Options, TraceError, Traced};
 
 type Program = Traced<Vec<Spec>, (), Spec>;
 type Gradients = Compiled<Vec<Spec>, (), (Spec, Vec<Spec>)>;
+
+/// Factors of a product that is shared, and of a batch of them that is.
+const PRODUCT: [&[usize]; 2] = [&[401, 260], &[260, 377]];
+const PRODUCTS: [&[usize]; 2] = [&[7, 190, 165], &[7, 165, 191]];
 
 /// Large enough that kernels and products are shared among threads.
 fn programs() -> Vec<(&'static str, Result<Program, TraceError>)> {
@@ -46,15 +51,13 @@ fn programs() -> Vec<(&'static str, Result<Program, TraceError>)> {
         ),
         (
             "matrix products",
-            trace(f64s(&[&[201, 130], &[130, 177]]), (), |_, p: Vec<Tensor<'_>>, ()| {
+            trace(f64s(&PRODUCT), (), |_, p: Vec<Tensor<'_>>, ()| {
                 p[0].matmul(p[1]).tanh().square().mean()
             }),
         ),
         (
             "a batch of products",
-            trace(f32s(&[&[7, 90, 65], &[7, 65, 91]]), (), |_, p: Vec<Tensor<'_>>, ()| {
-                p[0].matmul(p[1]).relu().mean()
-            }),
+            trace(f32s(&PRODUCTS), (), |_, p: Vec<Tensor<'_>>, ()| p[0].matmul(p[1]).relu().mean()),
         ),
         (
             "steps of a loop",
@@ -230,20 +233,68 @@ fn eight_callers_of_each_program_at_inputs_of_their_own() {
     }
 }
 
+/// Runs a test again in a process of its own, with this in its environment; true in there.
+fn alone(test: &str, variable: &str, others: &[(&str, &str)]) -> bool {
+    if std::env::var_os(variable).is_some() {
+        return true;
+    }
+    let run = std::process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", test, "--test-threads=1"])
+        .env(variable, "1")
+        .envs(others.iter().copied())
+        .output()
+        .expect("a process");
+    let text = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && text.contains("1 passed"), "{run:?}");
+    false
+}
+
+/// In a process of its own, because callers wait for helpers from then on.
+#[test]
+fn helpers_take_part_in_all_that_is_large_enough() {
+    let name = "helpers_take_part_in_all_that_is_large_enough";
+    if !alone(name, "BACKSTITCH_TEST_WITH_HELPERS", &[]) {
+        return;
+    }
+    testing::insist_on_helpers();
+    let helped = |f: &dyn Fn()| {
+        let before = testing::helped();
+        f();
+        testing::helped() - before
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().expect("a pool");
+    pool.install(|| {
+        for (name, program) in programs() {
+            let program = program.expect(name);
+            let x = inputs(program.params());
+            let (one, two) = (on(1, &program), on(2, &program));
+            let expected = bits(&one, &x);
+            assert_eq!(helped(&|| assert!(bits(&one, &x) == expected, "{name}")), 0, "{name}");
+            assert!(helped(&|| assert!(bits(&two, &x) == expected, "{name}")) > 0, "{name}");
+        }
+        // Products alone, where no kernel is shared instead.
+        for dims in [PRODUCT, PRODUCTS] {
+            let specs: Vec<Spec> = dims.iter().map(|&d| Spec::new(DType::F32, d)).collect();
+            let f = trace(specs, (), |_, p: Vec<Tensor<'_>>, ()| p[0].matmul(p[1])).expect("fits");
+            let x = inputs(f.params());
+            let [one, two] = [1, 2].map(|threads| {
+                f.compile_with(&Options::default().threads(threads)).expect("compiles")
+            });
+            assert_eq!(two.executable().stats().kernels, 0);
+            let expected = one.call(&x, &()).expect("a call that fits");
+            let same = || assert!(two.call(&x, &()).expect("fits").same_bits(&expected));
+            assert!(helped(&same) > 0, "{dims:?}");
+        }
+    });
+}
+
 /// A process that is refused threads: each is asked for with more stack than there can be.
 #[cfg(unix)]
 #[test]
 fn a_process_without_threads_does_it_all_on_one() {
-    const CHILD: &str = "BACKSTITCH_TEST_WITHOUT_THREADS";
-    if std::env::var_os(CHILD).is_none() {
-        let run = std::process::Command::new(std::env::current_exe().expect("this test"))
-            .args(["--exact", "a_process_without_threads_does_it_all_on_one", "--test-threads=1"])
-            .env(CHILD, "1")
-            .env("RUST_MIN_STACK", (1u64 << 50).to_string())
-            .output()
-            .expect("a process");
-        let text = String::from_utf8_lossy(&run.stdout);
-        assert!(run.status.success() && text.contains("1 passed"), "{run:?}");
+    let name = "a_process_without_threads_does_it_all_on_one";
+    let stack = (1u64 << 50).to_string();
+    if !alone(name, "BACKSTITCH_TEST_WITHOUT_THREADS", &[("RUST_MIN_STACK", &stack)]) {
         return;
     }
     assert!(std::thread::Builder::new().spawn(|| ()).is_err());

@@ -116,7 +116,7 @@ fn what_is_read_elsewhere_stays() {
         }),
         ("shifted", |_, x| {
             let y = x.matmul(x);
-            y + y.flip(&[1])
+            y + y.flip([1])
         }),
         ("rows", |_, x| {
             let y = x.matmul(x);

@@ -146,10 +146,12 @@ fn what_repeats_is_compiled_once() {
         let (got, want) =
             (compiled.call(&params, &()).unwrap(), traced.eval(&params, &()).unwrap());
         let close = |a: &Array, b: &Array| {
+            let same = a.dims() == b.dims();
             let (a, b) = (a.to_f64_vec(), b.to_f64_vec());
-            a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-12 * (1.0 + b.abs()))
+            same && a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-12 * (1.0 + b.abs()))
         };
         assert!(close(&got.0, &want.0), "{name}: {} {}", got.0, want.0);
+        assert_eq!((got.1.len(), want.1.len()), (params.len(), params.len()), "{name}");
         assert!(got.1.iter().zip(&want.1).all(|(a, b)| close(a, b)), "{name}");
     }
 }

@@ -239,6 +239,8 @@ impl Groups {
             }
         };
         let mut seen: SmallVec<[Val; 3]> = item.args.iter().filter_map(Operand::val).collect();
+        // What is read twice, like x in x · y · x, is moved once.
+        seen.sort_unstable();
         seen.dedup();
         seen.into_iter().map(of).sum()
     }

@@ -15,6 +15,10 @@ use backstitch::{Array, Options};
 use goldens_suite::modes::{Results, transformed};
 use goldens_suite::program::{Program, read};
 
+/// Programs without results to compare: they end with an error, as they are to.
+const REFUSED: [&str; 2] =
+    ["convention/cholesky_not_positive_definite", "convention/integer_input"];
+
 /// The bits of all results; `None` where the program is one that cannot be run.
 fn bits(program: &Program, threads: usize) -> Option<Vec<Array>> {
     let options = Options::default().threads(threads).share_all(2);
@@ -31,21 +35,22 @@ fn programs() -> Vec<Program> {
         .collect();
     paths.sort();
     let texts = paths.into_iter().map(|path| std::fs::read_to_string(path).expect("a text"));
-    texts.flat_map(|text| read(&text)).filter_map(Result::ok).collect()
+    texts.flat_map(|text| read(&text)).map(|p| p.expect("a program")).collect()
 }
 
 #[test]
 fn golden_programs_give_the_same_bits_on_any_number_of_threads() {
     testing::insist_on_helpers();
     let all = programs();
-    assert!(all.len() > 900, "{} programs", all.len());
-    let (mut run, mut shared) = (0, 0);
+    let (mut refused, mut shared) = (vec![], 0);
     // A pool of the test's own: as many helpers as are asked for, on whatever machine.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(8).build().expect("a pool");
     pool.install(|| {
         for program in &all {
-            let Some(one) = bits(program, 1) else { continue };
-            run += 1;
+            let Some(one) = bits(program, 1) else {
+                refused.push(program.name.as_str());
+                continue;
+            };
             let mut helped = 0;
             for threads in [2, 3, 8] {
                 let before = testing::helped();
@@ -58,6 +63,8 @@ fn golden_programs_give_the_same_bits_on_any_number_of_threads() {
             shared += usize::from(helped > 0);
         }
     });
-    println!("{run} programs, of which {shared} were shared");
-    assert!(run > 900 && shared > 400, "{run} programs, of which {shared} were shared");
+    assert_eq!(refused, REFUSED);
+    assert_eq!(all.len(), 1041);
+    // How many depends on how they are cut into kernels.
+    assert!(shared > 450, "{shared} programs were shared");
 }

@@ -121,13 +121,13 @@ fn what_is_still_wanted_is_kept() {
     let programs: [Program; 11] = [
         // Exchanged; turned round; the same; one for both; from what is not donated.
         |a, b, _| (b, a),
-        |a, b, _| (a.flip(&[0]), b),
+        |a, b, _| (a.flip([0]), b),
         |a, b, _| (a, b),
         |a, _, _| (a, a),
         |_, _, c| (c, c),
         // The first is wanted for the second, and the other way round.
         |a, b, c| (a + b, a * c),
-        |a, b, c| (a.cumsum(0), a.flip(&[0]) + b * c),
+        |a, b, c| (a.cumsum(0), a.flip([0]) + b * c),
         |a, b, _| (a + b.sum(), b + a.sum()),
         |a, b, c| (a.zeros_like(), (a * b).sum() * c),
         |a, b, c| {

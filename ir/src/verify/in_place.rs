@@ -2,7 +2,7 @@
 //!
 //! Of each load of the one and each store of the other: no byte is loaded once it has
 //! been stored over. Let the loops around both run through iterations `c` (of the load)
-//! and `c'` (of the store). Two things are shown.
+//! and `c'` (of the store). Three things are shown.
 //!
 //! 1. In the same iteration, the load stands before the store in the text, and so does
 //!    all of the loops around it alone.
@@ -12,6 +12,9 @@
 //!    the loops around one of them alone. From the smallest stride up, each exceeds
 //!    all that those below, and that rest, can add up to: then the sum cannot make up
 //!    for the rest, unless `c = c'`.
+//! 3. The outermost parallel loop around the store is around the load as well. Threads
+//!    that share such a loop each repeat what stands before it, when another may have
+//!    stored in it already.
 //!
 //! A loop over a chunk is taken as one over a position in the chunk, its counter moves
 //! it by the length of a chunk. But where nothing else of both depends on the counter,
@@ -19,7 +22,7 @@
 
 use smallvec::SmallVec;
 
-use crate::nest::{At, Axis, For, Nest, Param, Range, Stmt};
+use crate::nest::{At, Axis, For, Mode, Nest, Param, Range, Stmt};
 
 /// One load or store, with the loops around it.
 struct Touch<'n> {
@@ -168,6 +171,10 @@ fn apart(
     let [wide, width] = [from, to].map(|p| nest.params[p].dtype.size() as i128);
     let both = load.loops.iter().zip(&store.loops);
     let common = both.take_while(|(a, b)| std::ptr::eq::<For>(**a, **b)).count();
+    let shared = store.loops.iter().position(|l| l.mode == Mode::Parallel);
+    if shared.is_some_and(|outermost| outermost >= common) {
+        return Err("threads that share the loop of the store each load it".into());
+    }
     let common = &load.loops[..common];
     let cut: SmallVec<[(Axis, Axis); 4]> = (common.iter())
         .filter_map(|l| with_its_counter(l, load).zip(with_its_counter(l, store)))
@@ -209,7 +216,7 @@ mod tests {
 
     use super::*;
     use crate::index::{Idx, IndexVec};
-    use crate::nest::{Access, Mode, ParamDecl, Var};
+    use crate::nest::{Access, ParamDecl, Var};
     use crate::ty::DType;
 
     struct Rng(u64);
@@ -270,43 +277,80 @@ mod tests {
         body
     }
 
-    /// Runs the loops, parallel ones backwards if so asked, and gives whether something
-    /// is loaded that has been stored over.
-    fn spoils(
-        nest: &Nest,
-        body: &[Stmt],
+    /// How a nest is run, and where it is.
+    #[derive(Clone, Default)]
+    struct Run {
+        /// Whether parallel loops run backwards.
         back: bool,
-        at: &mut FxHashMap<Axis, i64>,
-        stored: &mut FxHashSet<i64>,
-    ) -> bool {
-        let element = |a: &At, at: &FxHashMap<Axis, i64>| {
-            a.offset + a.strides.iter().map(|(axis, s)| s * at[axis]).sum::<i64>()
-        };
-        body.iter().any(|stmt| match stmt {
-            Stmt::Load { at: a, .. } => stored.contains(&element(a, at)),
-            Stmt::Store { at: a, .. } => {
-                stored.insert(element(a, at));
-                false
-            }
-            Stmt::For(l) => {
-                let extent = nest.axes[l.axis] as i64;
-                let mut values: Vec<i64> = match l.range {
-                    Range::Whole => (0..extent).collect(),
-                    Range::Chunk { of, size } => {
-                        let first = at[&of] * size as i64;
-                        (first..extent.min(first + size as i64)).collect()
+        /// How many parallel loops are open.
+        shared: usize,
+        /// The iteration of each loop that is open.
+        at: FxHashMap<Axis, i64>,
+        /// The elements stored so far.
+        stored: FxHashSet<i64>,
+        /// Those stored in a parallel loop of the statement that runs.
+        by_threads: FxHashSet<i64>,
+    }
+
+    impl Run {
+        fn element(&self, a: &At) -> i64 {
+            a.offset + a.strides.iter().map(|(axis, s)| s * self.at[axis]).sum::<i64>()
+        }
+
+        /// Runs the statements, and gives whether something is loaded that has been stored
+        /// over: in the course of one thread, or when another that shares a parallel loop
+        /// comes late, and repeats what stands before it.
+        fn spoils(&mut self, nest: &Nest, body: &[Stmt]) -> bool {
+            body.iter().enumerate().any(|(k, stmt)| {
+                let before = std::mem::take(&mut self.by_threads);
+                let spoilt = self.step(nest, stmt);
+                let is_loop = matches!(stmt, Stmt::For(_)) && self.shared == 0;
+                let repeated = is_loop && self.late().spoils(nest, &body[..k]);
+                self.by_threads.extend(before);
+                spoilt || repeated
+            })
+        }
+
+        /// A thread that repeats what stands before a loop, once others are through with it.
+        fn late(&self) -> Self {
+            Self { stored: self.by_threads.clone(), shared: 1, ..self.clone() }
+        }
+
+        fn step(&mut self, nest: &Nest, stmt: &Stmt) -> bool {
+            match stmt {
+                Stmt::Load { at, .. } => self.stored.contains(&self.element(at)),
+                Stmt::Store { at, .. } => {
+                    let element = self.element(at);
+                    self.stored.insert(element);
+                    if self.shared > 0 {
+                        self.by_threads.insert(element);
                     }
-                };
-                if back && l.mode == Mode::Parallel {
-                    values.reverse();
+                    false
                 }
-                values.into_iter().any(|value| {
-                    at.insert(l.axis, value);
-                    spoils(nest, &l.body, back, at, stored)
-                })
+                Stmt::For(l) => {
+                    let extent = nest.axes[l.axis] as i64;
+                    let mut values: Vec<i64> = match l.range {
+                        Range::Whole => (0..extent).collect(),
+                        Range::Chunk { of, size } => {
+                            let first = self.at[&of] * size as i64;
+                            (first..extent.min(first + size as i64)).collect()
+                        }
+                    };
+                    let parallel = l.mode == Mode::Parallel;
+                    if self.back && parallel {
+                        values.reverse();
+                    }
+                    self.shared += usize::from(parallel);
+                    let spoilt = values.into_iter().any(|value| {
+                        self.at.insert(l.axis, value);
+                        self.spoils(nest, &l.body)
+                    });
+                    self.shared -= usize::from(parallel);
+                    spoilt
+                }
+                _ => false,
             }
-            _ => false,
-        })
+        }
     }
 
     #[test]
@@ -337,12 +381,29 @@ mod tests {
             if check(&nest, Param::new(0), Param::new(1), 0).is_ok() {
                 allowed += 1;
                 for back in [false, true] {
-                    let (mut at, mut stored) = (FxHashMap::default(), FxHashSet::default());
-                    assert!(!spoils(&nest, &nest.body, back, &mut at, &mut stored), "{nest}");
+                    let mut run = Run { back, ..Run::default() };
+                    assert!(!run.spoils(&nest, &nest.body), "{nest}");
                 }
             }
         }
         assert!(allowed > 1000, "only {allowed} nests may work in place");
+    }
+
+    #[test]
+    fn what_threads_repeat_loads_nothing_that_one_has_stored_over() {
+        let says = |before: &str, mode: &str, inside: &str| {
+            let text = format!(
+                "kernel @t(p0: last f32[16], p1: out f32[16]) {{\n{before}  for i0:16{mode} {{\n{inside}    \
+                 p1[i0] = v0\n  }}\n}}"
+            );
+            let nest = crate::text::parse_nest(&text).expect("a nest");
+            check(&nest, Param::new(0), Param::new(1), 0)
+        };
+        let (first, own) = ("  v0 = load p0[0] : f32\n", "    v0 = load p0[i0] : f32\n");
+        let why = says(first, " parallel", "").expect_err("one thread may have stored p1[0]");
+        assert!(why.ends_with("threads that share the loop of the store each load it"), "{why}");
+        assert_eq!(says(first, "", ""), Ok(()));
+        assert_eq!(says("", " parallel", own), Ok(()));
     }
 
     #[test]

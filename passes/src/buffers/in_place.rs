@@ -80,13 +80,9 @@ pub(super) fn may_take(nest: &Nest, from: Param, to: Param) -> bool {
     if all.loads.len().saturating_mul(all.stores.len()) > COMPARED {
         return false;
     }
-    // Threads that share a parallel loop repeat what stands before it.
-    let shared = |l: &&For| l.mode == Mode::Parallel;
-    let is_shared = all.stores.iter().any(|s| s.loops.iter().any(shared));
-    (!is_shared || all.loads.iter().all(|l| l.loops.iter().any(shared)))
-        && all.loads.iter().all(|load| {
-            all.stores.iter().all(|store| comes_first(nest, load, store).unwrap_or(false))
-        })
+    all.loads
+        .iter()
+        .all(|load| all.stores.iter().all(|store| comes_first(nest, load, store).unwrap_or(false)))
 }
 
 type Loops<'n> = SmallVec<[&'n For; 4]>;
@@ -139,6 +135,11 @@ fn comes_first(nest: &Nest, load: &Touch<'_>, store: &Touch<'_>) -> Option<bool>
     }
     let same = |(a, b): &(&&For, &&For)| std::ptr::eq::<For>(**a, **b);
     let common = load.loops.iter().zip(&store.loops).take_while(same).count();
+    // Threads that share a parallel loop repeat what stands before it.
+    let shared = store.loops.iter().position(|l| l.mode == Mode::Parallel);
+    if shared.is_some_and(|outermost| outermost >= common) {
+        return Some(false);
+    }
     let (rows, rest) = load.loops.split_at(common);
     if rows.iter().all(|l| nest.axes[l.axis] <= 1) {
         // The load is over and done with.

@@ -451,7 +451,7 @@ impl<P, D, O> Compiled<P, D, O> {
     /// let step = step.compile_with(&Options::default().donate_parameters())?;
     ///
     /// let x = ndarray::arr2(&[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]);
-    /// let (mut w, y) = (ndarray::arr1(&[0.0, 0.0]), ndarray::arr1(&[1.0, 2.0, 3.0]));
+    /// let (mut w, y) = (ndarray::arr1(&[0.0f64, 0.0]), ndarray::arr1(&[1.0, 2.0, 3.0]));
     /// let (mut loss, mut ws) = (0.0, step.workspace()?);
     /// for _ in 0..400 {
     ///     step.update_into(&mut ws, &mut w, &(&x, &y), &mut loss)?;

@@ -106,7 +106,8 @@ pub enum Error {
     /// No machine code could be made.
     #[error(transparent)]
     Compile(#[from] backstitch_jit::JitError),
-    /// The plan breaks the rules of its language: a mistake in the compiler.
+    /// The plan breaks the rules of its language: a mistake in the compiler, or of whoever
+    /// wrote the plan.
     #[error("internal error in plan `{plan}`: {reason}")]
     Internal {
         /// The plan's name.

@@ -59,8 +59,9 @@ const SPARE: usize = 8;
 impl Executable {
     /// Loads a plan on the device of that kind.
     ///
-    /// A plan is trusted: it comes from the compiler, whose passes are verified.
-    /// Debug builds look at it again.
+    /// # Errors
+    /// If the plan breaks a rule of its language, there is no such device, no machine code
+    /// can be made, or there is no memory for it.
     pub fn new(plan: Plan, backend: Backend) -> Result<Self, Error> {
         Self::with_options(plan, backend, jit::Options::default())
     }
@@ -70,28 +71,48 @@ impl Executable {
     ///
     /// With several `workers`, a call may run on so many threads: the caller's, and those
     /// of the rayon pool that the caller is in, or else of the global one.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
     pub fn with_options(
         plan: Plan,
         backend: Backend,
         options: jit::Options,
     ) -> Result<Self, Error> {
-        Self::load(plan, |plan| backend.load(plan, options))
+        Self::load(verified(plan)?, |plan| backend.load(plan, options))
     }
 
     /// Loads a plan on this device.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and whatever the device says.
     pub fn on(device: &dyn Device, plan: Plan) -> Result<Self, Error> {
-        Self::load(plan, |plan| device.load(plan))
+        Self::load(verified(plan)?, |plan| device.load(plan))
+    }
+
+    /// As [`with_options`](Self::with_options), for a plan that is known to be right: only
+    /// debug builds look at it.
+    ///
+    /// # Safety
+    /// [`verify_plan`] finds nothing wrong with the plan. Otherwise calls may read and write
+    /// any memory.
+    ///
+    /// # Errors
+    /// If no machine code can be made, or there is no memory for it. In debug builds, if the
+    /// plan is wrong.
+    pub unsafe fn trusted(
+        plan: Plan,
+        backend: Backend,
+        options: jit::Options,
+    ) -> Result<Self, Error> {
+        let plan = if cfg!(debug_assertions) { verified(plan)? } else { plan };
+        Self::load(plan, |plan| backend.load(plan, options))
     }
 
     fn load(
         plan: Plan,
         load: impl FnOnce(&Arc<Plan>) -> Result<Box<dyn Program>, Error>,
     ) -> Result<Self, Error> {
-        if cfg!(debug_assertions)
-            && let Err(mistakes) = verify_plan(&plan)
-        {
-            return Err(Error::Internal { plan: plan.name, reason: mistakes.to_string() });
-        }
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let plan = Arc::new(plan);
@@ -152,6 +173,9 @@ impl Executable {
     }
 
     /// Memory for calls from one thread.
+    ///
+    /// # Errors
+    /// If there is not enough.
     pub fn workspace(&self) -> Result<Workspace, Error> {
         let mut ws = Workspace::new();
         self.fit(&mut ws)?;
@@ -162,6 +186,10 @@ impl Executable {
     ///
     /// Memory for the work itself is kept from call to call. Inputs are not changed: of
     /// donated ones, a copy is.
+    ///
+    /// # Errors
+    /// If inputs are not as many as it takes, or not of its types; if there is no memory for
+    /// outputs or for the work; and what the program itself raises.
     pub fn call(&self, inputs: &[ArrayRef<'_>]) -> Result<Vec<Array>, Error> {
         self.check(inputs)?;
         let mut outputs = self.outputs().iter().map(zeros).collect::<Result<Vec<_>, _>>()?;
@@ -190,6 +218,9 @@ impl Executable {
 
     /// Runs `f` with a workspace that is kept from call to call: for callers who
     /// have none of their own. Takes a lock, twice and shortly.
+    ///
+    /// # Errors
+    /// If a new one is needed, and there is no memory for it.
     pub fn with_workspace<R>(&self, f: impl FnOnce(&mut Workspace) -> R) -> Result<R, Error> {
         let spare = self.spare().pop();
         let mut ws = match spare {
@@ -226,7 +257,11 @@ impl Executable {
     ///
     /// Takes no lock and allocates nothing, but for stacks of loops that are
     /// longer than in any call before and for scratch of large matrix products.
-    /// After an error during the run, outputs hold anything.
+    ///
+    /// # Errors
+    /// If inputs or outputs are not as many as it has, or not of its types; if an input is
+    /// donated, which [`begin`](Self::begin) is for; if there is no memory for the work; and
+    /// what the program itself raises. After an error during the run, outputs hold anything.
     #[inline]
     pub fn call_into(
         &self,
@@ -245,6 +280,9 @@ impl Executable {
     }
 
     /// Begins a call whose arguments come one by one; see [`Call`].
+    ///
+    /// # Errors
+    /// If the workspace is another program's or new, and there is no memory to make it fit.
     #[inline]
     pub fn begin<'a>(&'a self, ws: &'a mut Workspace) -> Result<Call<'a>, Error> {
         if ws.owner != self.0.id {
@@ -262,6 +300,9 @@ impl Executable {
     /// row-major and aligned for the element. Those of a [donated](Self::donated) input and
     /// of its output are one. For as long as this runs, nobody writes the other inputs, and
     /// nobody else reads or writes the outputs.
+    ///
+    /// # Errors
+    /// If there is no memory for the work, and what the program itself raises.
     #[inline]
     pub unsafe fn call_unchecked(
         &self,
@@ -298,6 +339,14 @@ impl fmt::Debug for Executable {
             .field("inputs", &self.inputs())
             .field("outputs", &self.outputs())
             .finish_non_exhaustive()
+    }
+}
+
+/// The plan, if it keeps to the rules of its language.
+fn verified(plan: Plan) -> Result<Plan, Error> {
+    match verify_plan(&plan) {
+        Ok(()) => Ok(plan),
+        Err(mistakes) => Err(Error::Internal { plan: plan.name, reason: mistakes.to_string() }),
     }
 }
 

@@ -2,8 +2,9 @@
 
 mod common;
 
+use backstitch_ir::text::parse_plan;
 use backstitch_ir::{Array, Element};
-use backstitch_runtime::{ArrayMut, ArrayRef, Backend, Error, Executable, Workspace};
+use backstitch_runtime::{ArrayMut, ArrayRef, Backend, Error, Executable, Interpreter, Workspace};
 use common::{BRANCH, MEAN, NESTED, SCALAR, SQUARING, plan};
 use ndarray::{Array1, Array2, arr1, arr2};
 
@@ -231,4 +232,19 @@ fn what_is_known_without_running() {
     assert_eq!(Executable::new(plan(SCALAR), Backend::Auto).unwrap().device(), "cpu");
     let workspace = Executable::new(plan(MEAN), Backend::Cpu).unwrap().workspace().unwrap();
     assert_eq!(workspace.bytes(), 192);
+}
+
+#[test]
+fn a_plan_that_stores_outside_is_refused_in_every_build() {
+    let text = SCALAR.replace("p2[0] = v7", "p2[9] = v7");
+    assert_ne!(text, SCALAR);
+    let plan = || parse_plan(text.trim()).expect("a plan, if a wrong one");
+    let found = [
+        Executable::new(plan(), Backend::Cpu),
+        Executable::with_options(plan(), Backend::Interpreter, Default::default()),
+        Executable::on(&Interpreter, plan()),
+    ];
+    for exe in found {
+        assert!(matches!(exe, Err(Error::Internal { .. })), "{exe:?}");
+    }
 }

@@ -148,13 +148,15 @@ fn comes_first(nest: &Nest, load: &Touch<'_>, store: &Touch<'_>) -> Option<bool>
     if load.at.index.or(store.at.index).is_some() || load.at.offset != store.at.offset {
         return None;
     }
-    // How far the loops inside a row go: all strides forward.
+    let is_row = |axis: Axis| rows.iter().any(|l| l.axis == axis);
+    // How far the loops inside a row go: all strides forward. The chunks of a counter that
+    // runs inside, too, go all the way.
     let reach = |at: &At, loops: &[&For]| -> Option<i64> {
         loops.iter().try_fold(0i64, |sum, l| {
             let (stride, extent) = (at.stride(l.axis), nest.axes[l.axis]);
             let extent = match l.range {
-                Range::Whole => extent,
-                Range::Chunk { size, .. } => size.min(extent),
+                Range::Chunk { of, size } if is_row(of) => size.min(extent),
+                Range::Whole | Range::Chunk { .. } => extent,
             };
             (stride >= 0).then(|| sum.saturating_add(stride * (extent as i64 - 1).max(0)))
         })

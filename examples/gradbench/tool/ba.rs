@@ -1,0 +1,219 @@
+//! `ba`: bundle adjustment, how far cameras see points from where the pictures show them,
+//! and the sparse Jacobian of that.
+//!
+//! Each observation takes a camera and a point from tables. What it depends on stands in
+//! one row, so that the Jacobian is one of independent rows, and its entries are in the
+//! order of a matrix in compressed rows. Each run writes the whole matrix.
+
+use backstitch::prelude::*;
+use ndarray::{Array1, Array2, ArrayViewMut1, ArrayViewMut3};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::input::{positive, vector};
+use super::run::{Function, Recorded, Result, Run, finite};
+
+/// What can be asked for.
+pub const FUNCTIONS: &[(&str, Function)] = &[
+    ("objective", |line, run| {
+        let scene = run.input::<Input>(line)?.scene()?;
+        let (errors, weights) = run.call(|| residuals(&scene), &(), &scene.arrays)?;
+        Ok(json!({
+            "reproj_error": { "elements": [errors[[0, 0]], errors[[0, 1]]], "repeated": weights.len() },
+            "w_err": { "element": weights[0], "repeated": weights.len() },
+        }))
+    }),
+    ("jacobian", |line, run| {
+        let scene = run.input::<Input>(line)?.scene()?;
+        jacobian(&scene, run)
+    }),
+];
+
+/// Numbers of a camera: rotation (axis times angle), centre, focal length, principal
+/// point, two coefficients of distortion.
+const CAMERA: usize = 11;
+/// Numbers an observation depends on: of a camera, of a point, and a weight.
+const ROW: usize = CAMERA + 3 + 1;
+/// Numbers of an observation's derivatives: of two residuals, and of the weight's.
+const ENTRIES: usize = 2 * ROW + 1;
+
+/// One camera, one point, one weight and one feature, each to be copied.
+#[derive(Deserialize)]
+struct Input {
+    n: usize,
+    m: usize,
+    p: usize,
+    cam: Vec<f64>,
+    x: Vec<f64>,
+    w: f64,
+    feat: Vec<f64>,
+}
+
+/// Tables of cameras and points; of each observation its weight, where the picture shows
+/// it, and the numbers of camera and point.
+type Arrays<A, B, C> = ((A, A), (B, A), (C, C));
+
+struct Scene {
+    cameras: usize,
+    points: usize,
+    observations: usize,
+    arrays: Arrays<Array2<f64>, Array1<f64>, Array1<i32>>,
+}
+
+impl Input {
+    fn scene(self) -> Result<Scene> {
+        let Self { n, m, p, .. } = self;
+        let (n, m, p) = (positive("n", n)?, positive("m", m)?, positive("p", p)?);
+        let too_large = || "the matrix has more entries than 32 bits count";
+        let sizes = [(n, CAMERA), (m, 3), (p, ENTRIES)].map(|(n, each)| n.checked_mul(each));
+        let [Some(a), Some(b), Some(c)] = sizes else { return Err(too_large().into()) };
+        let all = a.checked_add(b).and_then(|ab| ab.checked_add(c)).ok_or_else(too_large)?;
+        i32::try_from(all).map_err(|_| too_large())?;
+        let copies = |name, one: Vec<f64>, width: usize, count: usize| -> Result<_> {
+            let one = vector(name, one, width)?;
+            Ok(Array2::from_shape_fn((count, width), |(_, j)| one[j]))
+        };
+        let tables = (copies("cam", self.cam, CAMERA, n)?, copies("x", self.x, 3, m)?);
+        let features = copies("feat", self.feat, 2, p)?;
+        let weights = Array1::from_elem(p, self.w);
+        let which = |count: usize| Array1::from_shape_fn(p, |i| (i % count) as i32);
+        let arrays = (tables, (weights, features), (which(n), which(m)));
+        Ok(Scene { cameras: n, points: m, observations: p, arrays })
+    }
+}
+
+impl Scene {
+    fn specs(&self) -> Arrays<Spec, Spec, Spec> {
+        let ((cameras, points), (weights, features), (camera, point)) = &self.arrays;
+        (
+            (Spec::of(cameras), Spec::of(points)),
+            (Spec::of(weights), Spec::of(features)),
+            (Spec::of(camera), Spec::of(point)),
+        )
+    }
+}
+
+/// How far off each observation is, and each weight from 1.
+fn residuals(scene: &Scene) -> Recorded<(), Arrays<Spec, Spec, Spec>, (Spec, Spec)> {
+    trace_tree((), scene.specs(), |t, (), (tables, (weights, features), which)| {
+        let rows = rows(t, tables, weights, which);
+        t.outputs(&(reprojection(t, rows, features), weight(weights)))
+    })
+}
+
+/// The derivatives of both.
+fn derivatives(scene: &Scene) -> Recorded<(), Arrays<Spec, Spec, Spec>, (Spec, Spec)> {
+    let p = scene.observations;
+    let reprojection = trace(Spec::f64([p, ROW]), Spec::f64([p, 2]), reprojection)?;
+    let weight = trace(Spec::f64([p]), (), |_, w, ()| weight(w))?;
+    let (reprojection, weight) = (reprojection.batch_jacobian()?, weight.batch_jacobian()?);
+    trace_tree((), scene.specs(), |t, (), (tables, (weights, features), which)| {
+        let rows = rows(t, tables, weights, which);
+        let blocks = reprojection.apply(t, rows, features);
+        t.outputs(&(blocks, weight.apply(t, weights, ())))
+    })
+}
+
+/// What each observation depends on, in a row.
+fn rows<'t>(
+    t: &'t Trace,
+    (cameras, points): (Tensor<'t>, Tensor<'t>),
+    weights: Tensor<'t>,
+    (camera, point): (Tensor<'t>, Tensor<'t>),
+) -> Tensor<'t> {
+    t.concat([cameras.take(camera, 0), points.take(point, 0), weights.expand_dims(1)], 1)
+}
+
+fn weight(w: Tensor<'_>) -> Tensor<'_> {
+    1.0 - w.square()
+}
+
+/// By how much each point is seen beside its feature, times a weight.
+fn reprojection<'t>(t: &'t Trace, rows: Tensor<'t>, features: Tensor<'t>) -> Tensor<'t> {
+    type Three<'t> = [Tensor<'t>; 3];
+    let [r0, r1, r2, c0, c1, c2, focal, u, v, k1, k2, x0, x1, x2, w] = rows.unstack(1)[..] else {
+        unreachable!("fifteen numbers");
+    };
+    let [seen_u, seen_v] = features.unstack(1)[..] else { unreachable!("two coordinates") };
+    let dot = |a: Three<'t>, b: Three<'t>| a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+    let cross = |a: Three<'t>, b: Three<'t>| -> Three<'t> {
+        [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+    };
+    let (rotation, from) = ([r0, r1, r2], [x0 - c0, x1 - c1, x2 - c2]);
+    // Rodrigues' formula, and its limit where the angle is zero.
+    let square = dot(rotation, rotation);
+    let still = square.eq(0.0);
+    let angle = still.select(1.0, square).sqrt();
+    let (sin, cos) = (angle.sin(), angle.cos());
+    let axis = rotation.map(|r| r / angle);
+    let along = dot(axis, from) * (1.0 - cos);
+    let (turn, small) = (cross(axis, from), cross(rotation, from));
+    let [x, y, z]: Three<'t> = std::array::from_fn(|i| {
+        still.select(from[i] + small[i], from[i] * cos + turn[i] * sin + axis[i] * along)
+    });
+    let (x, y) = (x / z, y / z);
+    let square = x * x + y * y;
+    let stretch = (1.0 + k1 * square + k2 * square * square) * focal;
+    t.stack([w * (x * stretch + u - seen_u), w * (y * stretch + v - seen_v)], 1)
+}
+
+/// A matrix in compressed rows.
+struct Matrix {
+    starts: Vec<i32>,
+    columns: Vec<i32>,
+    values: Vec<f64>,
+}
+
+fn jacobian(scene: &Scene, run: &mut Run) -> Result<Value> {
+    let p = scene.observations;
+    let (program, mut ws) = run.prepare(|| derivatives(scene))?;
+    let mut matrix = Matrix {
+        starts: vec![0; 3 * p + 1],
+        columns: vec![0; ENTRIES * p],
+        values: vec![0.0; ENTRIES * p],
+    };
+    run.evaluate(|| {
+        let (blocks, weights) = matrix.values.split_at_mut(2 * ROW * p);
+        let blocks = ArrayViewMut3::from_shape((p, 2, ROW), blocks)?;
+        let weights = ArrayViewMut1::from(weights);
+        program.call_into(&mut ws, &(), &scene.arrays, &mut (blocks, weights))?;
+        matrix.place(scene);
+        Ok(())
+    })?;
+    let Matrix { starts, columns, values } = matrix;
+    finite(&values)?;
+    Ok(json!({ "rows": excerpt(&starts), "cols": excerpt(&columns), "vals": excerpt(&values) }))
+}
+
+impl Matrix {
+    /// Writes where rows start, and the columns of their entries: the cameras', then the
+    /// points', then the weights'.
+    fn place(&mut self, scene: &Scene) {
+        let (_, _, (camera, point)) = &scene.arrays;
+        let first_point = CAMERA * scene.cameras;
+        let first_weight = first_point + 3 * scene.points;
+        let (blocks, weights) = self.columns.split_at_mut(2 * ROW * scene.observations);
+        let observations = camera.iter().zip(point).enumerate();
+        for (block, (i, (&camera, &point))) in blocks.chunks_exact_mut(2 * ROW).zip(observations) {
+            let (camera, point) = (CAMERA as i32 * camera, first_point as i32 + 3 * point);
+            for row in block.chunks_exact_mut(ROW) {
+                (0..CAMERA).for_each(|j| row[j] = camera + j as i32);
+                (0..3).for_each(|j| row[CAMERA + j] = point + j as i32);
+                row[ROW - 1] = (first_weight + i) as i32;
+            }
+        }
+        (first_weight as i32..).zip(weights).for_each(|(column, to)| *to = column);
+        let lengths = std::iter::repeat_n(ROW as i32, 2 * scene.observations);
+        let lengths = lengths.chain(std::iter::repeat_n(1, scene.observations));
+        let mut start = 0;
+        for (to, length) in self.starts[1..].iter_mut().zip(lengths) {
+            start += length;
+            *to = start;
+        }
+    }
+}
+
+/// The first elements and the last, as the protocol wants them.
+fn excerpt<T: Clone>(all: &[T]) -> Vec<T> {
+    all.iter().take(2 * ROW).chain(all.last()).cloned().collect()
+}

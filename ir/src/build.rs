@@ -22,7 +22,10 @@
 
 mod finish;
 mod fold;
+mod func;
 mod ops;
+
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
@@ -33,8 +36,8 @@ use self::fold::canonical;
 use crate::apply;
 use crate::index::IndexVec;
 use crate::nest::{
-    Acc, Access, At, Axis, Carry, Const, For, Mode, Monoid, Nest, Param, ParamDecl, Range,
-    ScalarOp, Stmt, Var,
+    Acc, Access, At, Axis, Carry, Const, For, Func, FuncDecl, Mode, Monoid, Nest, Param, ParamDecl,
+    Range, ScalarOp, Stmt, Var,
 };
 use crate::ty::DType;
 
@@ -61,6 +64,7 @@ pub struct NestBuilder {
     name: String,
     params: IndexVec<Param, ParamDecl>,
     axes: IndexVec<Axis, AxisInfo>,
+    funcs: IndexVec<Func, Arc<FuncDecl>>,
     vars: IndexVec<Var, VarInfo>,
     /// The open blocks, outermost first; never empty.
     blocks: Vec<Block>,
@@ -104,6 +108,7 @@ struct Block {
 #[derive(PartialEq, Eq, Hash)]
 enum Pure {
     Op(ScalarOp, DType, SmallVec<[Var; 3]>),
+    Call(Func, SmallVec<[Var; 3]>),
     Index(Axis),
     Load(Param, At),
 }
@@ -122,6 +127,7 @@ impl NestBuilder {
             name: name.into(),
             params: IndexVec::new(),
             axes: IndexVec::new(),
+            funcs: IndexVec::new(),
             vars: IndexVec::new(),
             blocks: vec![top],
         }
@@ -348,7 +354,7 @@ impl NestBuilder {
             names[var].expect("defined before it is used")
         });
         let axes = self.axes.iter().map(|a| a.extent).collect();
-        Nest { name: self.name, params: self.params, axes, vars, body }
+        Nest { name: self.name, params: self.params, axes, funcs: self.funcs, vars, body }
     }
 
     /// The variable of a pure statement in that open block.

@@ -17,7 +17,9 @@ use smallvec::SmallVec;
 use crate::apply::{self, Function};
 use crate::array::Element;
 use crate::index::{Idx, IndexVec};
-use crate::nest::{At, Axis, Carry, Const, Mode, Monoid, Nest, Param, Range, ScalarOp, Stmt, Var};
+use crate::nest::{
+    At, Axis, Carry, Const, Func, FuncDecl, Mode, Monoid, Nest, Param, Range, ScalarOp, Stmt, Var,
+};
 use crate::ty::DType;
 
 /// The memory of a parameter: its elements in native byte order, and possibly
@@ -59,6 +61,7 @@ pub fn eval(nest: &Nest, args: &[Mem<'_>]) {
     let mut machine = Machine {
         nest,
         args,
+        funcs: nest.funcs.iter().map(|f| (&**f, straight(&f.vars, &f.body))).collect(),
         axes: IndexVec::filled(0, nest.axes.len()),
         vars: IndexVec::filled(0, nest.vars.len()),
     };
@@ -69,6 +72,7 @@ pub fn eval(nest: &Nest, args: &[Mem<'_>]) {
 enum Code {
     Set { var: Var, bits: u64 },
     Apply { var: Var, f: Function, args: [Var; 3] },
+    Call { var: Var, func: Func, args: SmallVec<[Var; 3]> },
     Index { var: Var, axis: Axis },
     Load { var: Var, from: Place },
     Store { to: Place, value: Var },
@@ -107,15 +111,8 @@ fn compile(nest: &Nest, stmts: &[Stmt]) -> Vec<Code> {
         size: nest.params[param].dtype.size(),
     };
     let stmt = |s: &Stmt| match s {
-        Stmt::Let { var, op: ScalarOp::Const(c), .. } => Code::Set { var: *var, bits: c.bits },
-        Stmt::Let { var, op, args } => {
-            let last = *args.last().expect("operands");
-            let (operand, result) = (nest.vars[last], nest.vars[*var]);
-            let f = apply::function(*op, operand, result)
-                .unwrap_or_else(|| panic!("no {} from {operand} to {result}", op.name()));
-            let arg = |i: usize| args.get(i).copied().unwrap_or(last);
-            Code::Apply { var: *var, f, args: [arg(0), arg(1), arg(2)] }
-        }
+        Stmt::Let { var, op, args } => operation(&nest.vars, *var, *op, args),
+        Stmt::Call { var, func, args } => Code::Call { var: *var, func: *func, args: args.clone() },
         Stmt::Index { var, axis } => Code::Index { var: *var, axis: *axis },
         Stmt::Load { var, param, at } => Code::Load { var: *var, from: element(*param, at) },
         Stmt::Store { param, at, value } => Code::Store { to: element(*param, at), value: *value },
@@ -151,13 +148,44 @@ fn compile(nest: &Nest, stmts: &[Stmt]) -> Vec<Code> {
     stmts.iter().map(stmt).collect()
 }
 
+fn operation(vars: &IndexVec<Var, DType>, var: Var, op: ScalarOp, args: &[Var]) -> Code {
+    if let ScalarOp::Const(c) = op {
+        return Code::Set { var, bits: c.bits };
+    }
+    let last = *args.last().expect("operands");
+    let (operand, result) = (vars[last], vars[var]);
+    let f = apply::function(op, operand, result)
+        .unwrap_or_else(|| panic!("no {} from {operand} to {result}", op.name()));
+    let arg = |i: usize| args.get(i).copied().unwrap_or(last);
+    Code::Apply { var, f, args: [arg(0), arg(1), arg(2)] }
+}
+
+/// The body of a function.
+fn straight(vars: &IndexVec<Var, DType>, body: &[Stmt]) -> Vec<Code> {
+    let stmt = |s: &Stmt| match s {
+        Stmt::Let { var, op, args } => operation(vars, *var, *op, args),
+        _ => panic!("a function is operations alone"),
+    };
+    body.iter().map(stmt).collect()
+}
+
 fn combination(monoid: Monoid, dtype: DType) -> Function {
     apply::combination(monoid, dtype).unwrap_or_else(|| panic!("no {} of {dtype}", monoid.name()))
+}
+
+/// One operation.
+fn step(vars: &mut IndexVec<Var, u64>, c: &Code) {
+    match c {
+        Code::Set { var, bits } => vars[*var] = *bits,
+        Code::Apply { var, f, args: [x, y, z] } => vars[*var] = f(vars[*x], vars[*y], vars[*z]),
+        _ => unreachable!("no operation"),
+    }
 }
 
 struct Machine<'a> {
     nest: &'a Nest,
     args: &'a [Mem<'a>],
+    funcs: IndexVec<Func, (&'a FuncDecl, Vec<Code>)>,
     axes: IndexVec<Axis, usize>,
     vars: IndexVec<Var, u64>,
 }
@@ -166,9 +194,15 @@ impl Machine<'_> {
     fn run(&mut self, code: &[Code]) {
         for c in code {
             match c {
-                Code::Set { var, bits } => self.vars[*var] = *bits,
-                Code::Apply { var, f, args: [x, y, z] } => {
-                    self.vars[*var] = f(self.vars[*x], self.vars[*y], self.vars[*z]);
+                Code::Set { .. } | Code::Apply { .. } => step(&mut self.vars, c),
+                Code::Call { var, func, args } => {
+                    let (decl, code) = &self.funcs[*func];
+                    let mut vars = IndexVec::filled(0, decl.vars.len());
+                    for (i, &arg) in args.iter().enumerate() {
+                        vars[Var::new(i)] = self.vars[arg];
+                    }
+                    code.iter().for_each(|c| step(&mut vars, c));
+                    self.vars[*var] = vars[decl.result];
                 }
                 Code::Index { var, axis } => self.vars[*var] = self.axes[*axis] as u64,
                 Code::Load { var, from } => {

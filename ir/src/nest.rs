@@ -27,6 +27,12 @@
 //! A sequential loop may also carry variables from one iteration to the next: for
 //! recurrences whose every step is wanted, such as running sums.
 //!
+//! # What a call means
+//!
+//! The same as if the operations of the function stood there: so long straight-line
+//! programs need not repeat them. Calls are outside loops, where one takes little beside
+//! all else that is done once.
+//!
 //! # What an operation means
 //!
 //! Each [`ScalarOp`] is one IEEE 754 or two's-complement operation, rounded to
@@ -34,6 +40,7 @@
 //! such as `exp` have been written out in these operations before.
 
 use std::fmt;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -48,6 +55,8 @@ define_index! {
     Var, "v";
     /// An array parameter of a nest.
     Param, "p";
+    /// A function that a nest calls.
+    Func, "f";
 }
 
 /// One kernel.
@@ -59,10 +68,27 @@ pub struct Nest {
     pub params: IndexVec<Param, ParamDecl>,
     /// Extent of each axis.
     pub axes: IndexVec<Axis, usize>,
+    /// The functions it calls.
+    pub funcs: IndexVec<Func, Arc<FuncDecl>>,
     /// Type of each variable.
     pub vars: IndexVec<Var, DType>,
     /// What it does.
     pub body: Vec<Stmt>,
+}
+
+/// A function of scalars, written out in operations.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct FuncDecl {
+    /// Its name in text and in profiles.
+    pub name: String,
+    /// How many parameters it has: its first variables.
+    pub params: usize,
+    /// Type of each variable.
+    pub vars: IndexVec<Var, DType>,
+    /// What it does: [`Stmt::Let`] alone.
+    pub body: Vec<Stmt>,
+    /// What it gives: one of its variables.
+    pub result: Var,
 }
 
 /// An array parameter.
@@ -132,6 +158,15 @@ pub enum Stmt {
         var: Var,
         /// The operation.
         op: ScalarOp,
+        /// Its operands.
+        args: SmallVec<[Var; 3]>,
+    },
+    /// `var = func(args)`. Outside loops.
+    Call {
+        /// What is defined.
+        var: Var,
+        /// The function.
+        func: Func,
         /// Its operands.
         args: SmallVec<[Var; 3]>,
     },

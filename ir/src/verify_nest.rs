@@ -22,6 +22,9 @@
 //! 8. Different iterations of a vector or parallel loop write different
 //!    elements, and this can be seen from the strides: see `distinguished`.
 //!
+//! 9. A function is operations alone, on its parameters and on what it defines; so is its
+//!    result. It is called outside loops, with operands of the types of its parameters.
+//!
 //! Not checked, because it depends on values: that what is read from an
 //! [`Out`](crate::nest::Access::Out) parameter was stored before, that an iteration of a vector
 //! or parallel loop does not read what another one writes, and that computed
@@ -30,7 +33,7 @@
 use crate::apply;
 use crate::build::for_each_result;
 use crate::index::IndexVec;
-use crate::nest::{At, Axis, For, Mode, Monoid, Nest, Param, Range, Stmt, Var};
+use crate::nest::{At, Axis, For, FuncDecl, Mode, Monoid, Nest, Param, Range, Stmt, Var};
 use crate::ty::DType;
 
 /// Whether the nest is well-formed; if not, all that is wrong.
@@ -42,10 +45,49 @@ pub fn verify(nest: &Nest) -> Result<(), Vec<String>> {
         loops: vec![],
         mistakes: vec![],
     };
+    for func in nest.funcs.iter() {
+        v.mistakes.extend(function(nest, func));
+    }
     for stmt in &nest.body {
         v.stmt(stmt);
     }
     if v.mistakes.is_empty() { Ok(()) } else { Err(v.mistakes) }
+}
+
+/// What is wrong with a function.
+fn function(nest: &Nest, func: &FuncDecl) -> Vec<String> {
+    let mut mistakes = vec![];
+    let mut require = |holds: bool, mistake: &dyn Fn() -> String| {
+        if !holds {
+            mistakes.push(format!("{}: {}: {}", nest.name, func.name, mistake()));
+        }
+        holds
+    };
+    let vars = &func.vars;
+    let mut known = IndexVec::filled(false, vars.len());
+    require(func.params <= vars.len(), &|| "parameters without types".to_owned());
+    known.keys().take(func.params).collect::<Vec<_>>().into_iter().for_each(|v| known[v] = true);
+    for stmt in &func.body {
+        let Stmt::Let { var, op, args } = stmt else {
+            require(false, &|| "something else than operations".to_owned());
+            continue;
+        };
+        let visible = |a: Var| known.get(a).copied().unwrap_or(false);
+        let all = args.iter().all(|&a| require(visible(a), &|| format!("{a} is not visible here")));
+        let fresh = known.get(*var).is_some_and(|known| !known);
+        if require(fresh, &|| format!("{var} is defined twice, or not at all")) && all {
+            let types: Vec<DType> = args.iter().map(|&a| vars[a]).collect();
+            if let Err(why) = apply::check(*op, &types, vars[*var]) {
+                require(false, &|| format!("{var}: {why}"));
+            }
+        }
+        if fresh {
+            known[*var] = true;
+        }
+    }
+    let result = func.result;
+    require(known.get(result) == Some(&true), &|| format!("{result} is not defined"));
+    mistakes
 }
 
 struct Verifier<'a> {
@@ -78,6 +120,21 @@ impl<'a> Verifier<'a> {
                     && let Err(why) = apply::check(*op, &args, result)
                 {
                     self.require(false, || format!("{var}: {why}"));
+                }
+            }
+            Stmt::Call { var, func, args } => {
+                let known: Option<Vec<_>> = args.iter().map(|&a| self.used(a)).collect();
+                let result = self.define(*var);
+                let outside = self.loops.is_empty();
+                self.require(outside, || format!("{var}: {func} is called in a loop"));
+                let decl = self.nest.funcs.get(*func);
+                self.require(decl.is_some(), || format!("there is no function {func}"));
+                if let (Some(args), Some(decl)) = (known, decl) {
+                    let takes = args.iter().copied().eq(decl.param_types());
+                    self.require(takes, || format!("{var}: {func} takes other operands"));
+                    if let Some(&dtype) = decl.vars.get(decl.result) {
+                        self.expect(*var, result, dtype);
+                    }
                 }
             }
             Stmt::Index { var, axis } => {

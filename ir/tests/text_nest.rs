@@ -80,6 +80,43 @@ kernel @running(p0: in f32[8], p1: out f32[8]) {
 }
 
 #[test]
+fn functions_stand_before_what_calls_them() {
+    let text = "\
+kernel @calls(p0: in f64[2], p1: out f64[1]) {
+  func f0 @hypot(v0: f64, v1: f64) = v3 {
+    v2 = mul v0, v0 : f64
+    v3 = fma v1, v1, v2 : f64
+  }
+  func f1 @one() = v0 {
+    v0 = const 1.0 : f64
+  }
+  v0 = load p0[0] : f64
+  v1 = load p0[1] : f64
+  v2 = call f0 v0, v1 : f64
+  v3 = call f1 : f64
+  v4 = call f0 v2, v3 : f64
+  p1[0] = v4
+}";
+    let nest = canonical(text);
+    round_trip(&nest);
+    assert_eq!(verify_nest::verify(&nest), Ok(()));
+    let refused = [
+        ("= v3 {", "= v4 {", "v4 is not defined"),
+        ("v3 = fma v1, v1, v2", "v3 = fma v1, v4, v2", "v4 is not visible here"),
+        ("v3 = fma v1, v1, v2", "v1 = fma v1, v1, v2", "v1 is defined twice"),
+        ("v3 = fma v1, v1, v2", "v3 = and v1, v1", "no and"),
+        ("call f0 v0, v1", "call f0 v0", "takes other operands"),
+        ("call f0 v0, v1", "call f2 v0, v1", "there is no function f2"),
+        ("v0 = const 1.0 : f64\n  }", "v0 = index i0 : f64\n  }", "something else than operations"),
+    ];
+    for (old, new, want) in refused {
+        let text = text.replacen(old, new, 1);
+        let mistakes = verify_nest::verify(&parse_nest(&text).unwrap()).unwrap_err().join("\n");
+        assert!(mistakes.contains(want), "{mistakes}\nis not\n{want}");
+    }
+}
+
+#[test]
 fn what_has_no_definition_is_declared() {
     canonical(
         "kernel @(p0: out bool[0]) {
@@ -129,7 +166,14 @@ fn every_operation_and_constant_is_read_back() {
     body.push(Stmt::Load { var: vars.push(DType::F32), param: Param::new(0), at });
     let decl = ParamDecl { dtype: DType::F32, len: usize::MAX, access: Access::InOut };
     let params = [decl].into_iter().collect();
-    round_trip(&Nest { name: "all".into(), params, axes: IndexVec::new(), vars, body });
+    round_trip(&Nest {
+        name: "all".into(),
+        params,
+        axes: IndexVec::new(),
+        funcs: IndexVec::new(),
+        vars,
+        body,
+    });
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl Addresses {
                     self.pointer(asm, *param, &terms);
                 }
                 Stmt::For(inner) => self.prepare(asm, &inner.body),
-                Stmt::Let { .. } | Stmt::Index { .. } => {}
+                Stmt::Let { .. } | Stmt::Call { .. } | Stmt::Index { .. } => {}
             }
         }
     }

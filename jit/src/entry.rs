@@ -24,6 +24,7 @@ use rustc_hash::FxHashSet;
 use crate::asm::{Addr, Asm, Memory, WORD};
 use crate::code::Pinned;
 use crate::error::JitError;
+use crate::func::Funcs;
 use crate::link::{FunctionId, Linker, part_name};
 use crate::nest::{self, NestEmitter};
 use crate::part::PartEmitter;
@@ -77,7 +78,7 @@ pub(crate) struct Steps<'p> {
     clock: usize,
     /// How many loops there are around what is being arranged.
     depth: usize,
-    linker: Linker,
+    pub linker: Linker,
     /// Room for building a function, used for one after the other.
     context: FunctionBuilderContext,
     pub forms: IndexVec<Kernel, Form>,
@@ -89,6 +90,8 @@ pub(crate) struct Steps<'p> {
     indexed: FxHashSet<(Kernel, Param)>,
     /// Kernels whose functions are promised, but not written.
     pending: Vec<(Kernel, FunctionId)>,
+    /// What kernels call.
+    pub funcs: Funcs<'p>,
     /// The constants, by buffer.
     pub constants: Vec<Option<*const u8>>,
     pub pinned: Pinned,
@@ -154,6 +157,7 @@ impl<'p> Steps<'p> {
             sizes,
             indexed,
             pending,
+            funcs: Funcs::default(),
             constants,
             pinned,
         }
@@ -166,6 +170,7 @@ impl<'p> Steps<'p> {
         for (kernel, id) in std::mem::take(&mut self.pending) {
             self.write_kernel(kernel, id);
         }
+        self.funcs.write(&mut self.linker, &mut self.context);
         self.linker.finish(entry, self.pinned)
     }
 
@@ -295,7 +300,8 @@ impl<'p> Steps<'p> {
     }
 
     fn write_kernel(&mut self, kernel: Kernel, id: FunctionId) {
-        let nest = &self.plan.kernels[kernel];
+        let plan = self.plan;
+        let nest = &plan.kernels[kernel];
         let mut func = self.linker.function(id, self.kernel_signature());
         let mut asm = Asm::new(&mut func, &mut self.context, self.linker.features());
         let args = asm.enter();
@@ -305,7 +311,10 @@ impl<'p> Steps<'p> {
                 Addr { base: asm.load(WORD, at, Memory::Fixed), disp: 0 }
             })
             .collect();
-        let mut emitter = NestEmitter::new(&mut asm, nest, params);
+        let callees = self
+            .funcs
+            .of(&mut self.linker, nest, |id, signature| Linker::import(&mut asm, id, signature));
+        let mut emitter = NestEmitter::new(&mut asm, nest, params, callees);
         if nest::parallel(nest).is_some() {
             emitter = emitter.part(args[1], args[2]);
         }

@@ -62,7 +62,9 @@ impl NestEmitter<'_, '_> {
                     self.group_store(axis, *param, at, new);
                 }
             }
-            Stmt::For(_) => unreachable!("{}: a loop inside a vector loop", self.nest.name),
+            Stmt::Call { .. } | Stmt::For(_) => {
+                unreachable!("{}: a loop or a call inside a vector loop", self.nest.name)
+            }
         }
     }
 

@@ -13,6 +13,7 @@
 //!   they carry in registers;
 //! * `nest`, `straight`, `vector_loop`, `group`, `partial`: a kernel's statements, its loops,
 //!   four iterations at a time, its reductions;
+//! * `func`: functions of scalars that kernels call;
 //! * `strided`, `jam`: what steps over memory in strides, and several rows at a time;
 //! * `work`: which kernels are worth several threads;
 //! * `address`, `forward`: where elements are, and which are in registers;
@@ -29,6 +30,7 @@ mod compile;
 mod entry;
 mod error;
 mod forward;
+mod func;
 mod group;
 mod host;
 mod isa;

@@ -94,16 +94,40 @@ impl Inside {
         self.mentions.get(&buffer).copied().unwrap_or(0)
     }
 
-    /// Whether something else is in the memory of a buffer at some time. What is worked on
-    /// in rows is not in memory of its own.
-    fn is_shared(&self, plan: &Plan, buffer: Buffer, rows: &[&RowOf]) -> bool {
-        let Some(own) = bytes(plan, buffer) else { return false };
-        let overlaps = |other: &Buffer| {
-            let other = bytes(plan, *other);
-            other.is_some_and(|other| other.start < own.end && own.start < other.end)
-        };
-        let in_row = |other: &Buffer| rows.iter().any(|r| r.entry == *other);
-        self.mentions.keys().any(|b| *b != buffer && overlaps(b) && !in_row(b))
+    /// The memory of all that is mentioned. What is worked on in rows is not in memory of
+    /// its own.
+    fn memory(&self, plan: &Plan, rows: &[&RowOf]) -> Memory {
+        let in_rows: FxHashSet<Buffer> = rows.iter().map(|r| r.entry).collect();
+        let own = self.mentions.keys().filter(|b| !in_rows.contains(b));
+        Memory::of(own.filter_map(|&b| Some((bytes(plan, b)?, b))).collect())
+    }
+}
+
+/// Where buffers begin, in order; with each the two places farthest on at which it, and
+/// those before it, end.
+struct Memory(Vec<(usize, [(usize, Option<Buffer>); 2])>);
+
+impl Memory {
+    fn of(mut parts: Vec<(Range<usize>, Buffer)>) -> Self {
+        parts.sort_unstable_by_key(|(bytes, b)| (bytes.start, *b));
+        let mut ends = [(0, None); 2];
+        let parts = parts.into_iter().map(|(bytes, b)| {
+            if bytes.end > ends[0].0 {
+                ends = [(bytes.end, Some(b)), ends[0]];
+            } else if bytes.end > ends[1].0 {
+                ends[1] = (bytes.end, Some(b));
+            }
+            (bytes.start, ends)
+        });
+        Self(parts.collect())
+    }
+
+    /// Whether another buffer is in this part of the arena, which one buffer has.
+    fn is_shared(&self, part: &Range<usize>, buffer: Buffer) -> bool {
+        let before = self.0.partition_point(|&(start, _)| start < part.end);
+        let ends = before.checked_sub(1).map(|last| self.0[last].1);
+        let reaches = |&(end, b): &(usize, Option<Buffer>)| b != Some(buffer) && end > part.start;
+        ends.is_some_and(|ends| ends.iter().any(reaches))
     }
 }
 
@@ -173,9 +197,10 @@ impl<'p> PartEmitter<'_, 'p, '_> {
     fn swaps(&self, body: &[Node<'p>], inside: &Inside, rows: &[&RowOf]) -> SmallVec<[Swap; 4]> {
         let steps = &self.steps;
         let (mut swaps, mut later) = (SmallVec::new(), FxHashSet::default());
-        if !inside.whole {
+        if !inside.whole || !matches!(body.last(), Some(Node::Step(Step::Copy { .. }))) {
             return swaps;
         }
+        let memory = inside.memory(steps.plan, rows);
         for node in body.iter().rev() {
             let Node::Step(step @ Step::Copy { from, to }) = node else { break };
             let (next, carry) = (*from, *to);
@@ -184,13 +209,8 @@ impl<'p> PartEmitter<'_, 'p, '_> {
             let own = inside.mentions(next) == steps.survey.mentions[next];
             let last = !later.contains(&next) && !later.contains(&carry);
             let long = self.bytes(carry) > SMALL_COPY;
-            if in_memory
-                && in_arena
-                && own
-                && last
-                && long
-                && !inside.is_shared(steps.plan, next, rows)
-            {
+            let shared = |next| bytes(steps.plan, next).is_some_and(|b| memory.is_shared(&b, next));
+            if in_memory && in_arena && own && last && long && !shared(next) {
                 swaps.push(Swap { step: *step, carry, next });
             }
             later.extend([next, carry]);
@@ -253,5 +273,40 @@ impl<'p> PartEmitter<'_, 'p, '_> {
             self.asm.jump(go_on, &[]);
             self.place_sealed(go_on);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backstitch_ir::Idx;
+
+    use super::*;
+
+    #[test]
+    fn memory_is_shared_where_parts_meet() {
+        let mut state = 3u64;
+        let mut below = |n: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            ((state >> 33) % n) as usize
+        };
+        let mut found = [0, 0];
+        for _ in 0..2000 {
+            let parts: Vec<(Range<usize>, Buffer)> = (0..1 + below(8))
+                .map(|i| {
+                    let start = below(60);
+                    (start..start + below(12), Buffer::new(i))
+                })
+                .collect();
+            let memory = Memory::of(parts.clone());
+            for (own, b) in &parts {
+                let meets = |(other, c): &(Range<usize>, Buffer)| {
+                    c != b && other.start < own.end && own.start < other.end
+                };
+                let want = parts.iter().any(meets);
+                assert_eq!(memory.is_shared(own, *b), want, "{b} of {parts:?}");
+                found[usize::from(want)] += 1;
+            }
+        }
+        assert!(found.iter().all(|&n| n > 1000), "{found:?}");
     }
 }

@@ -3,12 +3,12 @@
 //! Vector loops are in [`vector_loop`](crate::vector_loop).
 
 use backstitch_ir::DType;
-use backstitch_ir::index::IndexVec;
+use backstitch_ir::index::{Idx, IndexVec};
 use backstitch_ir::nest::{
     Access, At, Cmp, Const, For, Mode, Nest, Param, Range, ScalarOp, Stmt, Var,
 };
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{Block, InstBuilder, StackSlot, Type, Value};
+use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, StackSlot, Type, Value};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -68,6 +68,8 @@ pub(crate) struct NestEmitter<'a, 'f> {
     pub fresh: usize,
     /// What straight-line code around the nest knows of memory.
     forward: Option<&'a mut Forward>,
+    /// The functions that it calls.
+    callees: SmallVec<[FuncRef; 4]>,
     /// The statement being written, in straight-line code.
     pub now: usize,
     /// Whether loops are written out.
@@ -102,9 +104,15 @@ pub(crate) fn parallel(nest: &Nest) -> Option<&For> {
 }
 
 impl<'a, 'f> NestEmitter<'a, 'f> {
-    /// For a nest whose parameters are at these places.
-    pub fn new(asm: &'a mut Asm<'f>, nest: &'a Nest, params: Vec<Addr>) -> Self {
+    /// For a nest whose parameters are at these places, and whose functions are these.
+    pub fn new(
+        asm: &'a mut Asm<'f>,
+        nest: &'a Nest,
+        params: Vec<Addr>,
+        callees: SmallVec<[FuncRef; 4]>,
+    ) -> Self {
         Self {
+            callees,
             asm,
             nest,
             at: Addresses::new(nest, params),
@@ -179,6 +187,12 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
                 let from = args.first().map_or(self.nest.vars[*var], |&a| self.nest.vars[a]);
                 let values: SmallVec<[Value; 3]> = args.iter().map(|&a| self.scalar(a)).collect();
                 let value = scalar::apply(self.asm, *op, from, self.nest.vars[*var], &values);
+                self.bind(*var, value);
+            }
+            Stmt::Call { var, func, args } => {
+                let values: SmallVec<[Value; 3]> = args.iter().map(|&a| self.scalar(a)).collect();
+                let call = self.asm.ins().call(self.callees[func.index()], &values);
+                let value = self.asm.func().dfg.first_result(call);
                 self.bind(*var, value);
             }
             Stmt::Index { var, axis } => {
@@ -456,7 +470,10 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
 /// The variable a statement defines.
 pub(crate) fn result(s: &Stmt) -> Option<Var> {
     match s {
-        Stmt::Let { var, .. } | Stmt::Index { var, .. } | Stmt::Load { var, .. } => Some(*var),
+        Stmt::Let { var, .. }
+        | Stmt::Call { var, .. }
+        | Stmt::Index { var, .. }
+        | Stmt::Load { var, .. } => Some(*var),
         Stmt::Store { .. } | Stmt::Accumulate { .. } | Stmt::For(_) => None,
     }
 }
@@ -464,7 +481,7 @@ pub(crate) fn result(s: &Stmt) -> Option<Var> {
 /// The variables a statement without a loop uses.
 pub(crate) fn uses(s: &Stmt) -> SmallVec<[Var; 4]> {
     match s {
-        Stmt::Let { args, .. } => SmallVec::from_slice(args),
+        Stmt::Let { args, .. } | Stmt::Call { args, .. } => SmallVec::from_slice(args),
         Stmt::Load { at, .. } => at.index.into_iter().collect(),
         Stmt::Store { at, value, .. } | Stmt::Accumulate { at, value, .. } => {
             at.index.into_iter().chain([*value]).collect()

@@ -186,7 +186,13 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
             let places = args.iter().map(|&a| self.element(a)).collect();
             self.forward.begin(args);
             self.forward.registers.set_aside(&indexed);
-            NestEmitter::new(&mut self.asm, nest, places).forward(&mut self.forward).emit();
+            let (asm, callees) = (&mut self.asm, &mut self.callees);
+            let Steps { funcs, linker, .. } = &mut *self.steps;
+            let callees = funcs.of(linker, nest, |id, signature| {
+                *callees.entry(id).or_insert_with(|| Linker::import(asm, id, signature))
+            });
+            let emitter = NestEmitter::new(&mut self.asm, nest, places, callees);
+            emitter.forward(&mut self.forward).emit();
             for buffer in self.forward.registers.take_aside() {
                 self.reload(buffer);
             }

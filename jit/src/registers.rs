@@ -312,7 +312,7 @@ pub(crate) fn indexed(
                     }
                 }
                 Stmt::For(l) => visit(kernel, &l.body, found),
-                Stmt::Let { .. } | Stmt::Index { .. } => {}
+                Stmt::Let { .. } | Stmt::Call { .. } | Stmt::Index { .. } => {}
             }
         }
     }

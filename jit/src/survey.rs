@@ -176,13 +176,14 @@ fn equal_kernels(plan: &Plan) -> IndexVec<Kernel, Kernel> {
     let mut first: FxHashMap<u64, SmallVec<[Kernel; 1]>> = FxHashMap::default();
     first.reserve(plan.kernels.len());
     let same = plan.kernels.entries().map(|(kernel, nest)| {
-        let Nest { name: _, params, axes, vars, body } = nest;
+        let Nest { name: _, params, axes, funcs, vars, body } = nest;
         let hash = FxBuildHasher.hash_one((params, axes, vars, body));
         let alike = first.entry(hash).or_default();
         let found = alike.iter().copied().find(|&k| {
             let other = &plan.kernels[k];
             other.params == *params
                 && other.axes == *axes
+                && other.funcs == *funcs
                 && other.vars == *vars
                 && other.body == *body
         });

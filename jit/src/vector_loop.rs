@@ -134,7 +134,7 @@ impl NestEmitter<'_, '_> {
         for s in &body.stmts {
             used.clear();
             match s {
-                Stmt::Let { args, .. } => used.extend_from_slice(args),
+                Stmt::Let { args, .. } | Stmt::Call { args, .. } => used.extend_from_slice(args),
                 Stmt::Store { value, .. } | Stmt::Accumulate { value, .. } => used.push(*value),
                 Stmt::Index { .. } | Stmt::Load { .. } | Stmt::For(_) => {}
             }
@@ -366,7 +366,9 @@ fn split(l: &For) -> (Vec<&Stmt>, Vec<&Stmt>) {
     let mut varying: FxHashSet<Var> = FxHashSet::default();
     l.body.iter().partition(|s| {
         let varies = match s {
-            Stmt::Let { args, .. } => args.iter().any(|a| varying.contains(a)),
+            Stmt::Let { args, .. } | Stmt::Call { args, .. } => {
+                args.iter().any(|a| varying.contains(a))
+            }
             Stmt::Index { axis, .. } => *axis == l.axis,
             Stmt::Load { param, at, .. } => {
                 at.stride(l.axis) != 0

@@ -96,13 +96,16 @@ const LANES: u64 = 4;
 
 /// About how many instructions running the nest takes.
 fn instructions(nest: &Nest) -> u64 {
-    block(&nest.body, &nest.axes)
+    block(nest, &nest.body)
 }
 
-fn block(body: &[Stmt], axes: &IndexVec<Axis, usize>) -> u64 {
+fn block(nest: &Nest, body: &[Stmt]) -> u64 {
     body.iter().fold(0u64, |sum, stmt| {
         sum.saturating_add(match stmt {
-            Stmt::For(l) => iterations(l, axes).saturating_mul(block(&l.body, axes)) / per_step(l),
+            Stmt::For(l) => {
+                iterations(l, &nest.axes).saturating_mul(block(nest, &l.body)) / per_step(l)
+            }
+            Stmt::Call { func, .. } => nest.funcs[*func].body.len() as u64,
             _ => 1,
         })
     })

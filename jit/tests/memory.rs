@@ -25,6 +25,7 @@ fn sum_of_constants(n: usize) -> Plan {
         name: "sum".to_owned(),
         params: IndexVec::new(),
         axes: IndexVec::new(),
+        funcs: IndexVec::new(),
         vars: IndexVec::new(),
         body: Vec::new(),
     };

@@ -18,6 +18,7 @@ fn elementwise(op: ScalarOp, from: DType, to: DType, n: usize, mode: Mode) -> Ne
         name: format!("{}_{from}_{to}", op.name()),
         params: IndexVec::new(),
         axes: IndexVec::new(),
+        funcs: IndexVec::new(),
         vars: IndexVec::new(),
         body: Vec::new(),
     };
@@ -168,6 +169,7 @@ fn reduction(op: Monoid, dtype: DType, n: usize, mode: Mode) -> Nest {
         name: format!("{}_{dtype}", op.name()),
         params: IndexVec::new(),
         axes: IndexVec::new(),
+        funcs: IndexVec::new(),
         vars: IndexVec::new(),
         body: Vec::new(),
     };

@@ -24,6 +24,7 @@ fn scalar_kernel(op: ScalarOp, from: DType, to: DType) -> Nest {
         name: op.name().to_owned(),
         params: IndexVec::new(),
         axes: IndexVec::new(),
+        funcs: IndexVec::new(),
         vars: IndexVec::new(),
         body: Vec::new(),
     };

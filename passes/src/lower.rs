@@ -8,12 +8,13 @@
 //!    conditionals are groups of their own.
 //! 3. Nests ([`nest`], [`kernels`]): each group becomes a kernel (or two, where a
 //!    reduction is combined over chunks); scalar functions are written out in
-//!    machine operations.
+//!    machine operations, or called ([`calls`]).
 //! 4. Memory ([`buffers`]): lifetimes and offsets.
 //!
 //! All of it is linear in the graph.
 
 mod again;
+mod calls;
 mod control;
 mod groups;
 mod kernels;
@@ -34,6 +35,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::buffers;
 use crate::pipeline::Options;
+use calls::Functions;
 pub use origin::{Cut, KernelOrigin, Operation};
 use scope::Scope;
 
@@ -59,6 +61,7 @@ pub(crate) struct Planner {
     pub origins: IndexVec<Kernel, KernelOrigin>,
     pub stores: IndexVec<Store, usize>,
     pub kernel_of: FxHashMap<Node, usize>,
+    pub functions: Functions,
     /// Whether items share kernels.
     pub fuse: bool,
     /// Elements of a chunk of a long loop, about.

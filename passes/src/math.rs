@@ -44,7 +44,7 @@ mod trig;
 
 use backstitch_ir::DType;
 use backstitch_ir::build::NestBuilder;
-use backstitch_ir::nest::{Cmp, Monoid, ScalarOp, Var};
+use backstitch_ir::nest::{Cmp, FuncDecl, Monoid, ScalarOp, Var};
 use backstitch_ir::scalar::Scalar;
 
 /// The stated error of each function that is not exactly rounded: name, bound
@@ -179,6 +179,11 @@ pub fn legalise(b: &mut NestBuilder, f: Scalar, dtype: DType, args: &[Var]) -> V
         }
         Scalar::ToF32 | Scalar::ToF64 | Scalar::ToI32 | Scalar::ToI64 => b.convert(x, dtype),
     }
+}
+
+/// The same as a function to call, of arguments of these types.
+pub fn function(f: Scalar, dtype: DType, args: &[DType]) -> FuncDecl {
+    FuncDecl::new(f.name(), args, |b, args| legalise(b, f, dtype, args))
 }
 
 fn reciprocal(b: &mut NestBuilder, x: Var) -> Var {

@@ -29,29 +29,67 @@ pub struct Pass {
     pub applies: fn(&Graph, &Options) -> bool,
     /// Whether programs are right without it.
     pub optional: bool,
+    /// Which programs it is for, bodies and all.
+    pub programs: Programs,
+}
+
+/// Some programs, or all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Programs {
+    /// All.
+    All,
+    /// Those with branches, loops or regions, and those that are not optimised. Programs of
+    /// arrays alone are simplified at once, which leaves dead code behind just as well.
+    Control,
+}
+
+impl Programs {
+    fn include(self, g: &Graph, options: &Options) -> bool {
+        self == Self::All || g.has_control() || !options.optimise
+    }
 }
 
 /// All passes before lowering, in order.
 pub const PIPELINE: &[Pass] = &[
     // Differentiation leaves dead code behind: gradients nobody asked for.
-    Pass { name: "prune", run: |g, _| prune(g), applies: always, optional: false },
+    Pass {
+        name: "prune",
+        run: |g, _| prune(g),
+        applies: always,
+        optional: false,
+        programs: Programs::Control,
+    },
     // Derivatives have been taken: what had a rule of its own is like the rest.
     Pass {
         name: "inline_regions",
         run: |g, _| inline_regions(g),
         applies: has_regions,
         optional: false,
+        programs: Programs::All,
     },
     // Before anything changes one of two loops that are to be one.
-    Pass { name: "merge_loops", run: |g, _| merge_loops(g), applies: has_loops, optional: true },
+    Pass {
+        name: "merge_loops",
+        run: |g, _| merge_loops(g),
+        applies: has_loops,
+        optional: true,
+        programs: Programs::All,
+    },
     // After loops: a body that keeps residuals of a branch differs from one that does not.
-    Pass { name: "merge_conds", run: |g, _| merge_conds(g), applies: has_conds, optional: true },
+    Pass {
+        name: "merge_conds",
+        run: |g, _| merge_conds(g),
+        applies: has_conds,
+        optional: true,
+        programs: Programs::All,
+    },
     // Before simplification, which then sees the iterations side by side.
     Pass {
         name: "unroll",
         run: |g, o| unroll(g, o.unroll),
         applies: |g, o| has_short_loops(g, o.unroll),
         optional: true,
+        programs: Programs::All,
     },
     // What stays a loop; once short ones are gone, and before what leaves it is simplified
     // with the rest.
@@ -60,26 +98,59 @@ pub const PIPELINE: &[Pass] = &[
         run: |g, _| hoist_invariants(g),
         applies: has_loops,
         optional: true,
+        programs: Programs::All,
     },
-    Pass { name: "batch_rows", run: |g, _| batch_rows(g), applies: may_keep_rows, optional: true },
-    Pass { name: "map_sums", run: |g, _| map_sums(g), applies: has_loops, optional: true },
-    Pass { name: "start_sums", run: |g, _| start_sums(g), applies: has_loops, optional: true },
+    Pass {
+        name: "batch_rows",
+        run: |g, _| batch_rows(g),
+        applies: may_keep_rows,
+        optional: true,
+        programs: Programs::All,
+    },
+    Pass {
+        name: "map_sums",
+        run: |g, _| map_sums(g),
+        applies: has_loops,
+        optional: true,
+        programs: Programs::All,
+    },
+    Pass {
+        name: "start_sums",
+        run: |g, _| start_sums(g),
+        applies: has_loops,
+        optional: true,
+        programs: Programs::All,
+    },
     Pass {
         name: "sum_products",
         run: |g, _| sum_products(g),
         applies: may_keep_rows,
         optional: true,
+        programs: Programs::All,
     },
-    Pass { name: "simplify", run: |g, _| simplify(g), applies: always, optional: true },
+    Pass {
+        name: "simplify",
+        run: |g, _| simplify(g),
+        applies: always,
+        optional: true,
+        programs: Programs::All,
+    },
     // Lowering takes no `stop_gradient`, and only products worth a call.
     Pass {
         name: "legalise",
         run: |g, _| legalise(g),
         applies: |g, _| is_illegal(g),
         optional: false,
+        programs: Programs::All,
     },
     // Products have become maps of broadcasts.
-    Pass { name: "simplify", run: |g, _| simplify(g), applies: has_broadcasts, optional: true },
+    Pass {
+        name: "simplify",
+        run: |g, _| simplify(g),
+        applies: has_broadcasts,
+        optional: true,
+        programs: Programs::All,
+    },
 ];
 
 fn always(_: &Graph, _: &Options) -> bool {
@@ -168,10 +239,8 @@ pub struct Prepared {
 pub fn prepare(g: &Graph, options: &Options) -> Prepared {
     let mut times = Vec::new();
     let mut graph: Option<Graph> = None;
-    // In a program of arrays alone simplification is the first to look at anything, and it
-    // leaves dead code behind as well as the first pass does.
-    let from = usize::from(options.optimise && !g.has_control());
-    for pass in PIPELINE[from..].iter().filter(|p| options.optimise || !p.optional) {
+    let wanted = |p: &&Pass| (options.optimise || !p.optional) && p.programs.include(g, options);
+    for pass in PIPELINE.iter().filter(wanted) {
         let start = Instant::now();
         let Some(next) = everywhere(graph.as_ref().unwrap_or(g), pass, options) else { continue };
         times.push((pass.name, start.elapsed()));

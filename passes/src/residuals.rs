@@ -16,9 +16,9 @@
 //! through `keep` keeps the result. A cut through `again` runs the node again, and its
 //! operands, from which endless edges come, have to be behind the cut as well. By the
 //! theorem of L. R. Ford and D. R. Fulkerson ("Maximal flow through a network", 1956) a
-//! minimum cut is where a maximum flow is stuck; the flow is E. Dinitz's (1970), by
-//! petgraph. That the choice is a cut was noted by H. Zheng et al. ("AOTAutograd", min-cut
-//! rematerialisation, 2022), for prices in bytes alone.
+//! minimum cut is where a maximum flow is stuck ([`flow`]). That the choice is a cut was
+//! noted by H. Zheng et al. ("AOTAutograd", min-cut rematerialisation, 2022), for prices in
+//! bytes alone.
 //!
 //! Of several minimum cuts it is the one nearest to the source: carries and operands
 //! rather than what is made of them. Results are the same bits whatever is kept: the
@@ -28,11 +28,11 @@
 //! A flow may take more than linear time. Graphs of more than [`MOST`] nodes get a cut
 //! that is found by one walk: whatever is no view and is read is kept.
 
+mod flow;
+
 use backstitch_ir::ops::Cond;
 use backstitch_ir::{Graph, Idx, IndexVec, Monoid, Node, Op, Type, Value};
-use petgraph::algo::dinics;
-use petgraph::graph::{DiGraph, NodeIndex};
-use petgraph::visit::EdgeRef;
+use flow::Network;
 
 use crate::rebuild::live;
 
@@ -113,52 +113,50 @@ impl Joint<'_> {
     }
 
     /// The minimum cut.
+    ///
+    /// Much of it is known before. A node that is dearer to run again than to keep is on
+    /// the source's side, where nobody looks at its operands; a value that is read is on
+    /// the sink's, where nobody looks at its users. Neither is in the network.
     fn cut(&self, parts: &Parts, aim: Aim) -> Vec<Value> {
         let g = self.graph;
-        let mut net: DiGraph<(), u64> = DiGraph::new();
-        let (source, sink) = (net.add_node(()), net.add_node(()));
-        let none = NodeIndex::end();
-        let mut results = IndexVec::filled(none, g.value_count());
-        let mut keeps: Vec<(NodeIndex, NodeIndex, Value)> = Vec::new();
-        for (n, _) in parts.forward.entries().filter(|(_, is)| **is) {
-            let node = net.add_node(());
-            let again = self.again(n, aim);
-            let keep = |ty: &Type| if ty.stack > 0 && !self.stacks { NEVER } else { keep(ty) };
-            if again > 0 {
-                net.add_edge(source, node, again);
-            }
-            for a in g.args(n).into_iter().filter(|&a| !self.known[a]) {
-                net.add_edge(results[a], node, NEVER);
-            }
-            for r in g.results(n).into_iter().filter(|&r| !self.known[r]) {
-                results[r] = net.add_node(());
-                net.add_edge(node, results[r], keep(g.ty(r)));
-                if parts.read[r] {
-                    net.add_edge(results[r], sink, NEVER);
-                }
-                keeps.push((node, results[r], r));
-            }
-        }
-        let (_, flows) = dinics(&net, source, sink);
-        // Where the flow leaves room, from the source on.
-        let mut reached = vec![false; net.node_count()];
-        reached[source.index()] = true;
-        let mut todo = vec![source];
-        while let Some(at) = todo.pop() {
-            let out = net.edges(at);
-            let out = out.filter(|e| flows[e.id().index()] < *e.weight()).map(|e| e.target());
-            let back = net.edges_directed(at, petgraph::Direction::Incoming);
-            let back = back.filter(|e| flows[e.id().index()] > 0).map(|e| e.source());
-            for next in out.chain(back) {
-                if !std::mem::replace(&mut reached[next.index()], true) {
-                    todo.push(next);
-                }
-            }
-        }
-        let is_cut = |&(node, result, _): &(NodeIndex, NodeIndex, Value)| {
-            reached[node.index()] && !reached[result.index()]
+        let keep = |r: Value| match g.ty(r) {
+            ty if ty.stack > 0 && !self.stacks => NEVER,
+            ty => keep(ty),
         };
-        keeps.into_iter().filter(is_cut).map(|(_, _, v)| v).collect()
+        let mut net = Network::default();
+        // Nodes of the network: of a node that may run again, and of a value that is not
+        // read itself.
+        let mut results: IndexVec<Value, Option<usize>> = IndexVec::filled(None, g.value_count());
+        let mut keeps: Vec<(Option<usize>, Value)> = Vec::new();
+        for (n, _) in parts.forward.entries().filter(|(_, is)| **is) {
+            let unknown = g.results(n).into_iter().filter(|&r| !self.known[r]);
+            let prices = |read: bool| {
+                let of = unknown.clone().filter(move |&r| parts.read[r] == read).map(keep);
+                of.fold(0, u64::saturating_add)
+            };
+            let (read, again) = (prices(true), self.again(n, aim));
+            let node = (again <= read.saturating_add(prices(false))).then(|| net.node(again, read));
+            if let Some(node) = node {
+                let args = g.args(n).into_iter().filter_map(|a| results[a]);
+                args.for_each(|arg| net.arc(arg, node, NEVER));
+            }
+            for r in unknown {
+                if !parts.read[r] {
+                    let price = keep(r);
+                    let result = net.node(if node.is_none() { price } else { 0 }, 0);
+                    if let Some(node) = node {
+                        net.arc(node, result, price);
+                    }
+                    results[r] = Some(result);
+                }
+                keeps.push((node, r));
+            }
+        }
+        let near = net.cut().near;
+        let is_cut = |&(node, r): &(Option<usize>, Value)| {
+            node.is_none_or(|n| near[n]) && !results[r].is_some_and(|r| near[r])
+        };
+        keeps.into_iter().filter(is_cut).map(|(_, v)| v).collect()
     }
 
     /// A cut found by walking back from what is read, as far as that costs nothing.

@@ -19,6 +19,7 @@ fn statements(nest: &Nest, body: &[Stmt]) -> usize {
             };
             times * statements(nest, &l.body)
         }
+        Stmt::Call { func, .. } => nest.funcs[*func].body.len(),
         _ => 1,
     };
     body.iter().map(each).sum()

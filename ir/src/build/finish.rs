@@ -9,7 +9,10 @@ pub(super) fn sweep(stmts: &mut Vec<Stmt>, live: &mut IndexVec<Var, bool>) {
     stmts.reverse();
     stmts.retain_mut(|stmt| {
         let keep = match stmt {
-            Stmt::Let { var, .. } | Stmt::Index { var, .. } | Stmt::Load { var, .. } => live[*var],
+            Stmt::Let { var, .. }
+            | Stmt::Call { var, .. }
+            | Stmt::Index { var, .. }
+            | Stmt::Load { var, .. } => live[*var],
             Stmt::Store { .. } | Stmt::Accumulate { .. } => true,
             Stmt::For(l) => {
                 l.accs.retain(|a| live[a.result]);
@@ -21,7 +24,9 @@ pub(super) fn sweep(stmts: &mut Vec<Stmt>, live: &mut IndexVec<Var, bool>) {
         };
         if keep {
             match stmt {
-                Stmt::Let { args, .. } => args.iter().for_each(|&a| live[a] = true),
+                Stmt::Let { args, .. } | Stmt::Call { args, .. } => {
+                    args.iter().for_each(|&a| live[a] = true);
+                }
                 Stmt::Index { .. } => {}
                 Stmt::For(l) => l.carries.iter().for_each(|c| live[c.init] = true),
                 Stmt::Load { at, .. } => at.index.iter().for_each(|&v| live[v] = true),
@@ -41,7 +46,7 @@ pub(super) fn sweep(stmts: &mut Vec<Stmt>, live: &mut IndexVec<Var, bool>) {
 pub(super) fn rename(stmts: &mut [Stmt], name: &mut impl FnMut(Var, bool) -> Var) {
     for stmt in stmts {
         match stmt {
-            Stmt::Let { var, args, .. } => {
+            Stmt::Let { var, args, .. } | Stmt::Call { var, args, .. } => {
                 args.iter_mut().for_each(|a| *a = name(*a, false));
                 *var = name(*var, true);
             }
@@ -69,7 +74,10 @@ pub(super) fn rename(stmts: &mut [Stmt], name: &mut impl FnMut(Var, bool) -> Var
 /// Calls `f` on each variable that a statement defines in its own block.
 pub(crate) fn for_each_result(stmt: &Stmt, mut f: impl FnMut(Var)) {
     match stmt {
-        Stmt::Let { var, .. } | Stmt::Index { var, .. } | Stmt::Load { var, .. } => f(*var),
+        Stmt::Let { var, .. }
+        | Stmt::Call { var, .. }
+        | Stmt::Index { var, .. }
+        | Stmt::Load { var, .. } => f(*var),
         Stmt::Store { .. } | Stmt::Accumulate { .. } => {}
         Stmt::For(l) => l.accs.iter().for_each(|a| f(a.result)),
     }

@@ -6,7 +6,8 @@ use super::attrs::{Commas, Constant};
 use super::names::sanitized;
 use crate::build::for_each_result;
 use crate::index::IndexVec;
-use crate::nest::{Access, At, Axis, For, Mode, Nest, Range, ScalarOp, Stmt, Var};
+use crate::nest::{Access, At, Axis, For, FuncDecl, Mode, Nest, Range, ScalarOp, Stmt, Var};
+use crate::ty::DType;
 
 impl fmt::Display for Nest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,7 +50,20 @@ pub(super) fn write_nest(
     for (var, dtype) in nest.vars.entries().filter(|&(var, _)| !defined.vars[var]) {
         writeln!(f, "{pad}  var {var} : {dtype}")?;
     }
-    Printer { nest, f }.stmts(&nest.body, indent + 2)?;
+    for (number, func) in nest.funcs.entries() {
+        let FuncDecl { name, params, vars, body, result } = &**func;
+        let params = vars.entries().take(*params).map(|(var, dtype)| format!("{var}: {dtype}"));
+        let params: Vec<String> = params.collect();
+        writeln!(
+            f,
+            "{pad}  func {number} @{}({}) = {result} {{",
+            sanitized(name),
+            Commas(&params)
+        )?;
+        Printer { vars, nest, f }.stmts(body, indent + 4)?;
+        writeln!(f, "{pad}  }}")?;
+    }
+    Printer { vars: &nest.vars, nest, f }.stmts(&nest.body, indent + 2)?;
     write!(f, "{pad}}}")
 }
 
@@ -81,6 +95,8 @@ impl Defined {
 }
 
 struct Printer<'a, F> {
+    /// Those of the nest, or of a function.
+    vars: &'a IndexVec<Var, DType>,
     nest: &'a Nest,
     f: &'a mut F,
 }
@@ -101,6 +117,10 @@ impl<F: Write> Printer<'_, F> {
                 }
                 let space = if args.is_empty() { "" } else { " " };
                 writeln!(self.f, "{space}{} : {}", Commas(args), self.ty(*var))
+            }
+            Stmt::Call { var, func, args } => {
+                let space = if args.is_empty() { "" } else { " " };
+                writeln!(self.f, "{var} = call {func}{space}{} : {}", Commas(args), self.ty(*var))
             }
             Stmt::Index { var, axis } => {
                 writeln!(self.f, "{var} = index {axis} : {}", self.ty(*var))
@@ -150,7 +170,7 @@ impl<F: Write> Printer<'_, F> {
 
     fn ty(&self, var: Var) -> &'static str {
         // Also of nests that do not verify.
-        self.nest.vars.get(var).map_or("?", |dtype| dtype.name())
+        self.vars.get(var).map_or("?", |dtype| dtype.name())
     }
 }
 

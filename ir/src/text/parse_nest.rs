@@ -1,5 +1,7 @@
 //! Reading nests.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -7,8 +9,8 @@ use super::source::Source;
 use super::{Attrs, ParseError};
 use crate::index::{Idx, IndexVec};
 use crate::nest::{
-    Acc, Access, At, Axis, Carry, For, Mode, Monoid, Nest, Param, ParamDecl, Range, ScalarOp, Stmt,
-    Var,
+    Acc, Access, At, Axis, Carry, For, Func, FuncDecl, Mode, Monoid, Nest, Param, ParamDecl, Range,
+    ScalarOp, Stmt, Var,
 };
 use crate::ty::DType;
 
@@ -50,7 +52,7 @@ pub(super) fn nest(s: &mut Source<'_>) -> Result<Nest, ParseError> {
     let at = &s.at;
     let vars = complete(reader.vars).or_else(|v: Var| at.error(format!("a type of {v}")))?;
     let axes = complete(reader.axes).or_else(|i: Axis| at.error(format!("an extent of {i}")))?;
-    Ok(Nest { name, params, axes, vars, body })
+    Ok(Nest { name, params, axes, funcs: reader.funcs, vars, body })
 }
 
 fn param(at: &mut Attrs<'_>, count: usize) -> Result<ParamDecl, ParseError> {
@@ -81,6 +83,7 @@ fn complete<I: Idx, T>(mut table: Table<I, T>) -> Result<IndexVec<I, T>, I> {
 struct Reader {
     vars: Table<Var, DType>,
     axes: Table<Axis, usize>,
+    funcs: IndexVec<Func, Arc<FuncDecl>>,
 }
 
 impl Reader {
@@ -92,12 +95,40 @@ impl Reader {
             } else if s.at.eat("var") {
                 let var = s.at.index('v')?;
                 self.typed(&mut s.at, var)?;
+            } else if s.at.eat("func") {
+                self.func(s)?;
             } else {
                 stmts.push(self.stmt(s)?);
             }
             Ok(())
         })?;
         Ok(stmts)
+    }
+
+    /// Reads a function from its number on.
+    fn func(&mut self, s: &mut Source<'_>) -> Result<(), ParseError> {
+        let start = s.at.clone();
+        if s.at.index::<Func>('f')?.index() != self.funcs.len() {
+            return start.error(format!("f{}", self.funcs.len()));
+        }
+        let name = s.title()?;
+        let mut inside = Self::default();
+        let mut params = 0;
+        s.at.list("(", ")", |at| {
+            let start = at.clone();
+            let var: Var = at.index('v')?;
+            if var.index() != params {
+                return start.error(format!("v{params}"));
+            }
+            params += 1;
+            inside.typed(at, var)
+        })?;
+        s.at.expect("=")?;
+        let result = s.at.index('v')?;
+        let body = inside.block(s)?;
+        let vars = complete(inside.vars).or_else(|v: Var| s.at.error(format!("a type of {v}")))?;
+        self.funcs.push(Arc::new(FuncDecl { name, params, vars, body, result }));
+        Ok(())
     }
 
     fn stmt(&mut self, s: &mut Source<'_>) -> Result<Stmt, ParseError> {
@@ -120,6 +151,12 @@ impl Reader {
             self.typed(at, var)?;
             return Ok(Stmt::Load { var, param, at: place });
         }
+        if at.eat("call") {
+            let func = at.index('f')?;
+            let args = self.operands(at)?;
+            self.typed(at, var)?;
+            return Ok(Stmt::Call { var, func, args });
+        }
         if at.eat("const") {
             let mut value = at.clone();
             at.take("a constant", |c| c != ' ')?;
@@ -132,6 +169,13 @@ impl Reader {
         let Some(&op) = ScalarOp::ALL.iter().find(|op| op.name() == name) else {
             return start.error("a scalar operation");
         };
+        let args = self.operands(at)?;
+        self.typed(at, var)?;
+        Ok(Stmt::Let { var, op, args })
+    }
+
+    /// Reads variables up to a colon.
+    fn operands(&mut self, at: &mut Attrs<'_>) -> Result<SmallVec<[Var; 3]>, ParseError> {
         let mut args = SmallVec::new();
         while !at.rest().starts_with(':') {
             if !args.is_empty() {
@@ -139,8 +183,7 @@ impl Reader {
             }
             args.push(at.index('v')?);
         }
-        self.typed(at, var)?;
-        Ok(Stmt::Let { var, op, args })
+        Ok(args)
     }
 
     fn repeat(&mut self, s: &mut Source<'_>) -> Result<For, ParseError> {

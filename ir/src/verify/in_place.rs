@@ -363,6 +363,7 @@ mod tests {
                 name: "t".into(),
                 params: [decl(Access::Last), decl(Access::Out)].into_iter().collect(),
                 axes: IndexVec::new(),
+                funcs: IndexVec::new(),
                 vars: [DType::F64].into_iter().collect(),
                 body: vec![],
             };

@@ -35,6 +35,7 @@ pub fn nest(rng: &mut Rng) -> Nest {
         name: "random".to_owned(),
         params: IndexVec::new(),
         axes: IndexVec::new(),
+        funcs: IndexVec::new(),
         vars: IndexVec::new(),
         body: Vec::new(),
     };

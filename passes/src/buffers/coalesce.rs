@@ -12,7 +12,7 @@ use backstitch_ir::nest::{Access, Nest};
 use backstitch_ir::plan::{Buffer, BufferDecl, BufferRef, Kernel, Place, RowOf, Step};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::in_place::may_take;
+use super::in_place::Touches;
 
 /// Lets copies go away, and kernels work in place for that.
 pub(super) fn coalesce(
@@ -223,7 +223,7 @@ impl Names<'_> {
             && whole(read)
             && nest.params[made.0].access == Access::Out
             && nest.params[read.0].access == Access::In
-            && may_take(nest, read.0, made.0);
+            && Touches::of(nest).may_take(read.0, made.0);
         if suits {
             self.kernels[*kernel].params[read.0].access = Access::Last;
         }

@@ -26,29 +26,21 @@ pub(super) fn delay(
     if updates.is_empty() {
         return;
     }
-    // Where each buffer is mentioned, and whether it is written there.
-    let mut uses: FxHashMap<Buffer, Vec<(usize, bool)>> = FxHashMap::default();
+    let mut uses: FxHashMap<Buffer, Uses> = FxHashMap::default();
     for (i, step) in steps.iter().enumerate() {
-        each_use(kernels, step, &mut |b, writes| {
-            let list = uses.entry(b).or_default();
-            match list.last_mut() {
-                Some(last) if last.0 == i => last.1 |= writes,
-                _ => list.push((i, writes)),
-            }
-        });
+        each_use(kernels, step, &mut |b, writes| uses.entry(b).or_default().add(i, writes));
     }
     let mut moved: FxHashMap<usize, usize> = FxHashMap::default();
     for (from, to) in updates {
-        let Some(&(made, true)) = uses.get(&from).map(|u| &u[0]) else { continue };
-        let wanted = uses[&to].iter().filter(|u| !u.1).map(|u| u.0).max();
-        let Some(last) = wanted.filter(|&last| last > made) else { continue };
+        let Some(made) = uses.get(&from).and_then(Uses::made) else { continue };
+        let Some(last) = uses[&to].last_read.filter(|&last| last > made) else { continue };
         let step @ Step::Run { .. } = &steps[made] else { continue };
         let mut free = true;
         each_use(kernels, step, &mut |b, writes| {
-            let list = &uses[&b];
-            let between = &list[list.partition_point(|u| u.0 <= made)..];
-            let mut between = between.iter().take_while(|u| u.0 <= last);
-            free &= !between.any(|u| writes || u.1);
+            let Uses { all, writes: written, .. } = &uses[&b];
+            let list = if writes { all } else { written };
+            let next = list.get(list.partition_point(|&i| i <= made));
+            free &= next.is_none_or(|&i| i > last);
         });
         if free {
             let at = moved.entry(made).or_insert(last);
@@ -62,6 +54,40 @@ pub(super) fn delay(
     order.sort_unstable();
     let mut old: Vec<Option<Step>> = std::mem::take(steps).into_iter().map(Some).collect();
     steps.extend(order.into_iter().filter_map(|(.., i)| old[i].take()));
+}
+
+/// The steps that mention a buffer, in order.
+#[derive(Default)]
+struct Uses {
+    all: Vec<usize>,
+    writes: Vec<usize>,
+    /// The last that only reads it, and the one before.
+    last_read: Option<usize>,
+    before: Option<usize>,
+}
+
+impl Uses {
+    /// Adds a use; steps come in order, each with all its uses.
+    fn add(&mut self, step: usize, writes: bool) {
+        let again = self.all.last() == Some(&step);
+        if !again {
+            self.all.push(step);
+        }
+        if writes && self.writes.last() != Some(&step) {
+            self.writes.push(step);
+        }
+        if !again && !writes {
+            (self.before, self.last_read) = (self.last_read, Some(step));
+        } else if writes && self.last_read == Some(step) {
+            self.last_read = self.before;
+        }
+    }
+
+    /// The step that makes it, if that is the first.
+    fn made(&self) -> Option<usize> {
+        let first = *self.all.first()?;
+        (self.writes.first() == Some(&first)).then_some(first)
+    }
 }
 
 /// Every use of a buffer in a step and in those inside, and whether it is written.

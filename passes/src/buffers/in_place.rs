@@ -8,6 +8,7 @@
 use backstitch_ir::index::IndexVec;
 use backstitch_ir::nest::{Access, At, Axis, For, Mode, Nest, Param, Range, Stmt};
 use backstitch_ir::plan::{Buffer, BufferDecl, Kernel, Place};
+use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
 use super::lives::Lives;
@@ -41,9 +42,11 @@ pub(super) fn choose(
     let size = |b: Buffer| (buffers[b].dtype.size(), buffers[b].len);
     for &(time, kernel, args) in &lives.runs {
         let params = || kernels[kernel].params.entries().zip(args);
-        let once = |b: Buffer| args.iter().filter(|arg| arg.buffer == b).count() == 1;
+        let mut seen = FxHashSet::default();
+        let twice: SmallVec<[Buffer; 4]> =
+            args.iter().map(|arg| arg.buffer).filter(|&b| !seen.insert(b)).collect();
         let whole = |p: Param, b: Buffer| {
-            kernels[kernel].params[p].len == buffers[b].len && fits(b) && once(b)
+            kernels[kernel].params[p].len == buffers[b].len && fits(b) && !twice.contains(&b)
         };
         let ends = |b: Buffer| lives.spans[b].is_some_and(|l| l.1 == time && l.0 < time);
         let begins = |b: Buffer| lives.spans[b].is_some_and(|l| l.0 == time && l.1 > time);
@@ -60,29 +63,24 @@ pub(super) fn choose(
             .map(|((p, _), arg)| (p, arg.buffer))
             .filter(|&(p, b)| whole(p, b))
             .collect();
+        if born.is_empty() {
+            continue;
+        }
+        let touches = Touches::of(&kernels[kernel]);
+        let mut last: SmallVec<[Param; 8]> = SmallVec::new();
         for (to, new) in born {
             let same = dying.iter().filter(|d| size(d.1) == size(new)).take(TRIED);
-            let found = same.copied().find(|&(from, _)| may_take(&kernels[kernel], from, to));
+            let found = same.copied().find(|&(from, _)| touches.may_take(from, to));
             let Some((from, old)) = found else { continue };
             dying.retain(|d| d.1 != old);
             next.after[old] = Some(new);
             next.taken[new] = true;
-            kernels[kernel].params[from].access = Access::Last;
+            last.push(from);
         }
+        drop(touches);
+        last.into_iter().for_each(|p| kernels[kernel].params[p].access = Access::Last);
     }
     next
-}
-
-/// Whether `to`, of elements of the same size, may be where `from` is.
-pub(super) fn may_take(nest: &Nest, from: Param, to: Param) -> bool {
-    let mut all = Touches { from, to, loads: vec![], stores: vec![], number: 0 };
-    all.visit(&nest.body, &mut Loops::new());
-    if all.loads.len().saturating_mul(all.stores.len()) > COMPARED {
-        return false;
-    }
-    all.loads
-        .iter()
-        .all(|load| all.stores.iter().all(|store| comes_first(nest, load, store).unwrap_or(false)))
 }
 
 type Loops<'n> = SmallVec<[&'n For; 4]>;
@@ -94,27 +92,38 @@ struct Touch<'n> {
     loops: Loops<'n>,
 }
 
-struct Touches<'n> {
-    from: Param,
-    to: Param,
-    loads: Vec<Touch<'n>>,
-    stores: Vec<Touch<'n>>,
+/// The loads and stores of each parameter of a nest.
+pub(super) struct Touches<'n> {
+    nest: &'n Nest,
+    loads: IndexVec<Param, SmallVec<[Touch<'n>; 1]>>,
+    stores: IndexVec<Param, SmallVec<[Touch<'n>; 1]>>,
     number: usize,
 }
 
 impl<'n> Touches<'n> {
+    pub fn of(nest: &'n Nest) -> Self {
+        let none = || nest.params.iter().map(|_| SmallVec::new()).collect();
+        let mut all = Self { nest, loads: none(), stores: none(), number: 0 };
+        all.visit(&nest.body, &mut Loops::new());
+        all
+    }
+
+    /// Whether `to`, of elements of the same size, may be where `from` is.
+    pub fn may_take(&self, from: Param, to: Param) -> bool {
+        let (loads, stores) = (&self.loads[from], &self.stores[to]);
+        let first = |load, store| comes_first(self.nest, load, store).unwrap_or(false);
+        loads.len().saturating_mul(stores.len()) <= COMPARED
+            && loads.iter().all(|load| stores.iter().all(|store| first(load, store)))
+    }
+
     fn visit(&mut self, body: &'n [Stmt], loops: &mut Loops<'n>) {
         for stmt in body {
             self.number += 1;
             let touch = |at| Touch { number: self.number, at, loops: loops.clone() };
             match stmt {
-                Stmt::Load { param, at, .. } if *param == self.from => {
-                    self.loads.push(touch(at));
-                }
-                Stmt::Store { param, at, .. } | Stmt::Accumulate { param, at, .. }
-                    if *param == self.to =>
-                {
-                    self.stores.push(touch(at));
+                Stmt::Load { param, at, .. } => self.loads[*param].push(touch(at)),
+                Stmt::Store { param, at, .. } | Stmt::Accumulate { param, at, .. } => {
+                    self.stores[*param].push(touch(at));
                 }
                 Stmt::For(l) => {
                     loops.push(l);

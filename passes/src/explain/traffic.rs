@@ -7,7 +7,7 @@
 //! constant stands for the caches, and each array is looked at by itself.
 
 use backstitch_ir::index::IndexVec;
-use backstitch_ir::nest::{Acc, At, Axis, For, Nest, Param, Range, ScalarOp, Stmt};
+use backstitch_ir::nest::{Acc, At, Axis, For, FuncDecl, Nest, Param, Range, ScalarOp, Stmt};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -131,6 +131,14 @@ fn block(nest: &Nest, body: &[Stmt]) -> Block {
         match stmt {
             Stmt::Let { var, op, .. } if nest.vars[*var].is_float() => all.flops += flops(*op),
             Stmt::Let { .. } | Stmt::Index { .. } => {}
+            Stmt::Call { func, .. } => {
+                let FuncDecl { vars, body, .. } = &*nest.funcs[*func];
+                let operation = |s: &Stmt| match s {
+                    Stmt::Let { var, op, .. } if vars[*var].is_float() => flops(*op),
+                    _ => 0.0,
+                };
+                all.flops += body.iter().map(operation).sum::<f64>();
+            }
             Stmt::Load { param, at, .. } => all.touch(*param, at, &[false]),
             Stmt::Store { param, at, .. } => all.touch(*param, at, &[true]),
             Stmt::Accumulate { param, at, value, .. } => {

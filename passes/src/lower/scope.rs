@@ -13,7 +13,7 @@ use super::groups::{GroupId, Groups, Item, ItemOp, order};
 use super::loops::{Known, LoopCall, StackRows};
 use super::operand::{Operand, Strides, Val, ValDecl, contiguous};
 use super::product::{Product, Uses, Written};
-use super::{Body, Planner, kernels};
+use super::{Body, Planner, calls, kernels};
 
 /// What runs as a group of its own.
 pub(crate) enum Library {
@@ -68,6 +68,8 @@ pub(crate) enum Home {
 
 pub(crate) struct Scope<'g> {
     pub g: &'g Graph,
+    /// Whether functions of single elements are called.
+    pub calls: bool,
     /// Whether nodes are those of the program (and can be named to the user).
     top: bool,
     pub vals: IndexVec<Val, ValDecl>,
@@ -94,6 +96,7 @@ impl<'g> Scope<'g> {
     pub fn new(g: &'g Graph, top: bool, fuse: bool, inputs: &[Buffer]) -> Self {
         let mut scope = Self {
             g,
+            calls: false,
             top,
             vals: IndexVec::new(),
             homes: IndexVec::new(),
@@ -138,6 +141,7 @@ impl<'g> Scope<'g> {
         if self.groups.fuse {
             self.uses = Uses::of(g, live());
         }
+        self.calls = calls::are_worthwhile(g, live());
         for n in live() {
             if !g.op(n).is_input() {
                 self.node(n);

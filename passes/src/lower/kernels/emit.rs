@@ -206,7 +206,11 @@ impl<'a, 'g> Emit<'a, 'g> {
             ItemOp::Copy => self.read(&item.args[0]),
             ItemOp::Map(f) => {
                 let args: Vec<Var> = item.args.iter().map(|a| self.read(a)).collect();
-                math::legalise(&mut self.b, *f, dtype, &args)
+                if self.scope.calls {
+                    self.planner.functions.apply(&mut self.b, *f, dtype, &args)
+                } else {
+                    math::legalise(&mut self.b, *f, dtype, &args)
+                }
             }
             ItemOp::Iota { axis } => match self.loops.loop_of(*axis) {
                 Some(d) if d < self.axes.len() => {

@@ -55,6 +55,14 @@ pub enum BindError {
         /// Types of what the program gives.
         got: String,
     },
+    /// Two programs that are to be of the same parameters are not.
+    #[error("the product with the Hessian is of parameters {got}, the value of {expected}")]
+    OtherParameters {
+        /// Types of the parameters of the value.
+        expected: String,
+        /// Types of those of the product.
+        got: String,
+    },
     /// The program changes its parameters.
     #[error("the parameters are donated; what is bound leaves them as they are")]
     Donated,
@@ -225,6 +233,15 @@ impl<'a, P: Tree<Spec> + Clone, T: Element> Flat<'a, P, T> {
         }
     }
 
+    /// Says where the direction is, which comes last.
+    #[inline]
+    fn along(&mut self, v: &[T]) {
+        let first = self.inputs.len() - self.layout.len();
+        for (place, part) in self.inputs[first..].iter_mut().zip(&self.layout) {
+            *place = v[part.offset..].as_ptr().cast();
+        }
+    }
+
     /// Says where to put what has the types of the parameters, behind so many outputs.
     #[inline]
     fn to(&mut self, first: usize, out: &mut [T]) {
@@ -349,6 +366,17 @@ impl<P: Tree<Spec> + Clone, T: Element> Bound<'_, P, T> {
         unsafe { self.flat.run()? };
         Ok(self.value)
     }
+
+    /// Whether a vector has as many elements as all parameters together.
+    #[inline]
+    pub(crate) fn check_len(&self, vector: &[T]) -> Result<(), Error> {
+        self.flat.check_len(vector)
+    }
+
+    /// The gradient of the latest call of [`call`](Self::call).
+    pub(crate) fn last_gradient(&self) -> &[T] {
+        &self.gradient
+    }
 }
 
 /// A Hessian times a vector as a function of two vectors: what [`Compiled::bind_hvp`] gives.
@@ -358,6 +386,17 @@ pub struct BoundHvp<'a, P, T> {
 }
 
 impl<P: Tree<Spec> + Clone, T: Element> BoundHvp<'_, P, T> {
+    /// Whether the products are of the same parameters as a value.
+    #[cfg(feature = "argmin")]
+    pub(crate) fn check_parameters(&self, value: &Bound<'_, P, T>) -> Result<(), Error> {
+        let types = |layout: &[Part]| listed(&layout.iter().map(|p| &p.ty).collect::<Vec<_>>());
+        let (expected, got) = (value.layout(), self.layout());
+        if expected == got {
+            return Ok(());
+        }
+        Err(BindError::OtherParameters { expected: types(expected), got: types(got) }.into())
+    }
+
     /// The Hessian at `x` times `v`, in memory that the next call overwrites. Copies
     /// nothing and allocates nothing.
     ///
@@ -369,14 +408,27 @@ impl<P: Tree<Spec> + Clone, T: Element> BoundHvp<'_, P, T> {
         self.flat.check_len(x)?;
         self.flat.check_len(v)?;
         self.flat.at(x);
-        let first = self.flat.inputs.len() - self.flat.layout.len();
-        for (place, part) in self.flat.inputs[first..].iter_mut().zip(&self.flat.layout) {
-            *place = v[part.offset..].as_ptr().cast();
-        }
+        self.flat.along(v);
         self.flat.to(0, &mut self.product);
         // SAFETY: all has been said; the vectors are borrowed, the product is ours.
         unsafe { self.flat.run()? };
         Ok(&mut self.product)
+    }
+
+    /// The Hessian at `x` times `v` goes to where `product` says.
+    ///
+    /// # Errors
+    /// As for [`call`](Self::call), of all three vectors.
+    #[inline]
+    pub fn call_into(&mut self, x: &[T], v: &[T], product: &mut [T]) -> Result<(), Error> {
+        self.flat.check_len(x)?;
+        self.flat.check_len(v)?;
+        self.flat.check_len(product)?;
+        self.flat.at(x);
+        self.flat.along(v);
+        self.flat.to(0, product);
+        // SAFETY: all has been said; `x` and `v` are borrowed, `product` exclusively.
+        unsafe { self.flat.run() }
     }
 }
 

@@ -7,11 +7,12 @@
 //! * [`Traced`]: derivatives of programs. [`GradientTape`]: derivatives inside of
 //!   programs, and in eager mode ([`Trace::eager`]).
 //! * [`Compile`], [`Compiled`], [`Workspace`]: running them; [`jit()`]: compiled when they are
-//!   called; [`Bound`]: for solvers.
+//!   called; [`Bound`]: for solvers; [`adapters`]: for solvers of other crates.
 //! * [`ir`], [`passes`], [`runtime`]: the floors below, for tools.
 
 extern crate self as backstitch;
 
+pub mod adapters;
 mod bind;
 mod compile;
 mod donate;

@@ -85,6 +85,9 @@ macro_rules! same_as_a_plain_call {
             let plain = hvp.call(&params.leaves(), &(&data, along.leaves())).expect("a call");
             let plain = f.flatten(&plain.leaves()).expect("its types");
             assert_eq!(flat.call(&w, &v).expect("a call"), plain);
+            let mut product = vec![<$t>::NAN; w.len()];
+            flat.call_into(&w, &v, &mut product).expect("a call");
+            assert_eq!(product, plain);
         }
     )*};
 }
@@ -198,6 +201,10 @@ fn wrong_lengths_and_wrong_data_are_refused() {
     let mut product = hvp.bind_hvp::<f64, _>(&y).unwrap();
     assert!(wrong(product.call(&[0.0; 3], &[0.0; 2]).map(|_| ()).unwrap_err()));
     assert!(wrong(product.call(&[0.0; 2], &[0.0; 3]).map(|_| ()).unwrap_err()));
+    for (x, v, out) in [(2, 3, 3), (3, 2, 3), (3, 3, 2)] {
+        let (x, v, mut out) = (vec![1.0; x], vec![1.0; v], vec![0.0; out]);
+        assert!(wrong(product.call_into(&x, &v, &mut out).unwrap_err()));
+    }
     let error = hvp.bind_hvp::<f64, _>(&short).map(|_| ()).unwrap_err();
     assert_eq!(error.to_string(), "input 1: expected f64[3], got f64[2]");
 }

@@ -125,7 +125,7 @@ struct Flat<'a, P, T> {
     /// Addresses for a call: those of parameters are written anew each time.
     inputs: Vec<*const u8>,
     outputs: Vec<*mut u8>,
-    /// Data that was not contiguous.
+    /// Data that was not contiguous, or all of it.
     _copies: Vec<Array>,
     data: PhantomData<(&'a (), T)>,
 }
@@ -141,6 +141,20 @@ impl<'a, P: Tree<Spec> + Clone, T: Element> Flat<'a, P, T> {
         program: &Compiled<P, D, O>,
         data: &'a B,
         direction: bool,
+    ) -> Result<Self, Error> {
+        // SAFETY: the data is borrowed for `'a`.
+        unsafe { Self::with_data(program, data, direction, false) }
+    }
+
+    /// The same, with a copy of all data if that is wanted.
+    ///
+    /// # Safety
+    /// Data that is not copied is borrowed for `'a`.
+    unsafe fn with_data<D, O, B: Args + ?Sized>(
+        program: &Compiled<P, D, O>,
+        data: &B,
+        direction: bool,
+        copy: bool,
     ) -> Result<Self, Error> {
         let executable = program.executable().clone();
         if !executable.donated().is_empty() {
@@ -172,15 +186,15 @@ impl<'a, P: Tree<Spec> + Clone, T: Element> Flat<'a, P, T> {
             _copies: Vec::new(),
             data: PhantomData,
         };
-        flat.take(data, moving)?;
+        flat.take(data, moving, copy)?;
         flat.inputs.resize(flat.inputs.len() + moving, std::ptr::null());
         Ok(flat)
     }
 
     /// Takes the addresses of the data, before so many inputs that come with each call: no
     /// more than there are behind the parameters.
-    fn take<B: Args + ?Sized>(&mut self, data: &'a B, moving: usize) -> Result<(), Error> {
-        let mut views: Vec<View<'a>> = Vec::new();
+    fn take<B: Args + ?Sized>(&mut self, data: &B, moving: usize, copy: bool) -> Result<(), Error> {
+        let mut views: Vec<View<'_>> = Vec::new();
         data.views(&mut |view| views.push(view));
         let (first, all) = (self.layout.len(), self.executable.inputs());
         let types = &all[first..all.len() - moving];
@@ -194,7 +208,7 @@ impl<'a, P: Tree<Spec> + Clone, T: Element> Flat<'a, P, T> {
                 let (side, index, types) = (Side::Input, first + i, Box::new((ty.clone(), got)));
                 return Err(RuntimeError::Type { side, index, types }.into());
             }
-            if view.is_contiguous() {
+            if view.is_contiguous() && !copy {
                 self.inputs.push(view.as_ptr());
             } else {
                 let copy = view.to_array().standard();
@@ -332,7 +346,13 @@ pub struct Bound<'a, P, T> {
     gradient: Vec<T>,
 }
 
-impl<P: Tree<Spec> + Clone, T: Element> Bound<'_, P, T> {
+impl<'a, P: Tree<Spec> + Clone, T: Element> Bound<'a, P, T> {
+    fn new(flat: Flat<'a, P, T>) -> Result<Self, Error> {
+        flat.check_outputs(true)?;
+        let gradient = vec![zero(); flat.len];
+        Ok(Self { flat, value: zero(), gradient })
+    }
+
     /// The value at `x`, and the gradient there, in memory that the next call overwrites.
     /// Copies nothing and allocates nothing.
     ///
@@ -533,10 +553,31 @@ impl<P: Tree<Spec> + Clone, D, O> Compiled<P, D, O> {
         &self,
         data: &'a B,
     ) -> Result<Bound<'a, P, T>, Error> {
-        let flat = Flat::new(self, data, false)?;
-        flat.check_outputs(true)?;
-        let gradient = vec![zero(); flat.len];
-        Ok(Bound { flat, value: zero(), gradient })
+        Bound::new(Flat::new(self, data, false)?)
+    }
+
+    /// The same with a copy of the data, so that it borrows nothing: for solvers that own what
+    /// they call.
+    ///
+    /// # Errors
+    /// As for [`bind`](Self::bind).
+    ///
+    /// ```
+    /// use backstitch::prelude::*;
+    ///
+    /// let f = trace(Spec::f64([2]), Spec::f64([2]), |_, x, a| (a * x).sum())?;
+    /// let program = f.value_and_grad()?.compile()?;
+    /// let mut f = program.bind_copy::<f64, _>(&ndarray::arr1(&[1.0, 2.0]))?;
+    /// let thread = std::thread::spawn(move || f.call(&[3.0, 4.0]).map(|(value, _)| value));
+    /// assert_eq!(thread.join().unwrap()?, 11.0);
+    /// # Ok::<(), backstitch::Error>(())
+    /// ```
+    pub fn bind_copy<T: Element, B: Args + ?Sized>(
+        &self,
+        data: &B,
+    ) -> Result<Bound<'static, P, T>, Error> {
+        // SAFETY: all data is copied.
+        Bound::new(unsafe { Flat::with_data(self, data, false, true)? })
     }
 }
 

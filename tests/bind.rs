@@ -133,6 +133,18 @@ fn data_that_is_not_contiguous_is_copied() {
     assert_eq!(bound_gradient, gradient.to_f64_vec());
 }
 
+#[test]
+fn a_bound_copy_keeps_what_the_data_was() {
+    let spec = (Spec::f64([2]), Spec::f64([]));
+    let f = trace(Spec::f64([2]), spec, |_, w, (x, s)| (x * w).sum() * s).unwrap();
+    let program = f.value_and_grad().unwrap().compile().unwrap();
+    let (mut x, s) = (arr1(&[1.0, 2.0]), 3.0);
+    let mut bound = program.bind_copy::<f64, _>(&(&x, s)).unwrap();
+    x.fill(f64::NAN);
+    drop((x, program));
+    assert_eq!(bound.call(&[1.0, 1.0]).unwrap(), (9.0, &mut [3.0, 6.0][..]));
+}
+
 fn binding<T: backstitch::ir::Element, O: Tree<Spec> + Clone>(
     program: &Traced<(Spec, Spec), (), O>,
 ) -> BindError {

@@ -9,25 +9,29 @@
 //! exponential of one that has not, and the density has the logarithm of that function's slope
 //! in it, which is up to the program.
 //!
+//! [`LogDensity`] is for a chain that the caller drives, [`Posterior`] for all chains of a
+//! `Sampler`, which stores their traces.
+//!
 //! Samplers ask for density and gradient at once and where to write it, so nothing is
 //! remembered here, and a call neither allocates nor copies.
 
-use std::collections::HashMap;
+mod posterior;
+mod trace;
+
 use std::fmt;
 
 use backstitch_trace::{Spec, Tree};
-use nuts_rs::{CpuLogpFunc, CpuMathError, HasDims, ItemType, LogpError, Storable, Value, rand};
+use nuts_rs::{CpuLogpFunc, CpuMathError, LogpError, rand};
 
 use super::evaluation::EvaluationError;
 use super::finite::{finite_derivative, finite_value};
-use crate::bind::{Bound, Part};
+use crate::bind::Bound;
 use crate::error::Error;
 
-/// The axis of all parameters together: what nuts-rs calls it.
-const ALL: &str = "unconstrained_parameter";
+use trace::Variable;
 
-/// What a trace calls parameters that are one array without a name.
-const UNNAMED: &str = "x";
+pub use posterior::Posterior;
+pub use trace::Draw;
 
 /// The logarithm of a density to draw from, up to a constant, with its gradient.
 ///
@@ -38,7 +42,7 @@ const UNNAMED: &str = "x";
 /// array), its axes are `name_dim_0` and so on.
 ///
 /// A chain has a workspace of its own, in what is bound; bind the program again, which is
-/// cheap, for another.
+/// cheap, for another. [`Posterior`] does that for the chains of a `Sampler`.
 ///
 /// ```
 /// use backstitch::adapters::nuts::LogDensity;
@@ -73,13 +77,6 @@ pub struct LogDensity<'a, P> {
     bound: Bound<'a, P, f64>,
     negate: bool,
     variables: Vec<Variable>,
-}
-
-/// A parameter in a trace.
-struct Variable {
-    name: String,
-    axes: Vec<String>,
-    part: Part,
 }
 
 impl<'a, P: Tree<Spec> + Clone> LogDensity<'a, P> {
@@ -119,30 +116,6 @@ impl<'a, P: Tree<Spec> + Clone> LogDensity<'a, P> {
         gradient.iter_mut().for_each(|g| *g = -*g);
         Ok(-value)
     }
-
-    fn variable(&self, name: &str) -> Option<&Variable> {
-        self.variables.iter().find(|variable| variable.name == name)
-    }
-}
-
-impl Variable {
-    fn new(part: &Part) -> Self {
-        let name = if part.name().is_empty() { UNNAMED } else { part.name() }.to_owned();
-        let axes = (0..part.dims().len()).map(|i| format!("{name}_dim_{i}")).collect();
-        Self { name, axes, part: part.clone() }
-    }
-}
-
-impl<P> HasDims for LogDensity<'_, P> {
-    fn dim_sizes(&self) -> HashMap<String, u64> {
-        let size = |n: usize| u64::try_from(n).expect("addresses have at most 64 bits");
-        let all = self.variables.iter().map(|variable| variable.part.range().len()).sum();
-        let axes = self.variables.iter().flat_map(|variable| {
-            let sizes = variable.part.dims().iter().map(|&n| size(n));
-            variable.axes.iter().cloned().zip(sizes)
-        });
-        axes.chain([(ALL.to_owned(), size(all))]).collect()
-    }
 }
 
 impl LogpError for EvaluationError {
@@ -180,44 +153,6 @@ impl<P: Tree<Spec> + Clone> CpuLogpFunc for LogDensity<'_, P> {
             Ok(()) => Ok(Draw { vector: array.to_vec() }),
             Err(error) => Err(CpuMathError::ExpandError(error.to_string())),
         }
-    }
-}
-
-/// A draw as traces store it: parameter by parameter.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Draw {
-    vector: Vec<f64>,
-}
-
-impl Draw {
-    /// All parameters, as they are laid out in [`Bound::layout`].
-    pub fn as_slice(&self) -> &[f64] {
-        &self.vector
-    }
-}
-
-impl<P: Tree<Spec> + Clone> Storable<LogDensity<'_, P>> for Draw {
-    fn names<'a>(parent: &'a LogDensity<'_, P>) -> Vec<&'a str> {
-        parent.variables.iter().map(|variable| variable.name.as_str()).collect()
-    }
-
-    fn item_type(_parent: &LogDensity<'_, P>, _item: &str) -> ItemType {
-        ItemType::F64
-    }
-
-    fn dims<'a>(parent: &'a LogDensity<'_, P>, item: &str) -> Vec<&'a str> {
-        let axes = parent.variable(item).map(|variable| variable.axes.as_slice());
-        axes.unwrap_or_default().iter().map(String::as_str).collect()
-    }
-
-    fn get_all<'a>(&'a mut self, parent: &'a LogDensity<'_, P>) -> Vec<(&'a str, Option<Value>)> {
-        let value = |part: &Part| match (part.dims(), self.vector.get(part.range())) {
-            (_, None) => None,
-            ([], Some(elements)) => Some(Value::ScalarF64(elements[0])),
-            (_, Some(elements)) => Some(Value::F64(elements.to_vec())),
-        };
-        let variables = parent.variables.iter();
-        variables.map(|variable| (variable.name.as_str(), value(&variable.part))).collect()
     }
 }
 

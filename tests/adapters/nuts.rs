@@ -2,16 +2,18 @@
 //! distributed as they should be.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use backstitch::adapters::EvaluationError;
-use backstitch::adapters::nuts::{Draw, LogDensity};
+use backstitch::adapters::nuts::{Draw, LogDensity, Posterior};
 use backstitch::prelude::*;
 use backstitch::{Bound, Compiled, Error};
 use ndarray::{arr1, arr2};
 use nuts_rs::rand::{SeedableRng, rngs::ChaCha8Rng};
 use nuts_rs::{
-    Chain, CpuLogpFunc, CpuMath, DiagNutsSettings, HasDims, ItemType, LogpError, Settings,
-    Storable, Value,
+    Chain, CpuLogpFunc, CpuMath, DiagNutsSettings, HasDims, HashMapConfig, HashMapValue, ItemType,
+    LogpError, Model as _, Sampler, SamplerWaitResult, Settings, Storable, Value,
 };
 
 fn program(
@@ -196,4 +198,73 @@ fn one_array_without_a_name_has_one_in_traces() {
     let density = LogDensity::from_negative_log_density(bind(&f));
     assert_eq!(<Draw as Storable<_>>::names(&density), ["x"]);
     assert_eq!(<Draw as Storable<_>>::dims(&density, "x"), ["x_dim_0"]);
+}
+
+#[test]
+fn a_sampler_makes_its_chains_from_a_posterior() {
+    let specs = Model { layers: vec![Spec::f64([2])], scale: Spec::f64([]) };
+    let f = trace(specs, Spec::f64([2]), |_, m: Model<Tensor<'_>>, centre| {
+        0.5 * ((m.layers[0] - centre).square().sum() + (m.scale + 1.0).square())
+    });
+    let normal = f.unwrap().value_and_grad().unwrap().compile().unwrap();
+    // What it takes of the data is its own.
+    let posterior = {
+        let wide = arr2(&[[1.0, 0.0], [2.0, 0.0]]);
+        Posterior::from_negative_log_density(&normal, &wide.column(0)).unwrap()
+    };
+    let settings = DiagNutsSettings {
+        num_chains: 2,
+        num_tune: 300,
+        num_draws: 1000,
+        seed: 5,
+        ..Default::default()
+    };
+    let sample = |posterior: Posterior<_, _, _>| {
+        let storage = HashMapConfig::new();
+        let sampler = Sampler::new(Arc::new(posterior), settings, storage, 2, None).unwrap();
+        match sampler.wait_timeout(Duration::from_secs(600)) {
+            SamplerWaitResult::Trace(traces) => Ok(traces),
+            SamplerWaitResult::Timeout(_) => panic!("not done"),
+            SamplerWaitResult::Err(error, _) => Err(format!("{error:#}")),
+        }
+    };
+    let traces = sample(posterior).unwrap();
+    assert_eq!(traces.len(), 2);
+    for trace in &traces {
+        let HashMapValue::F64(layer) = &trace.draws["layers.0"] else { panic!("numbers") };
+        let HashMapValue::F64(scale) = &trace.draws["scale"] else { panic!("numbers") };
+        assert_eq!((layer.len(), scale.len()), (2600, 1300));
+        let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / 1000.0;
+        let first = mean(&mut layer.iter().copied().step_by(2).skip(300));
+        let second = mean(&mut layer.iter().copied().skip(1).step_by(2).skip(300));
+        let third = mean(&mut scale.iter().copied().skip(300));
+        for (found, known) in [(first, 1.0), (second, 2.0), (third, -1.0)] {
+            assert!((found - known).abs() < 0.2, "{found}, not {known}");
+        }
+    }
+
+    // A start that is none, and one that is.
+    let root = program(1, |x| (x.sqrt() - x).sum());
+    let start = |x: f64| Posterior::from_log_density(&root, &()).unwrap().start(&arr1(&[x]));
+    let sample = |x: f64| {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let posterior = start(x).unwrap();
+        let mut position = [0.0];
+        posterior.init_position(&mut rng, 0, &mut position).unwrap();
+        let math = Arc::new(posterior).math(&mut rng).unwrap();
+        let mut chain = DiagNutsSettings::default().new_chain(0, math, &mut rng).unwrap();
+        chain.set_position(&position).and_then(|()| chain.draw().map(|_| ()))
+    };
+    assert!(sample(-1.0).is_err());
+    assert!(sample(1.0).is_ok());
+    let long = Posterior::from_log_density(&root, &()).unwrap().start(&arr1(&[1.0, 2.0]));
+    assert_eq!(long.unwrap_err().to_string(), "input 0: expected f64[1], got f64[2]");
+}
+
+#[test]
+fn data_of_another_type_is_refused_at_once() {
+    let f = trace(Spec::f64([2]), Spec::f64([2]), |_, x, a| (a * x).sum()).unwrap();
+    let program = f.value_and_grad().unwrap().compile().unwrap();
+    let error = Posterior::from_log_density(&program, &arr1(&[1.0; 3])).unwrap_err();
+    assert_eq!(error.to_string(), "input 1: expected f64[2], got f64[3]");
 }

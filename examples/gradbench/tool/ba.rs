@@ -1,14 +1,18 @@
 //! `ba`: bundle adjustment, how far cameras see points from where the pictures show them,
 //! and the sparse Jacobian of that.
 //!
-//! Each observation takes a camera and a point from tables. What it depends on stands in
-//! one row, so that the Jacobian is one of independent rows, and its entries are in the
-//! order of a matrix in compressed rows. Each run writes the whole matrix.
+//! Each observation takes a camera and a point from tables, and depends on nothing that
+//! another does, but for copies: the Jacobian is one of independent rows, whose entries are
+//! in the order of a matrix in compressed rows. Blocks of observations follow each other in
+//! a loop, so that what is between residuals and derivatives stays in the cache. Each run
+//! writes the whole matrix.
+
+use std::mem;
 
 use backstitch::prelude::*;
-use ndarray::{Array1, Array2, ArrayViewMut1, ArrayViewMut3};
+use ndarray::{Array1, Array2, ArrayViewMut1, ArrayViewMutD};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::input::{positive, vector};
 use super::run::{Function, Recorded, Result, Run, finite};
@@ -25,7 +29,9 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     }),
     ("jacobian", |line, run| {
         let scene = run.input::<Input>(line)?.scene()?;
-        jacobian(&scene, run)
+        let Matrix { starts, columns, values } = jacobian(&scene, run)?;
+        let (rows, cols, vals) = (excerpt(&starts), excerpt(&columns), excerpt(&values));
+        Ok(json!({ "rows": rows, "cols": cols, "vals": vals }))
     }),
 ];
 
@@ -34,6 +40,9 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
 const CAMERA: usize = 11;
 /// Numbers an observation depends on: of a camera, of a point, and a weight.
 const ROW: usize = CAMERA + 3 + 1;
+/// Observations whose derivatives are computed at once, so that what is in between stays
+/// in the cache.
+const BLOCK: usize = 128;
 /// Numbers of an observation's derivatives: of two residuals, and of the weight's.
 const ENTRIES: usize = 2 * ROW + 1;
 
@@ -96,32 +105,68 @@ impl Scene {
 /// How far off each observation is, and each weight from 1.
 fn residuals(scene: &Scene) -> Recorded<(), Arrays<Spec, Spec, Spec>, (Spec, Spec)> {
     trace_tree((), scene.specs(), |t, (), (tables, (weights, features), which)| {
-        let rows = rows(t, tables, weights, which);
-        t.outputs(&(reprojection(t, rows, features), weight(weights)))
+        let columns = columns(tables, weights, which);
+        t.outputs(&(reprojection(t, columns, features), weight(weights)))
     })
 }
 
-/// The derivatives of both.
-fn derivatives(scene: &Scene) -> Recorded<(), Arrays<Spec, Spec, Spec>, (Spec, Spec)> {
+/// Observations one after the other: so many blocks of so many.
+#[derive(Clone, Copy)]
+struct Part {
+    start: usize,
+    blocks: usize,
+    size: usize,
+}
+
+/// Blocks of [`BLOCK`] observations, and those that remain.
+fn parts(observations: usize) -> Vec<Part> {
+    let blocks = observations / BLOCK;
+    let whole = Part { start: 0, blocks, size: BLOCK };
+    let rest = Part { start: blocks * BLOCK, blocks: 1, size: observations % BLOCK };
+    [whole, rest].into_iter().filter(|part| part.blocks * part.size > 0).collect()
+}
+
+/// The derivatives of both, those of observations for each part.
+fn derivatives(scene: &Scene) -> Recorded<(), Arrays<Spec, Spec, Spec>, (Vec<Spec>, Spec)> {
     let p = scene.observations;
-    let reprojection = trace(Spec::f64([p, ROW]), Spec::f64([p, 2]), reprojection)?;
-    let weight = trace(Spec::f64([p]), (), |_, w, ()| weight(w))?;
-    let (reprojection, weight) = (reprojection.batch_jacobian()?, weight.batch_jacobian()?);
-    trace_tree((), scene.specs(), |t, (), (tables, (weights, features), which)| {
-        let rows = rows(t, tables, weights, which);
-        let blocks = reprojection.apply(t, rows, features);
-        t.outputs(&(blocks, weight.apply(t, weights, ())))
+    let weight = trace(Spec::f64([p]), (), |_, w, ()| weight(w))?.batch_jacobian()?;
+    let mut jacobians = vec![];
+    for part in parts(p) {
+        let columns = vec![Spec::f64([part.size]); ROW];
+        let block = trace(columns, Spec::f64([part.size, 2]), reprojection)?;
+        jacobians.push((part, block.batch_jacobian()?));
+    }
+    trace_tree((), scene.specs(), |t, (), (tables, (weights, features), (camera, point))| {
+        let entries = jacobians.iter().map(|(part, jacobian)| {
+            let cut = |x| part.cut(x);
+            let cuts = (cut(weights), cut(features), (cut(camera), cut(point)));
+            t.map_rows(cuts, |(weights, features, which): (_, _, (_, _))| {
+                t.stack(jacobian.apply(t, columns(tables, weights, which), features), 2)
+            })
+        });
+        t.outputs(&(entries.collect::<Vec<_>>(), weight.apply(t, weights, ())))
     })
 }
 
-/// What each observation depends on, in a row.
-fn rows<'t>(
-    t: &'t Trace,
+impl Part {
+    /// A row for each block.
+    fn cut(self, x: Tensor<'_>) -> Tensor<'_> {
+        let Self { start, blocks, size } = self;
+        let dims = [&[blocks, size], &x.shape().dims()[1..]].concat();
+        x.slice(0, start as i64..(start + blocks * size) as i64, 1).reshape(dims)
+    }
+}
+
+/// What observations depend on, each number of all of them.
+fn columns<'t>(
     (cameras, points): (Tensor<'t>, Tensor<'t>),
     weights: Tensor<'t>,
     (camera, point): (Tensor<'t>, Tensor<'t>),
-) -> Tensor<'t> {
-    t.concat([cameras.take(camera, 0), points.take(point, 0), weights.expand_dims(1)], 1)
+) -> Vec<Tensor<'t>> {
+    let mut columns = cameras.take(camera, 0).unstack(1);
+    columns.extend(points.take(point, 0).unstack(1));
+    columns.push(weights);
+    columns
 }
 
 fn weight(w: Tensor<'_>) -> Tensor<'_> {
@@ -129,9 +174,9 @@ fn weight(w: Tensor<'_>) -> Tensor<'_> {
 }
 
 /// By how much each point is seen beside its feature, times a weight.
-fn reprojection<'t>(t: &'t Trace, rows: Tensor<'t>, features: Tensor<'t>) -> Tensor<'t> {
+fn reprojection<'t>(t: &'t Trace, columns: Vec<Tensor<'t>>, features: Tensor<'t>) -> Tensor<'t> {
     type Three<'t> = [Tensor<'t>; 3];
-    let [r0, r1, r2, c0, c1, c2, focal, u, v, k1, k2, x0, x1, x2, w] = rows.unstack(1)[..] else {
+    let [r0, r1, r2, c0, c1, c2, focal, u, v, k1, k2, x0, x1, x2, w] = columns[..] else {
         unreachable!("fifteen numbers");
     };
     let [seen_u, seen_v] = features.unstack(1)[..] else { unreachable!("two coordinates") };
@@ -164,7 +209,7 @@ struct Matrix {
     values: Vec<f64>,
 }
 
-fn jacobian(scene: &Scene, run: &mut Run) -> Result<Value> {
+fn jacobian(scene: &Scene, run: &mut Run) -> Result<Matrix> {
     let p = scene.observations;
     let (program, mut ws) = run.prepare(|| derivatives(scene))?;
     let mut matrix = Matrix {
@@ -173,16 +218,20 @@ fn jacobian(scene: &Scene, run: &mut Run) -> Result<Value> {
         values: vec![0.0; ENTRIES * p],
     };
     run.evaluate(|| {
-        let (blocks, weights) = matrix.values.split_at_mut(2 * ROW * p);
-        let blocks = ArrayViewMut3::from_shape((p, 2, ROW), blocks)?;
+        let (mut blocks, weights) = matrix.values.split_at_mut(2 * ROW * p);
+        let entries = parts(p).into_iter().map(|Part { blocks: count, size, .. }| {
+            let (own, others) = mem::take(&mut blocks).split_at_mut(2 * ROW * count * size);
+            blocks = others;
+            ArrayViewMutD::from_shape(vec![count, size, 2, ROW], own)
+        });
+        let entries = entries.collect::<std::result::Result<Vec<_>, _>>()?;
         let weights = ArrayViewMut1::from(weights);
-        program.call_into(&mut ws, &(), &scene.arrays, &mut (blocks, weights))?;
+        program.call_into(&mut ws, &(), &scene.arrays, &mut (entries, weights))?;
         matrix.place(scene);
         Ok(())
     })?;
-    let Matrix { starts, columns, values } = matrix;
-    finite(&values)?;
-    Ok(json!({ "rows": excerpt(&starts), "cols": excerpt(&columns), "vals": excerpt(&values) }))
+    finite(&matrix.values)?;
+    Ok(matrix)
 }
 
 impl Matrix {
@@ -216,4 +265,55 @@ impl Matrix {
 /// The first elements and the last, as the protocol wants them.
 fn excerpt<T: Clone>(all: &[T]) -> Vec<T> {
     all.iter().take(2 * ROW).chain(all.last()).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In whole, with cameras, points and weights that all differ: times a vector, it is
+    /// how residuals change in that direction.
+    #[test]
+    fn the_matrix_is_the_derivative_of_all_residuals() {
+        let input = Input {
+            n: 5,
+            m: 31,
+            p: 2 * BLOCK + 3,
+            cam: vec![0.1, -0.2, 0.3, 0.4, 0.3, -1.0, 1.5, 0.1, 0.2, 0.05, -0.02],
+            x: vec![0.5, -0.3, 1.2],
+            w: 0.7,
+            feat: vec![0.2, -0.1],
+        };
+        let mut scene = input.scene().unwrap();
+        let mut seed = 1.0;
+        let mut next = || {
+            seed = (seed * 16_807.0) % 2_147_483_647.0;
+            seed / 2_147_483_647.0 - 0.5
+        };
+        let ((cameras, points), (weights, _), _) = &mut scene.arrays;
+        let all = cameras.iter_mut().chain(&mut *points).chain(&mut *weights);
+        all.for_each(|x| *x += 0.1 * next());
+        let way: Vec<f64> =
+            cameras.iter().chain(&*points).chain(&*weights).map(|_| next()).collect();
+        let matrix = jacobian(&scene, &mut Run::new(1)).unwrap();
+
+        let mut moved = |by: f64| -> Vec<f64> {
+            let ((cameras, points), (weights, _), _) = &mut scene.arrays;
+            let all = cameras.iter_mut().chain(points).chain(weights);
+            all.zip(&way).for_each(|(x, way)| *x += by * way);
+            let program = || residuals(&scene);
+            let found = Run::new(1).call(program, &(), &scene.arrays).unwrap();
+            found.0.iter().chain(&found.1).copied().collect()
+        };
+        let h = 1e-5;
+        let (after, before) = (moved(h), moved(-2.0 * h));
+        for (i, (after, before)) in after.iter().zip(&before).enumerate() {
+            let row = matrix.starts[i] as usize..matrix.starts[i + 1] as usize;
+            let entries = matrix.columns[row.clone()].iter().zip(&matrix.values[row]);
+            let product: f64 = entries.map(|(&j, x)| x * way[j as usize]).sum();
+            let change = (after - before) / (2.0 * h);
+            assert!((product - change).abs() < 1e-7 * (1.0 + change.abs()), "row {i}");
+        }
+        assert_eq!(after.len() + 1, matrix.starts.len());
+    }
 }

@@ -93,7 +93,7 @@ fn triangles<'t>(t: &'t Trace, diagonal: Tensor<'t>, below: Tensor<'t>) -> Tenso
     let places = on.chain(under).map(|place| place as i64);
     let places = t.constant(Array1::from_iter(places));
     let elements = t.concat([diagonal, below], 1);
-    t.zeros(DType::F64, [k, d * d]).scatter_update(places, elements, 1).reshape([k, d, d])
+    t.zeros(DType::F64, [k, d * d]).scatter_add(places, elements, 1).reshape([k, d, d])
 }
 
 /// What no parameter touches.

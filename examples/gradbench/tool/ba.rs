@@ -102,8 +102,11 @@ impl Scene {
     }
 }
 
+/// A program on a scene.
+type Program<O> = Recorded<(), Arrays<Spec, Spec, Spec>, O>;
+
 /// How far off each observation is, and each weight from 1.
-fn residuals(scene: &Scene) -> Recorded<(), Arrays<Spec, Spec, Spec>, (Spec, Spec)> {
+fn residuals(scene: &Scene) -> Program<(Spec, Spec)> {
     trace_tree((), scene.specs(), |t, (), (tables, (weights, features), which)| {
         let columns = columns(tables, weights, which);
         t.outputs(&(reprojection(t, columns, features), weight(weights)))
@@ -127,7 +130,7 @@ fn parts(observations: usize) -> Vec<Part> {
 }
 
 /// The derivatives of both, those of observations for each part.
-fn derivatives(scene: &Scene) -> Recorded<(), Arrays<Spec, Spec, Spec>, (Vec<Spec>, Spec)> {
+fn derivatives(scene: &Scene) -> Program<(Vec<Spec>, Spec)> {
     let p = scene.observations;
     let weight = trace(Spec::f64([p]), (), |_, w, ()| weight(w))?.batch_jacobian()?;
     let mut jacobians = vec![];

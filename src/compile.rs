@@ -7,6 +7,7 @@ use std::time::Duration;
 use backstitch_ir::text::{DotOptions, to_dot};
 use backstitch_ir::{Array, Graph, Shape};
 use backstitch_passes::{Explanation, KernelOrigin, Memory, OverBudget, Prepared, prepare};
+use backstitch_runtime::jit::Vectors;
 use backstitch_runtime::{
     ArrayMut, ArrayRef, Backend, Call, Error as RuntimeError, Executable, Workspace,
 };
@@ -27,6 +28,8 @@ pub struct Options {
     pub passes: backstitch_passes::Options,
     /// Bytes of workspace at most.
     pub memory: Option<usize>,
+    /// How wide vector code may be.
+    pub vectors: Vectors,
     /// Whether all that threads can share is shared, however short: for tests.
     #[doc(hidden)]
     pub share_all: bool,
@@ -41,6 +44,7 @@ impl Default for Options {
             threads: 1,
             passes: Default::default(),
             memory: None,
+            vectors: Vectors::default(),
             share_all: false,
             donate: Donate::Nothing,
         }
@@ -73,6 +77,13 @@ impl Options {
     #[must_use]
     pub fn threads(self, threads: usize) -> Self {
         Self { threads, ..self }
+    }
+
+    /// With vector code as wide as this at most. The processor's widest is used unless
+    /// this says otherwise; results are the same bits for any.
+    #[must_use]
+    pub fn vectors(self, vectors: Vectors) -> Self {
+        Self { vectors, ..self }
     }
 
     /// Shares among threads what is far too short for that, in chunks of so few elements:
@@ -236,6 +247,7 @@ impl<P: Tree<Spec> + Clone, D: Clone, O: Tree<Spec> + Clone> Compile for Traced<
         let code = backstitch_runtime::jit::Options {
             workers: u32::try_from(options.threads).unwrap_or(u32::MAX),
             share_all: options.share_all,
+            vectors: options.vectors,
             ..Default::default()
         };
         // SAFETY: lowering makes plans that the verifier finds nothing wrong with.

@@ -25,6 +25,7 @@ pub use backstitch_ir as ir;
 pub use backstitch_passes as passes;
 pub use backstitch_passes::{Kept, Memory, OverBudget};
 pub use backstitch_runtime as runtime;
+pub use backstitch_runtime::jit::Vectors;
 pub use backstitch_runtime::{Backend, Workspace};
 pub use bind::{BindError, Bound, BoundHvp, Part};
 pub use compile::{Compile, Compiled, Options};

@@ -31,7 +31,7 @@ use crate::part::PartEmitter;
 use crate::registers::indexed;
 use crate::survey::{Span, Survey, written_out};
 use crate::work::Sharing;
-use crate::{Code, Externs, Options};
+use crate::{Code, Externs, Options, wide};
 
 /// About how many statements a function of steps may have.
 const LIMIT: usize = 600;
@@ -95,6 +95,8 @@ pub(crate) struct Steps<'p> {
     /// The constants, by buffer.
     pub constants: Vec<Option<*const u8>>,
     pub pinned: Pinned,
+    /// Of vector code of our own, if there is to be any.
+    encoding: Option<wide::Encoding>,
 }
 
 impl<'p> Steps<'p> {
@@ -160,6 +162,7 @@ impl<'p> Steps<'p> {
             funcs: Funcs::default(),
             constants,
             pinned,
+            encoding: options.vectors.encoding(options.cpu),
         }
     }
 
@@ -302,6 +305,11 @@ impl<'p> Steps<'p> {
     fn write_kernel(&mut self, kernel: Kernel, id: FunctionId) {
         let plan = self.plan;
         let nest = &plan.kernels[kernel];
+        if let Some(encoding) = self.encoding
+            && let Some(bytes) = wide::compile(nest, encoding)
+        {
+            return self.linker.define_bytes(id, bytes, wide::ALIGN);
+        }
         let mut func = self.linker.function(id, self.kernel_signature());
         let mut asm = Asm::new(&mut func, &mut self.context, self.linker.features());
         let args = asm.enter();

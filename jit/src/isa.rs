@@ -12,6 +12,7 @@ use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable, Flags};
 
 use crate::error::JitError;
+use crate::wide::Encoding;
 
 /// Which processor to make code for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -21,6 +22,52 @@ pub enum Cpu {
     Host,
     /// The oldest of this architecture. Same bits, slower.
     Baseline,
+}
+
+/// How wide the vectors of kernels may be. What comes out is the same, bit by bit.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Vectors {
+    /// As wide as the processor's, where that can be had: AVX-512 or AVX2 on x86-64 with
+    /// System V's calling convention.
+    #[default]
+    Widest,
+    /// AVX2, if the processor has it.
+    Bits256,
+    /// Cranelift's.
+    Bits128,
+}
+
+impl Vectors {
+    /// The encoding of vector code of our own for this processor, if there is to be any.
+    pub(crate) fn encoding(self, cpu: Cpu) -> Option<Encoding> {
+        if self == Self::Bits128 || cpu == Cpu::Baseline {
+            return None;
+        }
+        let best = native();
+        match self {
+            Self::Bits256 => best.map(|_| Encoding::Vex),
+            _ => best,
+        }
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", unix))]
+fn native() -> Option<Encoding> {
+    macro_rules! has {
+        ($($feature:tt),*) => { $(std::arch::is_x86_feature_detected!($feature))&&* };
+    }
+    if !has!("avx2", "fma", "bmi2") {
+        None
+    } else if has!("avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd") {
+        Some(Encoding::Evex)
+    } else {
+        Some(Encoding::Vex)
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", unix)))]
+fn native() -> Option<Encoding> {
+    None
 }
 
 /// Which register allocator.

@@ -15,6 +15,7 @@
 //!   four iterations at a time, its reductions;
 //! * `func`: functions of scalars that kernels call;
 //! * `strided`, `jam`: what steps over memory in strides, and several rows at a time;
+//! * `wide`: kernels as full-width vector code of our own, where the processor has it;
 //! * `work`: which kernels are worth several threads;
 //! * `address`, `forward`: where elements are, and which are in registers;
 //! * `scalar`, `vector`, `host`: operations on one element, on four, and those
@@ -49,6 +50,7 @@ mod strided;
 mod survey;
 mod vector;
 mod vector_loop;
+mod wide;
 mod work;
 
 use std::ffi::c_void;
@@ -57,7 +59,7 @@ use backstitch_ir::plan::{Call, Gemm, Plan};
 
 pub use crate::code::Code;
 pub use crate::error::JitError;
-pub use crate::isa::Cpu;
+pub use crate::isa::{Cpu, Vectors};
 
 /// A kernel as a function of the addresses of its parameters and the part of its
 /// outermost loop that is to run. Parts that do not overlap can run at once.
@@ -114,6 +116,8 @@ pub struct Store {
 pub struct Options {
     /// For which processor.
     pub cpu: Cpu,
+    /// How wide the vectors of kernels may be.
+    pub vectors: Vectors,
     /// Whether to check every function before it is compiled.
     pub verify: bool,
     /// Whether to keep the Cranelift text of every function.
@@ -134,6 +138,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             cpu: Cpu::Host,
+            vectors: Vectors::default(),
             verify: cfg!(debug_assertions),
             text: false,
             threads: None,

@@ -81,6 +81,11 @@ impl Linker {
         self.crew.add(Job { number: id.0 as usize, name, func, repeats });
     }
 
+    /// Keeps a promise with machine code that calls nothing.
+    pub fn define_bytes(&mut self, id: FunctionId, bytes: Vec<u8>, align: usize) {
+        self.crew.put(id.0 as usize, Compiled { bytes, align, relocs: Vec::new() });
+    }
+
     /// Places everything in executable memory.
     pub fn finish(self, entry: FunctionId, pinned: Pinned) -> Result<Code, JitError> {
         let failed = |e: cranelift_module::ModuleError| JitError::Memory(e.to_string());

@@ -354,7 +354,7 @@ impl NestEmitter<'_, '_> {
 }
 
 /// What is the same in all iterations of a vector loop, and the rest.
-fn split(l: &For) -> (Vec<&Stmt>, Vec<&Stmt>) {
+pub(crate) fn split(l: &For) -> (Vec<&Stmt>, Vec<&Stmt>) {
     let written: FxHashSet<Param> = l
         .body
         .iter()

@@ -204,7 +204,8 @@ pub const EXTERNS: Externs =
 
 /// Options for tests: everything checked.
 pub fn options(cpu: Cpu) -> Options {
-    Options { cpu, verify: true, text: false, threads: None, workers: 1, share_all: false }
+    let vectors = backstitch_jit::Vectors::default();
+    Options { cpu, vectors, verify: true, text: false, threads: None, workers: 1, share_all: false }
 }
 
 /// Memory aligned as arenas are.
@@ -320,13 +321,13 @@ pub fn check_nest_on(nest: &Nest, data: &[Vec<u8>]) {
                 let g = &got[j * size..][..size];
                 assert!(
                     same(decl.dtype, g, e),
-                    "{cpu:?}: p{i}[{j}] is {g:?}, not {e:?}\n{nest:#?}"
+                    "{cpu:?}: p{i}[{j}] is {g:?}, not {e:?}\n{}", nest
                 );
             }
             let after = expected.len()..expected.len() + ALIGN;
             assert!(
                 got[after].iter().all(|&b| b == guard),
-                "wrote past the end of p{i}\n{nest:#?}"
+                "wrote past the end of p{i}\n{nest}"
             );
             assert!(decl.access != Access::In || data[i] == *expected);
         }

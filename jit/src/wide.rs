@@ -1,0 +1,46 @@
+//! Full-width vector code: kernels as x86-64 machine code of our own.
+//!
+//! Cranelift's vectors have 128 bits. A kernel whose time goes into vector loops is
+//! therefore written here a second time, for AVX-512 or AVX2, from the same
+//! [`Nest`] with the same meaning: same operations, same partial results, same bits.
+//! What comes out are the bytes of a function with a kernel's signature; it is placed and
+//! linked like those that Cranelift makes. What cannot be expressed here is Cranelift's.
+//!
+//! * `lower`, `vector`, `places`: statements and loops to instructions on as many
+//!   registers as they like;
+//! * `ops`: operations of nests as instructions;
+//! * `inst`: these instructions;
+//! * `alloc`: registers, by linear scan;
+//! * `emit`, `code`, `table`: bytes.
+
+mod alloc;
+mod code;
+mod emit;
+mod inst;
+mod lower;
+mod ops;
+mod places;
+mod table;
+mod vector;
+
+use backstitch_ir::nest::{Mode, Nest, Stmt};
+
+pub(crate) use self::code::{ALIGN, Encoding};
+
+/// The kernel as a function of a table of its parameters' addresses and a part of its
+/// outermost parallel loop (System V's calling convention); nothing if it has no vector
+/// loop, or something in it cannot be expressed.
+pub(crate) fn compile(nest: &Nest, encoding: Encoding) -> Option<Vec<u8>> {
+    if !has_vectors(&nest.body) {
+        return None;
+    }
+    let program = lower::lower(nest, encoding)?;
+    Some(emit::emit(&program, encoding))
+}
+
+fn has_vectors(body: &[Stmt]) -> bool {
+    body.iter().any(|s| match s {
+        Stmt::For(l) => matches!(l.mode, Mode::Vector { .. }) || has_vectors(&l.body),
+        _ => false,
+    })
+}

@@ -1,0 +1,484 @@
+//! Bytes of a program whose virtual registers have homes.
+//!
+//! What lives in the frame is an operand in memory where the instruction takes one, and
+//! otherwise passes through a scratch register.
+
+use super::alloc::{Allocation, Home, PARAMS, SCRATCH, SCRATCH_MASKS, allocate, scratch_vectors};
+use super::code::{self, Alu, Code, Encoding, Mem, Operand, RSP, Width};
+use super::inst::{Class, Fma, Inst, Place, Program, Reg, Role, Source, Value, Vector};
+use super::table::{self, Row, Tuple};
+
+/// Loops begin at a multiple of this.
+const LOOP_ALIGN: usize = 32;
+
+/// Registers that a function leaves as they were.
+const SAVED: [u8; 6] = [3, 5, 12, 13, 14, 15];
+
+/// Machine code of a program; its calling convention is System V's.
+pub(crate) fn emit(program: &Program, encoding: Encoding) -> Vec<u8> {
+    let allocation = allocate(program, encoding);
+    let code = Code::new(encoding, program.labels as usize);
+    let mut emitter = Emitter { program, allocation, code, saved: Vec::new() };
+    emitter.enter();
+    program.insts.iter().for_each(|inst| emitter.inst(inst));
+    emitter.leave();
+    emitter.code.finish(&program.pool)
+}
+
+struct Emitter<'p> {
+    program: &'p Program,
+    allocation: Allocation,
+    code: Code,
+    saved: Vec<u8>,
+}
+
+impl Emitter<'_> {
+    // ---- The frame ----
+
+    fn slot_bytes(&self) -> u32 {
+        match self.code.encoding {
+            Encoding::Evex => 64,
+            Encoding::Vex => 32,
+        }
+    }
+
+    fn frame(&self) -> u32 {
+        let bytes = self.allocation.vectors * self.slot_bytes() + 8 * self.allocation.words + 8;
+        bytes.next_multiple_of(64)
+    }
+
+    fn has_frame(&self) -> bool {
+        self.allocation.vectors + self.allocation.words > 0
+    }
+
+    fn enter(&mut self) {
+        let used = |r: &&u8| {
+            let classes = self.program.classes.iter();
+            classes
+                .zip(&self.allocation.homes)
+                .any(|(class, home)| *class == Class::General && *home == Home::Register(**r))
+        };
+        self.saved = SAVED.iter().filter(used).copied().collect();
+        for &r in &self.saved {
+            self.code.push(r);
+        }
+        if self.has_frame() {
+            // The stack pointer as it was goes to the frame's last word.
+            let frame = self.frame() as i32;
+            self.code.alu(Alu::Mov, SCRATCH[0], Operand::Register(RSP));
+            self.code.alu_immediate(Alu::Sub, RSP, frame);
+            self.code.alu_immediate(Alu::And, RSP, -64);
+            self.code.store(at_stack(frame - 8), SCRATCH[0]);
+        }
+        for (&param, &register) in self.program.params.iter().zip(&PARAMS) {
+            if let Home::Slot(_) = self.home(param) {
+                let to = self.slot(param);
+                self.code.store(to, register);
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        self.code.zero_upper();
+        if self.has_frame() {
+            let saved = at_stack(self.frame() as i32 - 8);
+            self.code.alu(Alu::Mov, RSP, Operand::Memory(saved));
+        }
+        for &r in self.saved.clone().iter().rev() {
+            self.code.pop(r);
+        }
+        self.code.ret();
+    }
+
+    fn home(&self, reg: Reg) -> Home {
+        self.allocation.homes[reg.0 as usize]
+    }
+
+    fn slot(&self, reg: Reg) -> Mem {
+        let Home::Slot(n) = self.home(reg) else { unreachable!("a place in the frame") };
+        let at = match self.program.classes[reg.0 as usize] {
+            Class::Vector => n * self.slot_bytes(),
+            Class::Mask | Class::General => self.allocation.vectors * self.slot_bytes() + 8 * n,
+        };
+        at_stack(at as i32)
+    }
+
+    // ---- Operands ----
+
+    /// A general register that holds this one now.
+    fn general(&mut self, reg: Reg, scratch: usize) -> u8 {
+        match self.home(reg) {
+            Home::Register(n) => n,
+            _ => {
+                let from = Operand::Memory(self.slot(reg));
+                self.code.alu(Alu::Mov, SCRATCH[scratch], from);
+                SCRATCH[scratch]
+            }
+        }
+    }
+
+    /// The general register that a result goes to first.
+    fn target(&self, reg: Reg) -> u8 {
+        match self.home(reg) {
+            Home::Register(n) => n,
+            _ => SCRATCH[2],
+        }
+    }
+
+    /// Puts a result where it lives.
+    fn put(&mut self, reg: Reg) {
+        if let Home::Slot(_) = self.home(reg) {
+            let to = self.slot(reg);
+            self.code.store(to, SCRATCH[2]);
+        }
+    }
+
+    fn place(&mut self, place: &Place) -> Mem {
+        let base = self.general(place.base, 0);
+        let index = place.index.map(|(index, scale)| {
+            let register = match self.program.classes[index.0 as usize] {
+                Class::General => self.general(index, 1),
+                _ => self.vector_register(index, 1),
+            };
+            (register, scale)
+        });
+        Mem { base, index, disp: place.disp }
+    }
+
+    /// A vector register that holds this one now.
+    fn vector_register(&mut self, reg: Reg, scratch: usize) -> u8 {
+        match self.home(reg) {
+            Home::Register(n) => n,
+            _ => {
+                let register = scratch_vectors(self.code.encoding)[scratch];
+                let from = self.slot(reg);
+                self.move_vector(register, Operand::Memory(from));
+                register
+            }
+        }
+    }
+
+    fn widest(&self) -> Width {
+        match self.code.encoding {
+            Encoding::Evex => Width::Z512,
+            Encoding::Vex => Width::Y256,
+        }
+    }
+
+    fn move_vector(&mut self, to: u8, from: Operand) {
+        if matches!(from, Operand::Register(n) if n == to) {
+            return;
+        }
+        let row = match from {
+            Operand::Repeated(_) => &table::REPEATD,
+            _ => &table::LOADPS,
+        };
+        self.simple(row, to, from);
+    }
+
+    fn simple(&mut self, row: &Row, reg: u8, operand: Operand) {
+        let width = self.widest();
+        let (second, immediate, mask) = (None, None, None);
+        self.code.vector(&code::Vector { row, width, reg, second, operand, immediate, mask });
+    }
+
+    fn mask_register(&mut self, reg: Reg, scratch: usize) -> u8 {
+        match self.home(reg) {
+            Home::Register(n) => n,
+            _ => {
+                let from = Operand::Memory(self.slot(reg));
+                self.simple(&table::KMOV, SCRATCH_MASKS[scratch], from);
+                SCRATCH_MASKS[scratch]
+            }
+        }
+    }
+
+    fn class(&self, reg: Reg) -> Class {
+        self.program.classes[reg.0 as usize]
+    }
+
+    fn value(&mut self, value: &Value, scratch: usize) -> Operand {
+        match value {
+            Value::Reg(r) => match self.home(*r) {
+                Home::Register(n) => Operand::Register(n),
+                _ => Operand::Memory(self.slot(*r)),
+            },
+            Value::Place(p) => Operand::Memory(self.place(p)),
+            Value::Known(n) => {
+                self.code.set(SCRATCH[scratch], *n);
+                Operand::Register(SCRATCH[scratch])
+            }
+        }
+    }
+
+    // ---- Instructions ----
+
+    fn inst(&mut self, inst: &Inst) {
+        match inst {
+            Inst::Vector(v) => self.vector(v),
+            Inst::Fma(fma) => self.fma(fma),
+            Inst::Alu { op, to, from } => self.alu(*op, *to, from),
+            Inst::Multiply { to, from, by } => {
+                let from = self.value(&Value::Reg(*from), 0);
+                let target = self.target(*to);
+                self.code.multiply(target, from, *by);
+                self.put(*to);
+            }
+            Inst::Address { to, place } => {
+                let mem = self.place(place);
+                let target = self.target(*to);
+                self.code.lea(target, mem);
+                self.put(*to);
+            }
+            Inst::Negate { to } => {
+                let register = self.general(*to, 2);
+                self.code.negate(register);
+                self.put(*to);
+            }
+            Inst::MoveIf { cond, to, from } => {
+                let from = self.value(&Value::Reg(*from), 0);
+                let register = self.general(*to, 2);
+                self.code.move_if(*cond, register, from);
+                self.put(*to);
+            }
+            Inst::LowBits { to, from, count } => {
+                let from = self.general(*from, 0);
+                let count = self.general(*count, 1);
+                let target = self.target(*to);
+                self.code.low_bits(target, from, count);
+                self.put(*to);
+            }
+            Inst::LoadByte { to, place } => {
+                let mem = self.place(place);
+                let target = self.target(*to);
+                self.code.load_byte(target, mem);
+                self.put(*to);
+            }
+            Inst::StoreByte { place, from } => {
+                let mem = self.place(place);
+                let from = self.general(*from, 2);
+                self.code.store_byte(mem, from);
+            }
+            Inst::JumpIf(cond, label) => self.code.jump_if(*cond, *label),
+            Inst::Label(label) => self.code.place(*label),
+            Inst::LoopStart(label) => {
+                self.code.align(LOOP_ALIGN);
+                self.code.place(*label);
+            }
+            Inst::LoopEnd => {}
+        }
+    }
+
+    fn alu(&mut self, op: Alu, to: Reg, from: &Value) {
+        match (op, from) {
+            (Alu::Mov, Value::Known(n)) => {
+                let target = self.target(to);
+                self.code.set(target, *n);
+                self.put(to);
+            }
+            (Alu::Mov, _) => {
+                let operand = self.value(from, 0);
+                let target = self.target(to);
+                if !matches!(operand, Operand::Register(n) if n == target) {
+                    self.code.alu(Alu::Mov, target, operand);
+                }
+                self.put(to);
+            }
+            (_, Value::Known(n)) if i32::try_from(*n).is_ok() => {
+                let register = self.general(to, 2);
+                self.code.alu_immediate(op, register, *n as i32);
+                self.changed(op, to);
+            }
+            _ => {
+                let operand = self.value(from, 0);
+                let register = self.general(to, 2);
+                self.code.alu(op, register, operand);
+                self.changed(op, to);
+            }
+        }
+    }
+
+    fn changed(&mut self, op: Alu, to: Reg) {
+        if op != Alu::Cmp {
+            self.put(to);
+        }
+    }
+
+    fn source(&mut self, v: &Vector) -> Operand {
+        match v.source {
+            Source::Reg(r) => match (self.home(r), self.class(r)) {
+                (Home::Register(n), _) => Operand::Register(n),
+                (_, Class::Mask) => Operand::Register(self.mask_register(r, 1)),
+                (_, Class::General) if v.row.tuple == Tuple::General => {
+                    Operand::Register(self.general(r, 2))
+                }
+                _ => Operand::Memory(self.slot(r)),
+            },
+            Source::Place(ref p) => Operand::Memory(self.place(p)),
+            Source::Pool(slot) => Operand::Pool(slot),
+            Source::Repeated(slot) => Operand::Repeated(slot),
+        }
+    }
+
+    fn vector(&mut self, v: &Vector) {
+        let written = match v.source {
+            Source::Reg(r) if v.to_source => Some(r),
+            _ => None,
+        };
+        let operand = match written {
+            // A general register that is written, but cannot be memory.
+            Some(r) if matches!(self.home(r), Home::Slot(_)) && v.row.tuple == Tuple::General => {
+                Operand::Register(SCRATCH[2])
+            }
+            _ => self.source(v),
+        };
+        let second = v.second.map(|r| match self.class(r) {
+            Class::Mask => self.mask_register(r, 0),
+            _ => self.vector_register(r, 0),
+        });
+        let mask = v.mask.map(|(k, zero)| (self.mask_register(k, 0), zero));
+        let reg = v.reg.map_or(0, |(r, role)| self.reg_field(r, role));
+        // A move to itself.
+        let moves = std::ptr::eq(v.row, &table::MOVAPS) || std::ptr::eq(v.row, &table::KMOV);
+        if moves && mask.is_none() && matches!(operand, Operand::Register(n) if n == reg) {
+            return self.put_field(v);
+        }
+        self.code.vector(&code::Vector {
+            row: v.row,
+            width: v.width,
+            reg,
+            second,
+            operand,
+            immediate: v.immediate,
+            mask,
+        });
+        if let Some(r) = written
+            && matches!(operand, Operand::Register(n) if n == SCRATCH[2])
+            && self.class(r) == Class::General
+        {
+            self.put(r);
+        }
+        self.put_field(v);
+    }
+
+    /// The register of the field `reg`, holding what is read there.
+    fn reg_field(&mut self, r: Reg, role: Role) -> u8 {
+        let reads = matches!(role, Role::Use | Role::Change);
+        match (self.class(r), self.home(r)) {
+            (_, Home::Register(n)) => n,
+            (Class::Vector, _) if reads => self.vector_register(r, 1),
+            (Class::Vector, _) => scratch_vectors(self.code.encoding)[1],
+            (Class::Mask, _) if reads => self.mask_register(r, 0),
+            (Class::Mask, _) => SCRATCH_MASKS[0],
+            (Class::General, _) if reads => self.general(r, 2),
+            (Class::General, _) => SCRATCH[2],
+        }
+    }
+
+    fn put_field(&mut self, v: &Vector) {
+        let Some((r, role)) = v.reg.filter(|(_, role)| *role != Role::Use) else { return };
+        let Home::Slot(_) = self.home(r) else { return };
+        debug_assert!(role != Role::Use);
+        let to = Operand::Memory(self.slot(r));
+        match self.class(r) {
+            Class::Vector => {
+                let scratch = scratch_vectors(self.code.encoding)[1];
+                self.simple(&table::STOREPS, scratch, to);
+            }
+            Class::Mask => self.simple(&table::KSTORE, SCRATCH_MASKS[0], to),
+            Class::General => self.put(r),
+        }
+    }
+
+    fn fma(&mut self, fma: &Fma) {
+        let scratch = scratch_vectors(self.code.encoding);
+        let mut next = 0;
+        let mut in_memory = false;
+        let mut args = [Operand::Register(0); 3];
+        // What is in memory anyway goes first, so that what lives in the frame makes room.
+        let outside = fma.args.iter().any(|a| !matches!(a, Source::Reg(_)));
+        for (arg, source) in args.iter_mut().zip(&fma.args) {
+            *arg = match source {
+                Source::Reg(r) => match self.home(*r) {
+                    Home::Register(n) => Operand::Register(n),
+                    _ if !in_memory && !outside => {
+                        in_memory = true;
+                        Operand::Memory(self.slot(*r))
+                    }
+                    _ => {
+                        next += 1;
+                        Operand::Register(self.vector_register(*r, next - 1))
+                    }
+                },
+                Source::Place(p) => Operand::Memory(self.place(p)),
+                Source::Pool(slot) => Operand::Pool(*slot),
+                Source::Repeated(slot) => Operand::Repeated(*slot),
+            };
+        }
+        let to = match self.home(fma.def) {
+            Home::Register(n) => n,
+            _ => scratch[0],
+        };
+        self.fma_into(fma, to, args);
+        if let Home::Slot(_) = self.home(fma.def) {
+            let at = self.slot(fma.def);
+            self.simple(&table::STOREPS, to, Operand::Memory(at));
+        }
+    }
+
+    /// `to = a · b + c` in the form that overwrites the operand which is there already.
+    fn fma_into(&mut self, fma: &Fma, to: u8, [a, b, c]: [Operand; 3]) {
+        let register = |o: Operand| match o {
+            Operand::Register(n) => Some(n),
+            _ => None,
+        };
+        let [f132, f213, f231]: [&Row; 3] = if fma.double {
+            [&table::FMA132PD, &table::FMA213PD, &table::FMA231PD]
+        } else {
+            [&table::FMA132PS, &table::FMA213PS, &table::FMA231PS]
+        };
+        let (row, second, operand) = match (register(a), register(b), register(c)) {
+            (Some(a), Some(b), None) => {
+                if to == b && to != a {
+                    (f213, a, c)
+                } else {
+                    self.move_vector(to, Operand::Register(a));
+                    (f213, b, c)
+                }
+            }
+            (Some(f), None, Some(c)) | (None, Some(f), Some(c)) => {
+                let m = if register(a).is_none() { a } else { b };
+                if to == f && to != c {
+                    (f132, c, m)
+                } else {
+                    self.move_vector(to, Operand::Register(c));
+                    (f231, f, m)
+                }
+            }
+            (Some(x), Some(y), Some(z)) => {
+                if to == x && to != z {
+                    (f213, y, c)
+                } else if to == y && to != z {
+                    (f213, x, c)
+                } else {
+                    self.move_vector(to, Operand::Register(z));
+                    (f231, x, b)
+                }
+            }
+            _ => unreachable!("at most one operand in memory"),
+        };
+        self.code.vector(&code::Vector {
+            row,
+            width: fma.width,
+            reg: to,
+            second: Some(second),
+            operand,
+            immediate: None,
+            mask: None,
+        });
+    }
+}
+
+fn at_stack(disp: i32) -> Mem {
+    Mem { base: RSP, index: None, disp }
+}

@@ -6,16 +6,19 @@
 //! What comes out are the bytes of a function with a kernel's signature; it is placed and
 //! linked like those that Cranelift makes. What cannot be expressed here is Cranelift's.
 //!
-//! * `lower`, `vector`, `places`: statements and loops to instructions on as many
+//! * `lower`, `vector`, `hold`, `places`: statements and loops to instructions on as many
 //!   registers as they like;
 //! * `ops`: operations of nests as instructions;
 //! * `inst`: these instructions;
+//! * `dead`: instructions that turned out to be of no use;
 //! * `alloc`: registers, by linear scan;
 //! * `emit`, `code`, `table`: bytes.
 
 mod alloc;
 mod code;
+mod dead;
 mod emit;
+mod hold;
 mod inst;
 mod lower;
 mod ops;
@@ -31,10 +34,11 @@ pub(crate) use self::code::{ALIGN, Encoding};
 /// outermost parallel loop (System V's calling convention); nothing if it has no vector
 /// loop, or something in it cannot be expressed.
 pub(crate) fn compile(nest: &Nest, encoding: Encoding) -> Option<Vec<u8>> {
-    if !has_vectors(&nest.body) {
+    if encoding == Encoding::Vex || !has_vectors(&nest.body) {
         return None;
     }
-    let program = lower::lower(nest, encoding)?;
+    let mut program = lower::lower(nest, encoding)?;
+    dead::prune(&mut program);
     Some(emit::emit(&program, encoding))
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct Current {
     pub lanes: usize,
     /// Which of the vectors of an iteration.
     pub copy: usize,
+    /// Which of the vectors of a loop that is written out.
+    pub number: usize,
     /// The lanes that there are, if it is not all of them.
     pub mask: Mask,
 }
@@ -62,6 +64,8 @@ pub(crate) struct Lowering<'n> {
     repeated: FxHashSet<Var>,
     part: Option<(Reg, Reg)>,
     pub current: Option<Current>,
+    /// Arrays that a loop around keeps in registers, by the statement that adds to them.
+    pub held: FxHashMap<*const Stmt, Vec<Reg>>,
 }
 
 /// The nest as a function of a table of its parameters and a part of its outermost
@@ -90,6 +94,7 @@ pub(crate) fn lower(nest: &Nest, encoding: Encoding) -> Option<Program> {
         repeated,
         part: parallel(nest).map(|_| (params[1], params[2])),
         current: None,
+        held: FxHashMap::default(),
     };
     lowering.block(&nest.body)?;
     Some(lowering.ops.program)
@@ -341,9 +346,11 @@ impl Lowering<'_> {
             Some(1) => self.iteration(l, span.lo, &accs, &carries)?,
             count => {
                 self.at.prepare(&mut self.ops.program, &l.body)?;
+                let held = self.hold(l)?;
                 self.counted(span.lo, span.hi, 1, count.is_some(), |this, i| {
                     this.iteration(l, i, &accs, &carries)
                 })?;
+                self.release(held)?;
             }
         }
         for (acc, &x) in l.accs.iter().zip(&accs) {

@@ -147,9 +147,12 @@ impl Ops {
         if let Some(&reg) = self.hoist.as_ref().and_then(|h| h.known.get(bytes)) {
             return reg;
         }
-        let slot = self.program.pool.slot(bytes);
+        let width = Width::of(bytes.len());
+        let mut filled = bytes.to_vec();
+        filled.resize(width.bytes(), 0);
+        let slot = self.program.pool.slot(&filled);
         let def = self.program.reg(Class::Vector);
-        let inst = unary_inst(&t::LOADPS, Width::of(bytes.len()), def, Source::Pool(slot));
+        let inst = unary_inst(&t::LOADPS, width, def, Source::Pool(slot));
         match &mut self.hoist {
             Some(hoist) => {
                 hoist.insts.push(inst);

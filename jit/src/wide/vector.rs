@@ -53,6 +53,30 @@ impl Lowering<'_> {
         self.at.prepare(&mut self.ops.program, &l.body)?;
         let (uniform, stmts) = split(l);
         uniform.iter().try_for_each(|s| self.stmt(s))?;
+        let (lanes, copies) = self.shape(l, partial, &stmts)?;
+        let mut body = Body { l, stmts, lanes, copies, partials: Vec::new() };
+        for a in &l.accs {
+            let dtype = self.nest.vars[a.result];
+            let partials = self.partials(dtype, a.op.identity(dtype), copies);
+            body.partials.push(partials);
+        }
+        let before = self.ops.program.insts.len();
+        self.ops.hoist = Some(Hoist::default());
+        match span.count {
+            Some(count) => self.known_count(&body, span, count)?,
+            None => self.unknown_count(&body, span)?,
+        }
+        let hoist = self.ops.hoist.take().expect("constants of this loop");
+        self.ops.program.insts.splice(before..before, hoist.insts);
+        for (a, partials) in l.accs.iter().zip(&body.partials) {
+            let x = self.ops.finish(a.op, self.nest.vars[a.result], lanes, partials)?;
+            self.bind(a.result, x)?;
+        }
+        Some(())
+    }
+
+    /// Elements in a vector and vectors in an iteration.
+    pub(super) fn shape(&self, l: &For, partial: usize, stmts: &[&Stmt]) -> Option<(usize, usize)> {
         let of = |v: Var| self.nest.vars[v];
         let sizes: SmallVec<[usize; 16]> = stmts
             .iter()
@@ -82,48 +106,34 @@ impl Lowering<'_> {
         if lanes * least < 16 || copies > 8 {
             return None;
         }
-        let mut body = Body { l, stmts, lanes, copies, partials: Vec::new() };
-        for a in &l.accs {
-            let dtype = self.nest.vars[a.result];
-            let partials = self.partials(dtype, a.op.identity(dtype), copies);
-            body.partials.push(partials);
-        }
-        let before = self.ops.program.insts.len();
-        self.ops.hoist = Some(Hoist::default());
-        match span.count {
-            Some(count) => self.known_count(&body, span, count)?,
-            None => self.unknown_count(&body, span)?,
-        }
-        let hoist = self.ops.hoist.take().expect("constants of this loop");
-        self.ops.program.insts.splice(before..before, hoist.insts);
-        for (a, partials) in l.accs.iter().zip(&body.partials) {
-            let x = self.ops.finish(a.op, self.nest.vars[a.result], lanes, partials)?;
-            self.bind(a.result, x)?;
-        }
-        Some(())
+        Some((lanes, copies))
     }
 
     fn known_count(&mut self, body: &Body, span: Span, count: usize) -> Option<()> {
         let (step, lanes) = (body.step(), body.lanes);
         let (whole, rest) = (count / step, count % step);
         let end = span.lo.plus((whole * step) as i64);
-        if whole <= 1 || whole * body.copies * body.stmts.len() <= WRITTEN_OUT {
+        let held = body.stmts.iter().any(|s| self.held.contains_key(&std::ptr::from_ref(*s)));
+        if held || whole <= 1 || whole * body.copies * body.stmts.len() <= WRITTEN_OUT {
             for k in 0..whole {
-                self.vectors(body, span.lo.plus((k * step) as i64), 0..body.copies, None)?;
+                let number = k * body.copies;
+                let at = span.lo.plus((k * step) as i64);
+                self.vectors(body, at, 0..body.copies, number, None)?;
             }
         } else {
             self.counted(span.lo, end, step as i64, true, |this, i| {
-                this.vectors(body, i, 0..body.copies, None)
+                this.vectors(body, i, 0..body.copies, 0, None)
             })?;
         }
         let (full, last) = (rest / lanes, rest % lanes);
+        let number = whole * body.copies;
         if full > 0 {
-            self.vectors(body, end, 0..full, None)?;
+            self.vectors(body, end, 0..full, number, None)?;
         }
         if last > 0 {
             let mask = self.ops.mask_constant((1 << last) - 1);
             let at = end.plus((full * lanes) as i64);
-            self.vectors(body, at, full..full + 1, Some(mask))?;
+            self.vectors(body, at, full..full + 1, number + full, Some(mask))?;
         }
         Some(())
     }
@@ -132,7 +142,7 @@ impl Lowering<'_> {
         let (step, lanes) = (body.step() as i64, body.lanes as i64);
         let hi = Int::of(span.hi.read(&mut self.ops.program));
         let i = self.counted(span.lo, hi, step, false, |this, i| {
-            this.vectors(body, i, 0..body.copies, None)
+            this.vectors(body, i, 0..body.copies, 0, None)
         })?;
         let hi = hi.base.expect("just made");
         let done = self.ops.program.label();
@@ -159,7 +169,7 @@ impl Lowering<'_> {
             let head = self.ops.program.label();
             self.ops.push(Inst::LoopStart(head));
             let k = mask(self, left);
-            self.vectors(body, Int::of(i), 0..1, Some(k))?;
+            self.vectors(body, Int::of(i), 0..1, 0, Some(k))?;
             self.ops.push(Inst::Alu { op: Alu::Add, to: i, from: Value::Known(lanes) });
             self.ops.push(Inst::Alu { op: Alu::Sub, to: left, from: Value::Known(lanes) });
             self.ops.push(Inst::Alu { op: Alu::Cmp, to: left, from: Value::Known(0) });
@@ -171,22 +181,30 @@ impl Lowering<'_> {
                 let left = rest(self, skipped);
                 self.ops.push(Inst::JumpIf(Cond::LessOrEqual, done));
                 let k = mask(self, left);
-                self.vectors(body, Int::of(i).plus(skipped), copy..copy + 1, Some(k))?;
+                self.vectors(body, Int::of(i).plus(skipped), copy..copy + 1, 0, Some(k))?;
             }
         }
         self.ops.push(Inst::Label(done));
         Some(())
     }
 
-    /// Consecutive vectors from `at`, those of these numbers.
-    fn vectors(&mut self, body: &Body, at: Int, which: Range<usize>, mask: Mask) -> Option<()> {
+    /// Consecutive vectors from `at`, those of these numbers in an iteration. The first is
+    /// vector `number` of the loop, if the loop is written out.
+    fn vectors(
+        &mut self,
+        body: &Body,
+        at: Int,
+        which: Range<usize>,
+        number: usize,
+        mask: Mask,
+    ) -> Option<()> {
         let (axis, lanes) = (body.l.axis, body.lanes);
         self.at.enter(axis, at);
         let copies = which.len();
         for s in &body.stmts {
             let mut regs: SmallVec<[Reg; 4]> = SmallVec::new();
             for copy in 0..copies {
-                self.current = Some(Current { axis, lanes, copy, mask });
+                self.current = Some(Current { axis, lanes, copy, number: number + copy, mask });
                 regs.extend(self.vector_stmt(s)?);
                 self.at.shift(axis, lanes as i64);
             }
@@ -199,7 +217,7 @@ impl Lowering<'_> {
         }
         for (a, partials) in body.l.accs.iter().zip(&body.partials) {
             for copy in 0..copies {
-                self.current = Some(Current { axis, lanes, copy, mask });
+                self.current = Some(Current { axis, lanes, copy, number: number + copy, mask });
                 let x = self.value(a.value);
                 let dtype = self.nest.vars[a.result];
                 self.ops.combine_into(partials[which.start + copy], a.op, dtype, lanes, x, mask)?;
@@ -245,6 +263,13 @@ impl Lowering<'_> {
             }
             Stmt::Accumulate { param, at, op, value } => {
                 let x = self.value(*value);
+                if let Some(regs) = self.held.get(&std::ptr::from_ref(s)) {
+                    let number = self.current.expect("vector code").number;
+                    let sum = regs[number];
+                    // Lanes that are not there are never stored.
+                    self.ops.combine_into(sum, *op, self.dtype(*param), lanes, x, None)?;
+                    return Some(None);
+                }
                 let old = self.vector_load(*param, at)?;
                 self.ops.combine_into(old, *op, self.dtype(*param), lanes, x, mask)?;
                 self.vector_store(*param, at, old)?;
@@ -266,7 +291,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn vector_load(&mut self, param: Param, at: &At) -> Option<Reg> {
+    pub(super) fn vector_load(&mut self, param: Param, at: &At) -> Option<Reg> {
         let Current { axis, lanes, mask, .. } = self.current.expect("vector code");
         let dtype = self.dtype(param);
         let step = self.at.step(param, at, axis);
@@ -306,7 +331,7 @@ impl Lowering<'_> {
         Some(mask)
     }
 
-    fn vector_store(&mut self, param: Param, at: &At, x: Reg) -> Option<()> {
+    pub(super) fn vector_store(&mut self, param: Param, at: &At, x: Reg) -> Option<()> {
         let Current { axis, lanes, mask, .. } = self.current.expect("vector code");
         let dtype = self.dtype(param);
         let step = self.at.step(param, at, axis);

@@ -319,16 +319,10 @@ pub fn check_nest_on(nest: &Nest, data: &[Vec<u8>]) {
             let got = &arena.bytes()[place(i)..];
             for (j, e) in expected.chunks_exact(size).enumerate() {
                 let g = &got[j * size..][..size];
-                assert!(
-                    same(decl.dtype, g, e),
-                    "{cpu:?}: p{i}[{j}] is {g:?}, not {e:?}\n{}", nest
-                );
+                assert!(same(decl.dtype, g, e), "{cpu:?}: p{i}[{j}] is {g:?}, not {e:?}\n{}", nest);
             }
             let after = expected.len()..expected.len() + ALIGN;
-            assert!(
-                got[after].iter().all(|&b| b == guard),
-                "wrote past the end of p{i}\n{nest}"
-            );
+            assert!(got[after].iter().all(|&b| b == guard), "wrote past the end of p{i}\n{nest}");
             assert!(decl.access != Access::In || data[i] == *expected);
         }
     }

@@ -5,6 +5,7 @@ use backstitch_ir::nest::{Mode, Monoid, Range, Var};
 use backstitch_ir::plan::{Kernel, Step};
 use backstitch_ir::ty::DType;
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::blocked;
 use super::chunks::{Chunks, combine};
@@ -332,17 +333,20 @@ pub(super) fn fill(
     e.b.close(&[]);
 }
 
-/// Partial results per accumulator: enough to hide the latency of an addition, few
-/// enough that all accumulators stay in registers of 128 bits.
+/// Partial results per accumulator: enough to hide the latency of an addition with vectors
+/// of 512 bits, few enough that those of all accumulators stay in registers. A heavy body
+/// hides it itself: one vector of the widest type.
 pub(super) fn lanes(extent: usize, heavy: bool, accs: impl Iterator<Item = DType>) -> usize {
-    let bytes: usize = accs.map(|d| d.size().max(4)).sum();
-    let most = match bytes {
-        0 => 8,
-        _ => (128 / bytes).clamp(4, 16),
+    let sizes: SmallVec<[usize; 4]> = accs.map(|d| d.size().max(4)).collect();
+    let (bytes, widest) = (sizes.iter().sum::<usize>(), sizes.iter().copied().max());
+    let most = match widest {
+        None => 8,
+        Some(size) if heavy => 64 / size,
+        Some(_) => (256 / bytes).clamp(8, 32),
     };
     let worth = match extent {
-        64.. if !heavy => 16,
-        32.. => 8,
+        64.. if !heavy => 32,
+        32.. => 16,
         _ => 4,
     };
     let n = most.min(worth);

@@ -121,7 +121,7 @@ fn mentions(body: &[Stmt], p: Param) -> usize {
             usize::from(*param == p)
         }
         Stmt::For(l) => mentions(&l.body, p),
-        Stmt::Let { .. } | Stmt::Index { .. } => 0,
+        Stmt::Let { .. } | Stmt::Index { .. } | Stmt::Call { .. } => 0,
     };
     body.iter().map(count).sum()
 }

@@ -119,7 +119,7 @@ fn taken(body: &[Stmt], out: &mut FxHashSet<Var>) {
             match s {
                 Stmt::Let { args, .. } => args.iter().copied().for_each(&mut take),
                 Stmt::Store { value, .. } | Stmt::Accumulate { value, .. } => take(*value),
-                Stmt::Load { .. } | Stmt::Index { .. } | Stmt::For(_) => {}
+                Stmt::Load { .. } | Stmt::Index { .. } | Stmt::Call { .. } | Stmt::For(_) => {}
             }
             defined.extend(result(s));
         }
@@ -179,6 +179,7 @@ impl Lowering<'_> {
                 self.ops.combine_into(old, *op, dtype, 1, x, None)?;
                 self.ops.store_first(dtype, place, old);
             }
+            Stmt::Call { .. } => return None,
             Stmt::For(l) => self.for_loop(l)?,
         }
         Some(())

@@ -122,7 +122,7 @@ impl Places {
                     self.pointer(program, *param, &terms)?;
                 }
                 Stmt::For(inner) => self.prepare(program, &inner.body)?,
-                Stmt::Let { .. } | Stmt::Index { .. } => {}
+                Stmt::Let { .. } | Stmt::Index { .. } | Stmt::Call { .. } => {}
             }
         }
         Some(())

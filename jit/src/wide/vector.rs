@@ -275,6 +275,7 @@ impl Lowering<'_> {
                 self.vector_store(*param, at, old)?;
                 None
             }
+            Stmt::Call { .. } => return None,
             Stmt::For(_) => unreachable!("{}: a loop inside a vector loop", self.nest.name),
         })
     }

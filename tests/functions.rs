@@ -35,7 +35,7 @@ type Program = Compiled<Vec<Spec>, (), (Spec, Vec<Spec>)>;
 
 /// Value and gradient of a sum of these functions, each of a parameter.
 fn program(dtype: DType, which: std::ops::Range<usize>, options: &Options) -> Program {
-    let params = vec![Spec::new(dtype, &[]); which.len()];
+    let params = vec![Spec::new(dtype, []); which.len()];
     let traced = trace(params, (), |t, p: Vec<Tensor<'_>>, ()| {
         let values = p.iter().zip(which).map(|(&x, i)| value(i, x));
         values.fold(t.scalar(0.0).cast(dtype), |sum, x| sum + x)

@@ -103,9 +103,12 @@ impl Inside {
     }
 }
 
+/// Where a buffer ends, if there is one.
+type End = (usize, Option<Buffer>);
+
 /// Where buffers begin, in order; with each the two places farthest on at which it, and
 /// those before it, end.
-struct Memory(Vec<(usize, [(usize, Option<Buffer>); 2])>);
+struct Memory(Vec<(usize, [End; 2])>);
 
 impl Memory {
     fn of(mut parts: Vec<(Range<usize>, Buffer)>) -> Self {
@@ -126,7 +129,7 @@ impl Memory {
     fn is_shared(&self, part: &Range<usize>, buffer: Buffer) -> bool {
         let before = self.0.partition_point(|&(start, _)| start < part.end);
         let ends = before.checked_sub(1).map(|last| self.0[last].1);
-        let reaches = |&(end, b): &(usize, Option<Buffer>)| b != Some(buffer) && end > part.start;
+        let reaches = |&(end, b): &End| b != Some(buffer) && end > part.start;
         ends.is_some_and(|ends| ends.iter().any(reaches))
     }
 }

@@ -32,9 +32,12 @@ pub(super) fn are_worthwhile(g: &Graph, nodes: impl Iterator<Item = Node>) -> bo
     nodes.map(cost).sum::<usize>() > MOST
 }
 
-/// Functions that are called, by types of result and arguments.
+/// A function, and the types of its result and arguments.
+type Key = (Scalar, DType, SmallVec<[DType; 3]>);
+
+/// Functions that are called.
 #[derive(Default)]
-pub(crate) struct Functions(FxHashMap<(Scalar, DType, SmallVec<[DType; 3]>), Arc<FuncDecl>>);
+pub(crate) struct Functions(FxHashMap<Key, Arc<FuncDecl>>);
 
 impl Functions {
     /// `f(args)`: a call outside loops, if `f` is not short. Where an argument is a constant,

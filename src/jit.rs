@@ -9,8 +9,10 @@ use backstitch_ir::Array;
 use backstitch_runtime::Workspace;
 use backstitch_trace::{Args, ArgsMut, Path, Signature, Spec, TraceError, Traced, Tree};
 
-use crate::compile::{Compile, Compiled, Options};
+use crate::compile::Compile;
+use crate::compiled::Compiled;
 use crate::error::Error;
+use crate::options::Options;
 
 /// Executables that are kept, unless [`Jit::limit`] says otherwise.
 const LIMIT: usize = 64;

@@ -14,10 +14,13 @@ extern crate self as backstitch;
 
 pub mod adapters;
 mod bind;
+mod call;
 mod compile;
+mod compiled;
 mod donate;
 mod error;
 mod jit;
+mod options;
 
 pub use backstitch_trace::*;
 
@@ -28,10 +31,12 @@ pub use backstitch_runtime as runtime;
 pub use backstitch_runtime::jit::Vectors;
 pub use backstitch_runtime::{Backend, Workspace};
 pub use bind::{BindError, Bound, BoundHvp, Part};
-pub use compile::{Compile, Compiled, Options};
+pub use compile::Compile;
+pub use compiled::Compiled;
 pub use donate::DonationError;
 pub use error::Error;
 pub use jit::{CacheInfo, Change, Jit, Miss, jit};
+pub use options::Options;
 
 /// What most programs import.
 pub mod prelude {

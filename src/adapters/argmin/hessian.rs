@@ -21,7 +21,7 @@ use ::argmin::core::{ArgminFloat, CostFunction, Error, Gradient, Hessian};
 use super::Objective;
 use crate::adapters::evaluation::EvaluationError;
 use crate::adapters::finite::finite_derivative;
-use crate::bind::BoundHvp;
+use crate::bind::{BoundHvp, check_same};
 
 /// A loss to minimise, with its gradient and products with its Hessian.
 ///
@@ -77,7 +77,7 @@ impl<'a, P: Tree<Spec> + Clone, T: Element> CurvedObjective<'a, P, T> {
         objective: Objective<'a, P, T>,
         products: BoundHvp<'a, P, T>,
     ) -> Result<Self, crate::Error> {
-        products.check_parameters(objective.memo().bound())?;
+        check_same(objective.memo().bound().layout(), products.layout())?;
         let products = Products { bound: products, runs: 0, failure: None };
         Ok(Self { objective, products: Arc::new(Mutex::new(products)) })
     }

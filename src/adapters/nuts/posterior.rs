@@ -9,7 +9,7 @@ use nuts_rs::rand::{Rng, RngExt};
 use nuts_rs::{CpuMath, InitPositionError, Model};
 
 use super::LogDensity;
-use crate::compile::Compiled;
+use crate::compiled::Compiled;
 use crate::error::Error;
 
 /// Chains begin at most so far from 0 in each coordinate, where nothing else is said.

@@ -172,7 +172,7 @@ fn families<'b>(body: &[&'b Stmt], rows: Option<Rows>) -> Vec<Family<'b>> {
 
 /// The parameters that are written, and whether all that is done with them is to store
 /// different elements of one family.
-fn only_stored(body: &[&Stmt]) -> FxHashMap<Param, bool> {
+pub(crate) fn only_stored(body: &[&Stmt]) -> FxHashMap<Param, bool> {
     let mut out: FxHashMap<Param, (&At, FxHashSet<i64>, bool)> = FxHashMap::default();
     for s in body {
         if let Stmt::Store { param, at, .. } | Stmt::Accumulate { param, at, .. } = s {

@@ -6,7 +6,7 @@
 //! What comes out are the bytes of a function with a kernel's signature; it is placed and
 //! linked like those that Cranelift makes. What cannot be expressed here is Cranelift's.
 //!
-//! * `lower`, `vector`, `hold`, `places`: statements and loops to instructions on as many
+//! * `lower`, `vector`, `strided`, `hold`, `places`: statements and loops to instructions on as many
 //!   registers as they like;
 //! * `ops`: operations of nests as instructions;
 //! * `inst`: these instructions;
@@ -23,6 +23,7 @@ mod inst;
 mod lower;
 mod ops;
 mod places;
+mod strided;
 mod table;
 mod vector;
 

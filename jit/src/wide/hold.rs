@@ -94,7 +94,8 @@ impl Lowering<'_> {
             let left = count - number * lanes;
             let mask = (left < lanes).then(|| self.ops.mask_constant((1 << left) - 1));
             self.at.enter(axis, super::places::Int::known((number * lanes) as i64));
-            self.current = Some(Current { axis, lanes, copy: 0, number, mask });
+            self.current =
+                Some(Current { axis, lanes, copy: 0, number, mask, rows: Some(left.min(lanes)) });
             f(self)?;
             self.current = None;
             self.at.leave(axis);

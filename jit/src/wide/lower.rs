@@ -14,6 +14,7 @@ use super::code::{Alu, Cond, Encoding, Width};
 use super::inst::{Class, Inst, Place, Program, Reg, Value};
 use super::ops::{Arg, Mask, Ops, class_of};
 use super::places::{Int, Places};
+use super::strided::Pieces;
 use crate::nest::{parallel, result};
 use crate::vector_loop::split;
 
@@ -50,6 +51,8 @@ pub(crate) struct Current {
     pub number: usize,
     /// The lanes that there are, if it is not all of them.
     pub mask: Mask,
+    /// How many there are, if it is known.
+    pub rows: Option<usize>,
 }
 
 /// A nest being written.
@@ -64,6 +67,8 @@ pub(crate) struct Lowering<'n> {
     repeated: FxHashSet<Var>,
     part: Option<(Reg, Reg)>,
     pub current: Option<Current>,
+    /// Strided accesses of the vector loop being written.
+    pub pieces: Pieces,
     /// Arrays that a loop around keeps in registers, by the statement that adds to them.
     pub held: FxHashMap<*const Stmt, Vec<Reg>>,
 }
@@ -94,6 +99,7 @@ pub(crate) fn lower(nest: &Nest, encoding: Encoding) -> Option<Program> {
         repeated,
         part: parallel(nest).map(|_| (params[1], params[2])),
         current: None,
+        pieces: Pieces::default(),
         held: FxHashMap::default(),
     };
     lowering.block(&nest.body)?;

@@ -199,6 +199,13 @@ rows! {
     REPEATD = "vpbroadcastd" P66 M38 0x58 0 Element Avx2 PLAIN;
     REPEATQ = "vpbroadcastq" P66 M38 0x59 1 Element Avx2 PLAIN;
     REPEATQ_R = "vpbroadcastq" P66 M38 0x7c 1 General Avx512 PLAIN;
+    INSERT128 = "vinsertf32x4" P66 M3A 0x18 0 Part Avx2 PLAIN;
+    UNPACK_LOW_PS = "vunpcklps" NP M0F 0x14 0 Full Avx2 PLAIN;
+    UNPACK_HIGH_PS = "vunpckhps" NP M0F 0x15 0 Full Avx2 PLAIN;
+    UNPACK_LOW_PD = "vunpcklpd" P66 M0F 0x14 1 Full Avx2 PLAIN;
+    UNPACK_HIGH_PD = "vunpckhpd" P66 M0F 0x15 1 Full Avx2 PLAIN;
+    STORE_HIGH = "vmovhpd" P66 M0F 0x17 1 Element Avx2 PLAIN;
+    STORE_LANE = "vextractps" P66 M3A 0x17 0 Element Avx2 PLAIN;
     EXTRACT128 = "vextractf32x4" P66 M3A 0x19 0 Part Avx2 PLAIN;
     EXTRACT256 = "vextractf64x4" P66 M3A 0x1b 1 Half Avx512 PLAIN;
     PSHUFD = "vpshufd" P66 M0F 0x70 0 Full Avx2 PLAIN;

@@ -17,6 +17,7 @@ use super::inst::{Class, Inst, Place, Reg, Role, Source, Value, Vector};
 use super::lower::{Binding, Current, Lowering, Span};
 use super::ops::{Hoist, Mask, blank, store_inst, unary_inst};
 use super::places::Int;
+use super::strided::Pieces;
 use super::table as t;
 use crate::nest::result;
 use crate::vector_loop::split;
@@ -60,6 +61,7 @@ impl Lowering<'_> {
             let partials = self.partials(dtype, a.op.identity(dtype), copies);
             body.partials.push(partials);
         }
+        self.pieces = Pieces::of(self.nest, l.axis, &body.stmts);
         let before = self.ops.program.insts.len();
         self.ops.hoist = Some(Hoist::default());
         match span.count {
@@ -118,22 +120,22 @@ impl Lowering<'_> {
             for k in 0..whole {
                 let number = k * body.copies;
                 let at = span.lo.plus((k * step) as i64);
-                self.vectors(body, at, 0..body.copies, number, None)?;
+                self.vectors(body, at, 0..body.copies, number, None, Some(lanes))?;
             }
         } else {
             self.counted(span.lo, end, step as i64, true, |this, i| {
-                this.vectors(body, i, 0..body.copies, 0, None)
+                this.vectors(body, i, 0..body.copies, 0, None, Some(body.lanes))
             })?;
         }
         let (full, last) = (rest / lanes, rest % lanes);
         let number = whole * body.copies;
         if full > 0 {
-            self.vectors(body, end, 0..full, number, None)?;
+            self.vectors(body, end, 0..full, number, None, Some(lanes))?;
         }
         if last > 0 {
             let mask = self.ops.mask_constant((1 << last) - 1);
             let at = end.plus((full * lanes) as i64);
-            self.vectors(body, at, full..full + 1, number + full, Some(mask))?;
+            self.vectors(body, at, full..full + 1, number + full, Some(mask), Some(last))?;
         }
         Some(())
     }
@@ -142,7 +144,7 @@ impl Lowering<'_> {
         let (step, lanes) = (body.step() as i64, body.lanes as i64);
         let hi = Int::of(span.hi.read(&mut self.ops.program));
         let i = self.counted(span.lo, hi, step, false, |this, i| {
-            this.vectors(body, i, 0..body.copies, 0, None)
+            this.vectors(body, i, 0..body.copies, 0, None, Some(body.lanes))
         })?;
         let hi = hi.base.expect("just made");
         let done = self.ops.program.label();
@@ -169,7 +171,7 @@ impl Lowering<'_> {
             let head = self.ops.program.label();
             self.ops.push(Inst::LoopStart(head));
             let k = mask(self, left);
-            self.vectors(body, Int::of(i), 0..1, 0, Some(k))?;
+            self.vectors(body, Int::of(i), 0..1, 0, Some(k), None)?;
             self.ops.push(Inst::Alu { op: Alu::Add, to: i, from: Value::Known(lanes) });
             self.ops.push(Inst::Alu { op: Alu::Sub, to: left, from: Value::Known(lanes) });
             self.ops.push(Inst::Alu { op: Alu::Cmp, to: left, from: Value::Known(0) });
@@ -181,7 +183,7 @@ impl Lowering<'_> {
                 let left = rest(self, skipped);
                 self.ops.push(Inst::JumpIf(Cond::LessOrEqual, done));
                 let k = mask(self, left);
-                self.vectors(body, Int::of(i).plus(skipped), copy..copy + 1, 0, Some(k))?;
+                self.vectors(body, Int::of(i).plus(skipped), copy..copy + 1, 0, Some(k), None)?;
             }
         }
         self.ops.push(Inst::Label(done));
@@ -197,14 +199,17 @@ impl Lowering<'_> {
         which: Range<usize>,
         number: usize,
         mask: Mask,
+        rows: Option<usize>,
     ) -> Option<()> {
         let (axis, lanes) = (body.l.axis, body.lanes);
+        self.pieces.forget();
         self.at.enter(axis, at);
         let copies = which.len();
         for s in &body.stmts {
             let mut regs: SmallVec<[Reg; 4]> = SmallVec::new();
             for copy in 0..copies {
-                self.current = Some(Current { axis, lanes, copy, number: number + copy, mask });
+                self.current =
+                    Some(Current { axis, lanes, copy, number: number + copy, mask, rows });
                 regs.extend(self.vector_stmt(s)?);
                 self.at.shift(axis, lanes as i64);
             }
@@ -217,7 +222,8 @@ impl Lowering<'_> {
         }
         for (a, partials) in body.l.accs.iter().zip(&body.partials) {
             for copy in 0..copies {
-                self.current = Some(Current { axis, lanes, copy, number: number + copy, mask });
+                self.current =
+                    Some(Current { axis, lanes, copy, number: number + copy, mask, rows });
                 let x = self.value(a.value);
                 let dtype = self.nest.vars[a.result];
                 self.ops.combine_into(partials[which.start + copy], a.op, dtype, lanes, x, mask)?;
@@ -255,10 +261,15 @@ impl Lowering<'_> {
                 }));
                 Some(def)
             }
-            Stmt::Load { param, at, .. } => Some(self.vector_load(*param, at)?),
+            Stmt::Load { param, at, .. } => match self.load_of_piece(s)? {
+                Some(x) => Some(x),
+                None => Some(self.vector_load(*param, at)?),
+            },
             Stmt::Store { param, at, value } => {
                 let x = self.value(*value);
-                self.vector_store(*param, at, x)?;
+                if !self.store_of_piece(s, x)? {
+                    self.vector_store(*param, at, x)?;
+                }
                 None
             }
             Stmt::Accumulate { param, at, op, value } => {
@@ -456,12 +467,15 @@ impl Lowering<'_> {
     }
 
     fn scatter(&mut self, param: Param, at: &At, step: i64, x: Reg) -> Option<()> {
-        let Current { lanes, mask, .. } = self.current.expect("vector code");
+        let Current { lanes, mask, rows, .. } = self.current.expect("vector code");
         let dtype = self.dtype(param);
         if dtype == DType::Bool || step == 0 || self.ops.encoding == super::code::Encoding::Vex {
             return None;
         }
         let place = self.element(param, at)?;
+        if let Some(rows) = rows {
+            return self.store_lanes(place, step, rows, dtype.size(), x);
+        }
         let place = self.flat(place);
         let index = self.offsets(lanes, step)?;
         let row = if dtype.size() == 8 { &t::SCATTER_PD_D } else { &t::SCATTER_PS_D };

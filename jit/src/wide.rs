@@ -8,7 +8,7 @@
 //!
 //! * `lower`, `vector`, `strided`, `hold`, `places`: statements and loops to instructions on as many
 //!   registers as they like;
-//! * `ops`: operations of nests as instructions;
+//! * `ops`, `zeros`: operations of nests as instructions;
 //! * `inst`: these instructions;
 //! * `dead`: instructions that turned out to be of no use;
 //! * `alloc`: registers, by linear scan;
@@ -26,6 +26,7 @@ mod places;
 mod strided;
 mod table;
 mod vector;
+mod zeros;
 
 use backstitch_ir::nest::{Mode, Nest, Stmt};
 

@@ -15,6 +15,7 @@ use super::inst::{Class, Inst, Place, Program, Reg, Value};
 use super::ops::{Arg, Mask, Ops, class_of};
 use super::places::{Int, Places};
 use super::strided::Pieces;
+use super::zeros::Definitions;
 use crate::nest::{parallel, result};
 use crate::vector_loop::split;
 
@@ -67,6 +68,10 @@ pub(crate) struct Lowering<'n> {
     repeated: FxHashSet<Var>,
     part: Option<(Reg, Reg)>,
     pub current: Option<Current>,
+    /// What the vector loop being written defines.
+    pub definitions: Definitions,
+    /// Counters of it that are as good with 32 bits.
+    pub narrow: FxHashSet<Var>,
     /// Strided accesses of the vector loop being written.
     pub pieces: Pieces,
     /// Arrays that a loop around keeps in registers, by the statement that adds to them.
@@ -99,6 +104,8 @@ pub(crate) fn lower(nest: &Nest, encoding: Encoding) -> Option<Program> {
         repeated,
         part: parallel(nest).map(|_| (params[1], params[2])),
         current: None,
+        definitions: Definitions::default(),
+        narrow: FxHashSet::default(),
         pieces: Pieces::default(),
         held: FxHashMap::default(),
     };
@@ -227,6 +234,12 @@ impl Lowering<'_> {
             let sides = [self.arg(x), self.arg(y)];
             return self.ops.select_less(to, lanes, sides, args[1] == x);
         }
+        if op == ScalarOp::Select
+            && let Some(x) = self.zero_unless(var, args, lanes)?
+        {
+            return Some(x);
+        }
+        let from = if self.narrow.contains(&args[0]) { DType::I32 } else { from };
         let args: SmallVec<[Arg; 3]> = args.iter().map(|&a| self.arg(a)).collect();
         self.ops.apply(op, from, to, lanes, &args)
     }

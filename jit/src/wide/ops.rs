@@ -192,7 +192,7 @@ impl Ops {
         }
     }
 
-    fn source(&mut self, a: Arg) -> Source {
+    pub fn source(&mut self, a: Arg) -> Source {
         match a {
             Arg::Reg(r) => Source::Reg(r),
             Arg::Const(c) if c.dtype == DType::Bool => Source::Reg(self.constant(c)),
@@ -253,7 +253,7 @@ impl Ops {
     }
 
     /// A comparison into a mask register; lanes outside `mask` are false.
-    fn compare_into(
+    pub fn compare_into(
         &mut self,
         row: &'static Row,
         width: Width,

@@ -188,6 +188,7 @@ rows! {
     STOREPS = "vmovups" NP M0F 0x11 0 Full Avx2 PLAIN;
     STOREPD = "vmovupd" P66 M0F 0x11 1 Full Avx2 PLAIN;
     MOVAPS = "vmovaps" NP M0F 0x28 0 Full Avx2 PLAIN;
+    MOVAPD = "vmovapd" P66 M0F 0x28 1 Full Avx2 PLAIN;
     STOREB = "vmovdqu8" PF2 M0F 0x7f 0 Full Avx512 PLAIN;
     LOADB = "vmovdqu8" PF2 M0F 0x6f 0 Full Avx512 PLAIN;
     STORESS = "vmovss" PF3 M0F 0x11 0 Element Avx2 PLAIN;
@@ -198,6 +199,7 @@ rows! {
     TO_R64 = "vmovq" P66 M0F 0x7e 1 Element Avx2 W;
     REPEATD = "vpbroadcastd" P66 M38 0x58 0 Element Avx2 PLAIN;
     REPEATQ = "vpbroadcastq" P66 M38 0x59 1 Element Avx2 PLAIN;
+    REPEATD_R = "vpbroadcastd" P66 M38 0x7c 0 General Avx512 PLAIN;
     REPEATQ_R = "vpbroadcastq" P66 M38 0x7c 1 General Avx512 PLAIN;
     INSERT128 = "vinsertf32x4" P66 M3A 0x18 0 Part Avx2 PLAIN;
     UNPACK_LOW_PS = "vunpcklps" NP M0F 0x14 0 Full Avx2 PLAIN;

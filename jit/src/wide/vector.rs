@@ -10,16 +10,18 @@ use std::ops::Range;
 
 use backstitch_ir::DType;
 use backstitch_ir::nest::{At, For, Param, ScalarOp, Stmt, Var};
+use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
-use super::code::{Alu, Cond, Width};
+use super::code::{Alu, Cond, Encoding, Width};
 use super::inst::{Class, Inst, Place, Reg, Role, Source, Value, Vector};
 use super::lower::{Binding, Current, Lowering, Span};
-use super::ops::{Hoist, Mask, blank, store_inst, unary_inst};
+use super::ops::{Arg, Hoist, Mask, blank, store_inst, unary_inst};
 use super::places::Int;
 use super::strided::Pieces;
 use super::table as t;
-use crate::nest::result;
+use super::zeros::Definitions;
+use crate::nest::{result, uses};
 use crate::vector_loop::split;
 
 /// Statements of a loop body that is written out instead of repeated.
@@ -62,6 +64,8 @@ impl Lowering<'_> {
             body.partials.push(partials);
         }
         self.pieces = Pieces::of(self.nest, l.axis, &body.stmts);
+        self.definitions = Definitions::of(l, &body.stmts);
+        self.narrow = self.narrow_counters(l, &body.stmts);
         let before = self.ops.program.insts.len();
         self.ops.hoist = Some(Hoist::default());
         match span.count {
@@ -79,7 +83,8 @@ impl Lowering<'_> {
 
     /// Elements in a vector and vectors in an iteration.
     pub(super) fn shape(&self, l: &For, partial: usize, stmts: &[&Stmt]) -> Option<(usize, usize)> {
-        let of = |v: Var| self.nest.vars[v];
+        let narrow = self.narrow_counters(l, stmts);
+        let of = |v: Var| if narrow.contains(&v) { DType::I32 } else { self.nest.vars[v] };
         let sizes: SmallVec<[usize; 16]> = stmts
             .iter()
             .filter_map(|s| match s {
@@ -109,6 +114,31 @@ impl Lowering<'_> {
             return None;
         }
         Some((lanes, copies))
+    }
+
+    /// Counters that are only made into numbers of 32 bits, which they fit.
+    fn narrow_counters(&self, l: &For, stmts: &[&Stmt]) -> FxHashSet<Var> {
+        let mut out: FxHashSet<Var> = FxHashSet::default();
+        if self.ops.encoding == Encoding::Vex || i32::try_from(self.nest.axes[l.axis]).is_err() {
+            return out;
+        }
+        for s in stmts {
+            if let Stmt::Index { var, .. } = s {
+                out.insert(*var);
+                continue;
+            }
+            let converted = match s {
+                Stmt::Let { var, op: ScalarOp::Convert, .. } => {
+                    matches!(self.nest.vars[*var], DType::I32 | DType::F32)
+                }
+                _ => false,
+            };
+            if !converted {
+                uses(s).iter().for_each(|v| _ = out.remove(v));
+            }
+        }
+        l.accs.iter().for_each(|a| _ = out.remove(&a.value));
+        out
     }
 
     fn known_count(&mut self, body: &Body, span: Span, count: usize) -> Option<()> {
@@ -203,6 +233,7 @@ impl Lowering<'_> {
     ) -> Option<()> {
         let (axis, lanes) = (body.l.axis, body.lanes);
         self.pieces.forget();
+        self.definitions.forget();
         self.at.enter(axis, at);
         let copies = which.len();
         for s in &body.stmts {
@@ -236,31 +267,14 @@ impl Lowering<'_> {
 
     /// A statement for one vector; what it defines, but for constants.
     fn vector_stmt(&mut self, s: &Stmt) -> Option<Option<Reg>> {
-        let Current { axis, lanes, mask, .. } = self.current.expect("vector code");
+        let Current { lanes, mask, .. } = self.current.expect("vector code");
         Some(match s {
             Stmt::Let { var, op: ScalarOp::Const(c), .. } => {
                 self.bindings[*var] = Binding::Const(*c);
                 None
             }
             Stmt::Let { var, op, args } => Some(self.operation(*var, *op, args, lanes)?),
-            Stmt::Index { .. } => {
-                let at = self.at.position(axis);
-                let first = Int { offset: 0, ..at }.read(&mut self.ops.program);
-                let width = Width::of(8 * lanes);
-                let first = self.ops.repeat_word(first, width)?;
-                let steps: Vec<u8> =
-                    (0..lanes as i64).flat_map(|i| (i + at.offset).to_le_bytes()).collect();
-                let steps = self.ops.lanes_constant(&steps);
-                let inst = Vector { second: Some(first), ..blank(&t::PADDQ) };
-                let def = self.ops.program.reg(Class::Vector);
-                self.ops.push(Inst::Vector(Vector {
-                    width,
-                    reg: Some((def, Role::Def)),
-                    source: Source::Reg(steps),
-                    ..inst
-                }));
-                Some(def)
-            }
+            Stmt::Index { var, .. } => Some(self.vector_index(*var)?),
             Stmt::Load { param, at, .. } => match self.load_of_piece(s)? {
                 Some(x) => Some(x),
                 None => Some(self.vector_load(*param, at)?),
@@ -289,6 +303,26 @@ impl Lowering<'_> {
             Stmt::Call { .. } => return None,
             Stmt::For(_) => unreachable!("{}: a loop inside a vector loop", self.nest.name),
         })
+    }
+
+    /// The lanes' positions on the axis.
+    fn vector_index(&mut self, var: Var) -> Option<Reg> {
+        let Current { axis, lanes, .. } = self.current.expect("vector code");
+        let at = self.at.position(axis);
+        let first = Int { offset: 0, ..at }.read(&mut self.ops.program);
+        let steps = (0..lanes as i64).map(|i| i + at.offset);
+        let narrow = self.narrow.contains(&var);
+        let (width, row, first, steps): (_, _, _, Vec<u8>) = if narrow {
+            let width = Width::of(4 * lanes);
+            let first = self.ops.unary(&t::REPEATD_R, width, Source::Reg(first))?;
+            (width, &t::PADDD, first, steps.flat_map(|i| (i as i32).to_le_bytes()).collect())
+        } else {
+            let width = Width::of(8 * lanes);
+            let first = self.ops.repeat_word(first, width)?;
+            (width, &t::PADDQ, first, steps.flat_map(i64::to_le_bytes).collect())
+        };
+        let steps = self.ops.lanes_constant(&steps);
+        self.ops.binary(row, width, Arg::Reg(first), Arg::Reg(steps))
     }
 
     // ---- Memory ----
@@ -395,7 +429,7 @@ impl Lowering<'_> {
     fn gather(&mut self, param: Param, at: &At, step: i64, varies: bool) -> Option<Reg> {
         let Current { lanes, mask, .. } = self.current.expect("vector code");
         let dtype = self.dtype(param);
-        if dtype == DType::Bool || self.ops.encoding == super::code::Encoding::Vex {
+        if dtype == DType::Bool || self.ops.encoding == Encoding::Vex {
             return None;
         }
         let wide = dtype.size() == 8;
@@ -469,7 +503,7 @@ impl Lowering<'_> {
     fn scatter(&mut self, param: Param, at: &At, step: i64, x: Reg) -> Option<()> {
         let Current { lanes, mask, rows, .. } = self.current.expect("vector code");
         let dtype = self.dtype(param);
-        if dtype == DType::Bool || step == 0 || self.ops.encoding == super::code::Encoding::Vex {
+        if dtype == DType::Bool || step == 0 || self.ops.encoding == Encoding::Vex {
             return None;
         }
         let place = self.element(param, at)?;

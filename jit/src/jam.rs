@@ -46,6 +46,22 @@ pub(crate) fn worthwhile(nest: &Nest, l: &For) -> Option<usize> {
     (accesses().any(|a| sums(&a)) && fits(4)).then_some(4)
 }
 
+/// Bytes of the elements of arrays that are read or written transposed, if all have as many
+/// and rows of this loop are neighbours there and may be done together.
+pub(crate) fn transposed(nest: &Nest, l: &For) -> Option<usize> {
+    let inner = vector_loop(l)?;
+    let accesses = || inner.body.iter().filter_map(access);
+    if accesses().any(|a| a.at.index.is_some()) || !is_allowed(nest, l, inner) {
+        return None;
+    }
+    let mut sizes = accesses()
+        .filter(|a| !a.adds && a.at.stride(l.axis) == 1 && a.at.stride(inner.axis).abs() > 1)
+        .map(|a| nest.params[a.param].dtype.size())
+        .filter(|&size| size >= 4);
+    let size = sizes.next()?;
+    (sizes.all(|other| other == size) && inner.body.len() * (16 / size) <= MOST).then_some(size)
+}
+
 /// The one loop inside a loop that carries nothing, if it is a vector loop that carries
 /// nothing either and all before it can be done again for each row.
 fn vector_loop(l: &For) -> Option<&For> {

@@ -6,7 +6,8 @@
 //! What comes out are the bytes of a function with a kernel's signature; it is placed and
 //! linked like those that Cranelift makes. What cannot be expressed here is Cranelift's.
 //!
-//! * `lower`, `vector`, `strided`, `hold`, `places`: statements and loops to instructions on as many
+//! * `lower`, `vector`, `strided`, `dense`, `jam`, `hold`,
+//!   `places`: statements and loops to instructions on as many
 //!   registers as they like;
 //! * `ops`, `zeros`: operations of nests as instructions;
 //! * `inst`: these instructions;
@@ -17,9 +18,11 @@
 mod alloc;
 mod code;
 mod dead;
+mod dense;
 mod emit;
 mod hold;
 mod inst;
+mod jam;
 mod lower;
 mod ops;
 mod places;

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::code::{Alu, Cond, Encoding, Width};
 use super::inst::{Class, Inst, Place, Program, Reg, Value};
+use super::jam::Rows;
 use super::ops::{Arg, Mask, Ops, class_of};
 use super::places::{Int, Places};
 use super::strided::Pieces;
@@ -68,6 +69,10 @@ pub(crate) struct Lowering<'n> {
     repeated: FxHashSet<Var>,
     part: Option<(Reg, Reg)>,
     pub current: Option<Current>,
+    /// The rows that the vector loop being written does at a time, if several.
+    pub rows: Option<Rows>,
+    /// Which of these.
+    pub row: usize,
     /// What the vector loop being written defines.
     pub definitions: Definitions,
     /// Counters of it that are as good with 32 bits.
@@ -104,6 +109,8 @@ pub(crate) fn lower(nest: &Nest, encoding: Encoding) -> Option<Program> {
         repeated,
         part: parallel(nest).map(|_| (params[1], params[2])),
         current: None,
+        rows: None,
+        row: 0,
         definitions: Definitions::default(),
         narrow: FxHashSet::default(),
         pieces: Pieces::default(),
@@ -301,11 +308,14 @@ impl Lowering<'_> {
         let span = self.span(l)?;
         match l.mode {
             Mode::Vector { lanes } => self.vector(l, lanes, span),
-            Mode::Sequential | Mode::Parallel => self.sequential(l, span),
+            Mode::Sequential | Mode::Parallel => match self.rows_at_a_time(l) {
+                Some(count) if span.count.is_none_or(|n| n >= count) => self.jammed(l, span, count),
+                _ => self.sequential(l, span),
+            },
         }
     }
 
-    fn span(&mut self, l: &For) -> Option<Span> {
+    pub fn span(&mut self, l: &For) -> Option<Span> {
         let extent = self.nest.axes[l.axis] as i64;
         let known = |lo: i64, hi: i64| Span {
             lo: Int::known(lo),
@@ -379,7 +389,7 @@ impl Lowering<'_> {
         Some(())
     }
 
-    fn iteration(&mut self, l: &For, at: Int, accs: &[Reg], carries: &[Reg]) -> Option<()> {
+    pub fn iteration(&mut self, l: &For, at: Int, accs: &[Reg], carries: &[Reg]) -> Option<()> {
         for (c, &x) in l.carries.iter().zip(carries) {
             self.bindings[c.var] = Binding::Uniform(x);
         }

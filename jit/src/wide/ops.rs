@@ -91,7 +91,7 @@ impl Ops {
         self.program.insts.push(inst);
     }
 
-    fn has(&self, row: &Row) -> Option<()> {
+    pub fn has(&self, row: &Row) -> Option<()> {
         (self.encoding == Encoding::Evex || row.since == Since::Avx2).then_some(())
     }
 
@@ -577,14 +577,14 @@ impl Ops {
                 }));
                 return Some(def);
             }
-            _ => return self.to_integer(from, to, lanes, x),
+            _ => return self.truncate(from, to, lanes, x),
         };
         self.unary(row, wider, Source::Reg(x))
     }
 
     /// Truncates, saturates, and takes NaN to 0. The instructions make the least integer
     /// of everything that does not fit.
-    fn to_integer(&mut self, from: DType, to: DType, lanes: usize, x: Reg) -> Option<Reg> {
+    fn truncate(&mut self, from: DType, to: DType, lanes: usize, x: Reg) -> Option<Reg> {
         if self.encoding == Encoding::Vex {
             return None;
         }

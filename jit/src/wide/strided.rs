@@ -18,12 +18,16 @@ use backstitch_ir::nest::{At, Axis, Nest, Param, Stmt};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::code::Width;
+use super::code::{Encoding, Width};
+use super::dense::Dense;
 use super::inst::{Class, Inst, Place, Reg, Role, Source, Vector};
 use super::lower::{Current, Lowering};
 use super::ops::{Arg, blank, store_inst};
 use super::table as t;
 use crate::strided::only_stored;
+
+/// Steps of so many elements or fewer leave little out.
+const MOST_COLUMNS: i64 = 4;
 
 /// Neighbouring elements that every iteration reads, or writes.
 struct Piece {
@@ -31,12 +35,16 @@ struct Piece {
     /// The first column.
     at: At,
     columns: usize,
+    /// How many elements lanes step over, if that is so few that all of it is read.
+    stride: Option<usize>,
 }
 
 /// The pieces of a loop's body, and what is known of them in the current iteration.
 #[derive(Default)]
 pub(super) struct Pieces {
     pieces: Vec<Piece>,
+    /// Whether columns are rows of an outer loop.
+    by_row: bool,
     /// The piece of a statement, and its column there.
     places: FxHashMap<*const Stmt, (usize, usize)>,
     /// Columns that have been read, or are to be written, by copy of the body.
@@ -45,12 +53,24 @@ pub(super) struct Pieces {
 
 impl Pieces {
     /// Those of a vector loop over `axis` with this body.
-    pub fn of(nest: &Nest, axis: Axis, body: &[&Stmt]) -> Self {
+    ///
+    /// If the loop does several rows of an outer axis at a time, columns are the rows.
+    pub fn of(
+        nest: &Nest,
+        axis: Axis,
+        body: &[&Stmt],
+        rows: Option<Axis>,
+        encoding: Encoding,
+    ) -> Self {
+        if let Some(rows) = rows {
+            return Self::of_rows(nest, axis, body, rows);
+        }
         type Key<'b> = (Param, bool, &'b At);
+        type Strides<'b> = (Param, bool, &'b [(Axis, i64)]);
         let mut out = Self::default();
         let stored = only_stored(body);
         let mut families: Vec<(Key<'_>, Vec<(i64, *const Stmt)>)> = Vec::new();
-        let mut known: FxHashMap<(Param, bool, &[(Axis, i64)]), usize> = FxHashMap::default();
+        let mut known: FxHashMap<Strides<'_>, usize> = FxHashMap::default();
         for s in body {
             let (param, at, writes) = match s {
                 Stmt::Load { param, at, .. } => (*param, at, false),
@@ -71,7 +91,13 @@ impl Pieces {
             }
             families[family].1.push((at.offset, std::ptr::from_ref(*s)));
         }
-        for ((param, _, first), members) in families {
+        for ((param, writes, first), members) in families {
+            let stride = first.stride(axis);
+            let few = (2..=MOST_COLUMNS).contains(&stride) && encoding == Encoding::Evex;
+            if few && nest.params[param].dtype != DType::Bool {
+                out.cut_few(param, first, stride as usize, writes, &members);
+                continue;
+            }
             let columns = match nest.params[param].dtype {
                 DType::Bool => continue,
                 dtype => 16 / dtype.size(),
@@ -79,6 +105,54 @@ impl Pieces {
             out.cut(param, first, columns, &members);
         }
         out
+    }
+
+    fn of_rows(nest: &Nest, axis: Axis, body: &[&Stmt], rows: Axis) -> Self {
+        let mut out = Self { by_row: true, ..Self::default() };
+        for s in body {
+            let (Stmt::Load { param, at, .. } | Stmt::Store { param, at, .. }) = s else {
+                continue;
+            };
+            if at.stride(rows) != 1 || at.stride(axis).abs() <= 1 {
+                continue;
+            }
+            out.places.insert(std::ptr::from_ref(*s), (out.pieces.len(), 0));
+            let columns = 16 / nest.params[*param].dtype.size();
+            out.pieces.push(Piece { param: *param, at: at.clone(), columns, stride: None });
+        }
+        out
+    }
+
+    /// Cuts accesses into windows as long as a step. Reads need not be all of a window.
+    fn cut_few(
+        &mut self,
+        param: Param,
+        first: &At,
+        stride: usize,
+        writes: bool,
+        members: &[(i64, *const Stmt)],
+    ) {
+        let mut offsets: SmallVec<[i64; 16]> = members.iter().map(|m| m.0).collect();
+        offsets.sort_unstable();
+        offsets.dedup();
+        let mut from = 0;
+        while from < offsets.len() {
+            let start = offsets[from];
+            let window = start..start + stride as i64;
+            let count = offsets[from..].iter().take_while(|&o| window.contains(o)).count();
+            let columns = (offsets[from + count - 1] - start + 1) as usize;
+            from += count;
+            if writes && count < stride {
+                continue;
+            }
+            for &(offset, stmt) in members {
+                if window.contains(&offset) {
+                    self.places.insert(stmt, (self.pieces.len(), (offset - start) as usize));
+                }
+            }
+            let at = At { offset: start, ..first.clone() };
+            self.pieces.push(Piece { param, at, columns, stride: Some(stride) });
+        }
     }
 
     /// Cuts runs of neighbours into pieces of so many columns.
@@ -99,7 +173,7 @@ impl Pieces {
                 }
             }
             let at = At { offset: start, ..first.clone() };
-            self.pieces.push(Piece { param, at, columns });
+            self.pieces.push(Piece { param, at, columns, stride: None });
             from += columns;
         }
     }
@@ -114,9 +188,7 @@ impl Lowering<'_> {
     /// What a statement loads, if it is of a piece.
     pub(super) fn load_of_piece(&mut self, s: &Stmt) -> Option<Option<Reg>> {
         let Current { copy, rows, .. } = self.current.expect("vector code");
-        let (Some(rows), Some(&(piece, column))) =
-            (rows, self.pieces.places.get(&std::ptr::from_ref(s)))
-        else {
+        let (Some(rows), Some((piece, column))) = (rows, self.column(s)) else {
             return Some(None);
         };
         if let Some(&known) = self.pieces.columns.get(&(piece, column, copy)) {
@@ -124,6 +196,9 @@ impl Lowering<'_> {
         }
         let (param, place, step) = self.piece(piece)?;
         let all = match self.dtype(param).size() {
+            size if let Some(dense) = self.dense(piece, size, rows) => {
+                self.load_dense(place, dense)?
+            }
             8 => self.load_pairs(place, step, rows)?,
             _ => self.load_fours(place, step, rows)?,
         };
@@ -136,9 +211,7 @@ impl Lowering<'_> {
     /// Whether a statement stores a column of a piece: it is stored with the last.
     pub(super) fn store_of_piece(&mut self, s: &Stmt, x: Reg) -> Option<bool> {
         let Current { copy, rows, .. } = self.current.expect("vector code");
-        let (Some(rows), Some(&(piece, column))) =
-            (rows, self.pieces.places.get(&std::ptr::from_ref(s)))
-        else {
+        let (Some(rows), Some((piece, column))) = (rows, self.column(s)) else {
             return Some(false);
         };
         self.pieces.columns.insert((piece, column, copy), x);
@@ -147,8 +220,11 @@ impl Lowering<'_> {
             .filter_map(|k| self.pieces.columns.get(&(piece, k, copy)).copied())
             .collect();
         if all.len() == columns {
-            let (_, place, step) = self.piece(piece)?;
+            let (param, place, step) = self.piece(piece)?;
             match *all {
+                _ if let Some(dense) = self.dense(piece, self.dtype(param).size(), rows) => {
+                    self.store_dense(place, dense, &all)?;
+                }
                 [a, b] => self.store_pairs(place, step, rows, [a, b])?,
                 [a, b, c, d] => self.store_fours(place, step, rows, [a, b, c, d])?,
                 _ => unreachable!("two or four columns"),
@@ -157,11 +233,28 @@ impl Lowering<'_> {
         Some(true)
     }
 
+    /// The piece of a statement, and its column there.
+    fn column(&self, s: &Stmt) -> Option<(usize, usize)> {
+        let &(piece, column) = self.pieces.places.get(&std::ptr::from_ref(s))?;
+        Some((piece, if self.pieces.by_row { self.row } else { column }))
+    }
+
+    /// How it is read or written as a whole, if it is.
+    fn dense(&self, piece: usize, size: usize, rows: usize) -> Option<Dense> {
+        let Current { lanes, .. } = self.current.expect("vector code");
+        let Piece { columns, stride, .. } = self.pieces.pieces[piece];
+        Some(Dense { stride: stride?, columns, size, lanes, rows })
+    }
+
     /// Array, place of the first lane, and step in bytes.
     fn piece(&mut self, piece: usize) -> Option<(Param, Place, i64)> {
         let axis = self.current.expect("vector code").axis;
         let Piece { param, at, .. } = &self.pieces.pieces[piece];
-        let (param, at) = (*param, at.clone());
+        let (param, mut at) = (*param, at.clone());
+        if self.pieces.by_row {
+            // The rows' axis stands at the current row.
+            at.offset -= self.row as i64;
+        }
         let step = self.at.step(param, &at, axis);
         let place = self.at.place(&mut self.ops.program, param, &at, None)?;
         Some((param, place, step))

@@ -201,6 +201,8 @@ rows! {
     REPEATQ = "vpbroadcastq" P66 M38 0x59 1 Element Avx2 PLAIN;
     REPEATD_R = "vpbroadcastd" P66 M38 0x7c 0 General Avx512 PLAIN;
     REPEATQ_R = "vpbroadcastq" P66 M38 0x7c 1 General Avx512 PLAIN;
+    PERMUTE2_PS = "vpermt2ps" P66 M38 0x7f 0 Full Avx512 PLAIN;
+    PERMUTE2_PD = "vpermt2pd" P66 M38 0x7f 1 Full Avx512 PLAIN;
     INSERT128 = "vinsertf32x4" P66 M3A 0x18 0 Part Avx2 PLAIN;
     UNPACK_LOW_PS = "vunpcklps" NP M0F 0x14 0 Full Avx2 PLAIN;
     UNPACK_HIGH_PS = "vunpckhps" NP M0F 0x15 0 Full Avx2 PLAIN;

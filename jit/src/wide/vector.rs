@@ -55,7 +55,9 @@ impl Lowering<'_> {
     pub(super) fn vector(&mut self, l: &For, partial: usize, span: Span) -> Option<()> {
         self.at.prepare(&mut self.ops.program, &l.body)?;
         let (uniform, stmts) = split(l);
-        uniform.iter().try_for_each(|s| self.stmt(s))?;
+        if self.rows.is_none() {
+            uniform.iter().try_for_each(|s| self.stmt(s))?;
+        }
         let (lanes, copies) = self.shape(l, partial, &stmts)?;
         let mut body = Body { l, stmts, lanes, copies, partials: Vec::new() };
         for a in &l.accs {
@@ -63,7 +65,10 @@ impl Lowering<'_> {
             let partials = self.partials(dtype, a.op.identity(dtype), copies);
             body.partials.push(partials);
         }
-        self.pieces = Pieces::of(self.nest, l.axis, &body.stmts);
+        self.pieces = {
+            let rows = self.rows.as_ref().map(|rows| rows.axis);
+            Pieces::of(self.nest, l.axis, &body.stmts, rows, self.ops.encoding)
+        };
         self.definitions = Definitions::of(l, &body.stmts);
         self.narrow = self.narrow_counters(l, &body.stmts);
         let before = self.ops.program.insts.len();
@@ -102,6 +107,7 @@ impl Lowering<'_> {
         let mut lanes = self.ops.widest().bytes() / size;
         let copies = if l.accs.is_empty() {
             match stmts.len() {
+                _ if self.rows.is_some() => 1,
                 0..=LIGHT => 4,
                 _ if stmts.len() <= 2 * LIGHT => 2,
                 _ => 1,
@@ -231,11 +237,44 @@ impl Lowering<'_> {
         mask: Mask,
         rows: Option<usize>,
     ) -> Option<()> {
-        let (axis, lanes) = (body.l.axis, body.lanes);
+        let axis = body.l.axis;
         self.pieces.forget();
         self.definitions.forget();
         self.at.enter(axis, at);
-        let copies = which.len();
+        let Some(rows_axis) = self.rows.as_ref().map(|rows| rows.axis) else {
+            self.statements(body, which.len(), number, mask, rows)?;
+            return self.sums(body, which, number, mask, rows);
+        };
+        for row in 0..self.rows.as_ref().map_or(0, |rows| rows.tables.len()) {
+            let tables = self.rows.as_mut().map(|rows| &mut rows.tables);
+            let table = tables.map(|tables| std::mem::take(&mut tables[row])).expect("a row");
+            let around = std::mem::replace(&mut self.bindings, table);
+            self.row = row;
+            self.definitions.forget();
+            self.at.shift(rows_axis, row as i64);
+            self.statements(body, which.len(), number, mask, rows)?;
+            self.at.shift(rows_axis, -(row as i64));
+            let table = std::mem::replace(&mut self.bindings, around);
+            if let Some(rows) = &mut self.rows {
+                rows.tables[row] = table;
+            }
+        }
+        self.row = 0;
+        self.current = None;
+        self.at.leave(axis);
+        Some(())
+    }
+
+    /// What several vectors do, statement by statement.
+    fn statements(
+        &mut self,
+        body: &Body,
+        copies: usize,
+        number: usize,
+        mask: Mask,
+        rows: Option<usize>,
+    ) -> Option<()> {
+        let (axis, lanes) = (body.l.axis, body.lanes);
         for s in &body.stmts {
             let mut regs: SmallVec<[Reg; 4]> = SmallVec::new();
             for copy in 0..copies {
@@ -251,6 +290,19 @@ impl Lowering<'_> {
                 self.bindings[var] = Binding::Lanes(regs);
             }
         }
+        Some(())
+    }
+
+    /// What several vectors add to the loop's reductions.
+    fn sums(
+        &mut self,
+        body: &Body,
+        which: Range<usize>,
+        number: usize,
+        mask: Mask,
+        rows: Option<usize>,
+    ) -> Option<()> {
+        let (axis, lanes, copies) = (body.l.axis, body.lanes, which.len());
         for (a, partials) in body.l.accs.iter().zip(&body.partials) {
             for copy in 0..copies {
                 self.current =

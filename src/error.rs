@@ -18,6 +18,13 @@ pub enum Error {
     /// It could not be compiled, or the call's arrays are not what it takes.
     #[error(transparent)]
     Runtime(#[from] backstitch_runtime::Error),
+    /// What makes a program asks for that very program, by itself or on another thread that
+    /// waits for it.
+    #[error("jit: the program for {arguments} is asked for while it is made, and cannot wait")]
+    Recursion {
+        /// The arguments it is for, with their paths and types.
+        arguments: String,
+    },
     /// It is not a function of one vector, or the vector has another length.
     #[error(transparent)]
     Bind(#[from] crate::bind::BindError),

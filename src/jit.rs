@@ -1,5 +1,8 @@
 //! Programs that are compiled when they are called: once for each kind of arguments.
 
+mod miss;
+mod turn;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +16,10 @@ use crate::compile::Compile;
 use crate::compiled::Compiled;
 use crate::error::Error;
 use crate::options::Options;
+
+use turn::Turn;
+
+pub use miss::{CacheInfo, Change, Miss};
 
 /// Executables that are kept, unless [`Jit::limit`] says otherwise.
 const LIMIT: usize = 64;
@@ -48,71 +55,23 @@ struct Entry<P, D, C> {
     data: D,
     /// Set once it is compiled.
     compiled: OnceLock<Arc<C>>,
-    /// Held by whoever compiles it.
-    turn: Mutex<()>,
     used: AtomicU64,
-}
-
-/// Why a call had to compile.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Miss {
-    /// There was nothing to compare with.
-    First,
-    /// These arrays are of other types than in the call before.
-    Types(Vec<Change>),
-    /// There are other arrays, by their paths, than in the call before.
-    Structure {
-        /// What there was.
-        before: Vec<String>,
-        /// What there is.
-        now: Vec<String>,
-    },
-    /// Something that is not an array is different.
-    Static,
-}
-
-/// An array of another type.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct Change {
-    /// Where it is: `params` or `data`, and its path there.
-    pub path: String,
-    /// What it was.
-    pub before: Spec,
-    /// What it is.
-    pub now: Spec,
-}
-
-/// What a cache has done so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct CacheInfo {
-    /// Calls that found their executable.
-    pub hits: u64,
-    /// Calls that had to compile it.
-    pub misses: u64,
-    /// Executables that were given up for others.
-    pub evictions: u64,
-    /// Executables there are.
-    pub len: usize,
-    /// At most so many.
-    pub limit: usize,
 }
 
 /// A program that is compiled when it is called, once for each combination of types and
 /// structure of its arguments.
 ///
 /// `make` is told the types and gives the traced program: with its derivatives, or
-/// whatever is wanted of it. It is called again when arguments come that differ in a
+/// whatever is wanted of it. It may call other programs, and this one for other types; for
+/// the same types that is an [`Error::Recursion`]. It is called again when arguments come that differ in a
 /// shape, an element type, their structure, or a part that is not an array
 /// (`#[tree(skip)]`); so these are constants in it. What it takes from outside is as it was
 /// when it was called. A call that finds its executable compares the types with those of
 /// each that is there, and goes.
 ///
 /// Structures of yours are `Clone` and `PartialEq`, for types are compared with types.
-/// Where parameters are donated ([`Options::donate_parameters`]), ask for the executable
-/// ([`Jit::compiled`]) and call its [`update_into`](Compiled::update_into).
+/// Where parameters are donated ([`Options::donate_parameters`]), call
+/// [`update_into`](Jit::update_into).
 ///
 /// ```
 /// use backstitch::prelude::*;
@@ -209,7 +168,9 @@ where
     /// several threads ask for the same one, one of them compiles.
     ///
     /// # Errors
-    /// What tracing or compiling says. Errors are not kept: the next call tries again.
+    /// What tracing or compiling says. Errors are not kept: the next call tries again, also
+    /// after a panic of `make`. [`Error::Recursion`] if the executable is being made, and
+    /// whoever makes it waits for this call.
     pub fn compiled<A, B>(&self, params: &A, data: &B) -> Result<Arc<Compiled<P2, D2, O>>, Error>
     where
         A: Signature<Specs = P> + ?Sized,
@@ -240,7 +201,6 @@ where
                         params: params.clone(),
                         data: data.clone(),
                         compiled: OnceLock::new(),
-                        turn: Mutex::new(()),
                         used: AtomicU64::new(now),
                     });
                     entries.push(entry.clone());
@@ -258,7 +218,9 @@ where
         entry: &Arc<Entry<P, D, Compiled<P2, D2, O>>>,
         (params, data): (P, D),
     ) -> Result<Arc<Compiled<P2, D2, O>>, Error> {
-        let _turn = entry.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(_turn) = Turn::take(Arc::as_ptr(entry).addr()) else {
+            return Err(Error::Recursion { arguments: entry.arguments() });
+        };
         if let Some(compiled) = entry.compiled.get() {
             self.hits.fetch_add(1, Ordering::Relaxed);
             return Ok(compiled.clone());
@@ -272,21 +234,17 @@ where
             }
             rest.reasons.push_back(reason);
         }
-        let traced = (self.make)(params, data);
-        let compiled = traced.map_err(Error::from).and_then(|t| t.compile_with(&self.options));
+        let attempt = Attempt { entries: &self.entries, entry };
+        let compiled = (self.make)(params, data)?.compile_with(&self.options)?;
+        let compiled = entry.compiled.get_or_init(|| Arc::new(compiled)).clone();
+        drop(attempt);
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        match compiled {
-            Ok(compiled) => {
-                let compiled = entry.compiled.get_or_init(|| Arc::new(compiled)).clone();
-                // It may have been given up meanwhile, or forgotten.
-                self.evict(&mut entries, entry);
-                Ok(compiled)
-            }
-            Err(error) => {
-                entries.retain(|e| !Arc::ptr_eq(e, entry));
-                Err(error)
-            }
+        // It may have been given up meanwhile, by an attempt that failed before this one.
+        if !entries.iter().any(|e| e.params == entry.params && e.data == entry.data) {
+            entries.push(entry.clone());
         }
+        self.evict(&mut entries, entry);
+        Ok(compiled)
     }
 
     /// Gives up what was called the longest ago, as long as there are too many.
@@ -358,6 +316,59 @@ where
     {
         self.compiled(params, data)?.call_into(ws, params, data, outputs)
     }
+
+    /// Calls the program, which changes the parameters that are donated, compiling it before
+    /// if need be: they hold their outputs when the call is over. All other outputs go to
+    /// where `outputs` says.
+    ///
+    /// ```
+    /// use backstitch::{Options, jit, prelude::*};
+    ///
+    /// // Steps towards the mean of what comes, in batches of any size.
+    /// let step = jit(|w: Spec, x: Spec| {
+    ///     trace_tree(w, x, |t, w, x| t.outputs(&(w + 0.5 * (x.mean() - w), w)))
+    /// });
+    /// let step = step.options(Options::default().donate_parameters());
+    /// let (mut w, mut before, mut ws) = (0.0, 0.0, Workspace::new());
+    /// step.update_into(&mut ws, &mut w, &ndarray::arr1(&[2.0, 6.0]), &mut before)?;
+    /// assert_eq!((w, before), (2.0, 0.0));
+    /// step.update_into(&mut ws, &mut w, &ndarray::arr1(&[2.0, 4.0, 6.0]), &mut before)?;
+    /// assert_eq!((w, before), (3.0, 2.0));
+    /// # Ok::<(), backstitch::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What tracing or compiling says, and as for [`Compiled::update_into`].
+    pub fn update_into<A, B, R>(
+        &self,
+        ws: &mut Workspace,
+        params: &mut A,
+        data: &B,
+        outputs: &mut R,
+    ) -> Result<(), Error>
+    where
+        A: ArgsMut + Signature<Specs = P> + ?Sized,
+        B: Args + Signature<Specs = D> + ?Sized,
+        R: ArgsMut + ?Sized,
+    {
+        self.compiled(params, data)?.update_into(ws, params, data, outputs)
+    }
+}
+
+/// An entry that is being compiled. If that comes to nothing, by an error or a panic, there
+/// is no such entry.
+struct Attempt<'a, P, D, C> {
+    entries: &'a RwLock<Entries<P, D, C>>,
+    entry: &'a Arc<Entry<P, D, C>>,
+}
+
+impl<P, D, C> Drop for Attempt<'_, P, D, C> {
+    fn drop(&mut self) {
+        if self.entry.compiled.get().is_none() {
+            let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+            entries.retain(|e| !Arc::ptr_eq(e, self.entry));
+        }
+    }
 }
 
 impl<P: Tree<Spec>, D: Tree<Spec>, C> Entry<P, D, C> {
@@ -369,24 +380,12 @@ impl<P: Tree<Spec>, D: Tree<Spec>, C> Entry<P, D, C> {
         self.data.visit(&mut Path::named("data"), &mut add);
         all
     }
-}
 
-impl fmt::Display for Miss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::First => f.write_str("the first call"),
-            Self::Types(changes) => {
-                for (i, Change { path, before, now }) in changes.iter().enumerate() {
-                    let comma = if i > 0 { ", " } else { "" };
-                    write!(f, "{comma}{path}: {before} before, now {now}")?;
-                }
-                Ok(())
-            }
-            Self::Structure { before, now } => {
-                write!(f, "arrays {} before, now {}", before.join(", "), now.join(", "))
-            }
-            Self::Static => f.write_str("a part that is not an array is different"),
-        }
+    /// The same in words.
+    fn arguments(&self) -> String {
+        let all = self.leaves();
+        let texts: Vec<String> = all.iter().map(|(path, spec)| format!("{path}: {spec}")).collect();
+        texts.join(", ")
     }
 }
 

@@ -15,6 +15,6 @@ mod layout;
 pub use error::BindError;
 pub use gradient::Bound;
 pub use hvp::BoundHvp;
-pub use layout::Part;
+pub use layout::FlatParameter;
 #[cfg(feature = "argmin")]
 pub(crate) use layout::check_same;

@@ -19,7 +19,7 @@ use crate::options::Options;
 
 use turn::Turn;
 
-pub use miss::{CacheInfo, Change, Miss};
+pub use miss::{CacheInfo, CacheMiss, TypeChange};
 
 /// Executables that are kept, unless [`Jit::limit`] says otherwise.
 const LIMIT: usize = 64;
@@ -45,7 +45,7 @@ pub struct Jit<M, P, D, C> {
 struct Rest {
     misses: u64,
     evictions: u64,
-    reasons: VecDeque<Miss>,
+    reasons: VecDeque<CacheMiss>,
 }
 
 type Entries<P, D, C> = Vec<Arc<Entry<P, D, C>>>;
@@ -75,7 +75,7 @@ struct Entry<P, D, C> {
 ///
 /// ```
 /// use backstitch::prelude::*;
-/// use backstitch::{Miss, jit};
+/// use backstitch::{CacheMiss, jit};
 /// use ndarray::{arr1, arr2};
 ///
 /// let loss = jit(|w: Spec, x: Spec| {
@@ -90,7 +90,7 @@ struct Entry<P, D, C> {
 /// let info = loss.cache_info();
 /// assert_eq!((info.hits, info.misses, info.len), (1, 2, 2));
 /// let reasons = loss.misses();
-/// assert_eq!(reasons[0], Miss::First);
+/// assert_eq!(reasons[0], CacheMiss::First);
 /// assert_eq!(reasons[1].to_string(), "data: f64[1,2] before, now f64[2,2]");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -144,7 +144,7 @@ impl<M, P, D, C> Jit<M, P, D, C> {
     }
 
     /// Why the latest calls that had to compile had to, the last one at the end.
-    pub fn misses(&self) -> Vec<Miss> {
+    pub fn misses(&self) -> Vec<CacheMiss> {
         let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
         rest.reasons.iter().cloned().collect()
     }
@@ -266,23 +266,23 @@ where
     }
 
     /// How an entry differs from the one that was called last before it.
-    fn reason(&self, entry: &Arc<Entry<P, D, Compiled<P2, D2, O>>>) -> Miss {
+    fn reason(&self, entry: &Arc<Entry<P, D, Compiled<P2, D2, O>>>) -> CacheMiss {
         let last = {
             let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
             let others = entries.iter().filter(|e| e.compiled.get().is_some());
             others.max_by_key(|e| e.used.load(Ordering::Relaxed)).cloned()
         };
-        let Some(last) = last else { return Miss::First };
+        let Some(last) = last else { return CacheMiss::First };
         let (before, now) = (last.leaves(), entry.leaves());
         let paths = |all: &[(String, Spec)]| all.iter().map(|(p, _)| p.clone()).collect::<Vec<_>>();
         if !before.iter().map(|l| &l.0).eq(now.iter().map(|l| &l.0)) {
-            return Miss::Structure { before: paths(&before), now: paths(&now) };
+            return CacheMiss::Structure { before: paths(&before), now: paths(&now) };
         }
-        let changes: Vec<Change> = (before.into_iter().zip(now))
+        let changes: Vec<TypeChange> = (before.into_iter().zip(now))
             .filter(|(before, now)| before.1 != now.1)
-            .map(|(before, now)| Change { path: now.0, before: before.1, now: now.1 })
+            .map(|(before, now)| TypeChange { path: now.0, before: before.1, now: now.1 })
             .collect();
-        if changes.is_empty() { Miss::Static } else { Miss::Types(changes) }
+        if changes.is_empty() { CacheMiss::Static } else { CacheMiss::Types(changes) }
     }
 
     /// Calls the program, compiling it before if need be; results are new arrays.

@@ -26,16 +26,16 @@ pub use backstitch_trace::*;
 
 pub use backstitch_ir as ir;
 pub use backstitch_passes as passes;
-pub use backstitch_passes::{Kept, Memory, OverBudget};
+pub use backstitch_passes::{LoopMemory, Memory, OverBudget};
 pub use backstitch_runtime as runtime;
 pub use backstitch_runtime::jit::Vectors;
 pub use backstitch_runtime::{Backend, Workspace};
-pub use bind::{BindError, Bound, BoundHvp, Part};
+pub use bind::{BindError, Bound, BoundHvp, FlatParameter};
 pub use compile::Compile;
 pub use compiled::Compiled;
 pub use donate::DonationError;
 pub use error::Error;
-pub use jit::{CacheInfo, Change, Jit, Miss, jit};
+pub use jit::{CacheInfo, CacheMiss, Jit, TypeChange, jit};
 pub use options::Options;
 
 /// What most programs import.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
 
 use backstitch::prelude::*;
-use backstitch::{Array, Error, Miss, Options, jit, runtime};
+use backstitch::{Array, CacheMiss, Error, Options, jit, runtime};
 use ndarray::{Array1, arr1, arr2};
 
 #[derive(Tree, Clone, PartialEq)]
@@ -99,7 +99,7 @@ fn threads_that_miss_together_compile_once() {
     assert!(all.windows(2).all(|w| Arc::ptr_eq(&w[0], &w[1])));
     assert_eq!(tries.load(Ordering::Relaxed), 1);
     assert_eq!((f.cache_info().hits, f.cache_info().misses), (5, 1));
-    assert_eq!(f.misses(), [Miss::First]);
+    assert_eq!(f.misses(), [CacheMiss::First]);
 }
 
 #[test]

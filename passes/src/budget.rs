@@ -42,7 +42,7 @@ mod step;
 use std::time::Instant;
 
 use backstitch_ir::Graph;
-pub use report::{Kept, Memory, OverBudget};
+pub use report::{LoopMemory, Memory, OverBudget};
 
 use crate::lower::Lowered;
 use crate::pipeline::{Options, Prepared};
@@ -77,7 +77,8 @@ impl Prepared {
         {
             panic!("budget: {errors}\n{graph}\n{}", lowered.plan);
         }
-        let loops = all.iter().zip(&candidates).map(|(site, c)| report::kept(site, c)).collect();
+        let loops =
+            all.iter().zip(&candidates).map(|(site, c)| report::loop_memory(site, c)).collect();
         let memory = Memory { bytes: need(&lowered), live: live(&lowered), loops };
         let mut times = self.times;
         times.push(("budget", start.elapsed()));
@@ -88,7 +89,7 @@ impl Prepared {
 /// What a program keeps as it is.
 pub(crate) fn memory(g: &Graph, lowered: &Lowered) -> Memory {
     let sites = Sites::of(g);
-    let loops = sites.all(g).iter().map(|s| report::kept(s, &Candidate::new(s))).collect();
+    let loops = sites.all(g).iter().map(|s| report::loop_memory(s, &Candidate::new(s))).collect();
     Memory { bytes: need(lowered), live: live(lowered), loops }
 }
 

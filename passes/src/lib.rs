@@ -36,7 +36,7 @@ mod unroll;
 mod vjp;
 mod vmap;
 
-pub use budget::{Kept, Memory, OverBudget};
+pub use budget::{LoopMemory, Memory, OverBudget};
 pub use colouring::{
     Colouring, Direction, colour, colour_columns, colour_symmetric, symmetric_places,
 };

@@ -1,7 +1,7 @@
 //! What solvers go on with is finite, or else they are told where it is not.
 
 use super::evaluation::EvaluationError;
-use crate::bind::Part;
+use crate::bind::FlatParameter;
 
 /// The value, if it is finite.
 pub(super) fn finite_value<T: Copy + Into<f64>>(x: T) -> Result<T, EvaluationError> {
@@ -13,7 +13,7 @@ pub(super) fn finite_value<T: Copy + Into<f64>>(x: T) -> Result<T, EvaluationErr
 pub(super) fn finite_derivative<T: Copy + Into<f64>>(
     of: &'static str,
     vector: &[T],
-    layout: &[Part],
+    layout: &[FlatParameter],
 ) -> Result<(), EvaluationError> {
     match vector.iter().position(|&x| !x.into().is_finite()) {
         None => Ok(()),
@@ -22,7 +22,7 @@ pub(super) fn finite_derivative<T: Copy + Into<f64>>(
 }
 
 #[cold]
-fn non_finite(of: &'static str, value: f64, i: usize, layout: &[Part]) -> EvaluationError {
+fn non_finite(of: &'static str, value: f64, i: usize, layout: &[FlatParameter]) -> EvaluationError {
     let part = layout.iter().find(|part| part.range().contains(&i));
     let part = part.expect("each element of the vector belongs to a parameter");
     let (parameter, element) = (part.name().to_owned(), i - part.offset());

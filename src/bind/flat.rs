@@ -7,7 +7,7 @@ use backstitch_runtime::{Error as RuntimeError, Executable, Side, Workspace};
 use backstitch_trace::{Args, Spec, Tree, View};
 
 use super::error::BindError;
-use super::layout::{Part, listed};
+use super::layout::{FlatParameter, listed};
 use crate::compiled::Compiled;
 use crate::error::Error;
 
@@ -16,7 +16,7 @@ pub(super) struct Flat<'a, P, T> {
     pub(super) executable: Executable,
     workspace: Workspace,
     params: P,
-    pub(super) layout: Vec<Part>,
+    pub(super) layout: Vec<FlatParameter>,
     pub(super) len: usize,
     /// Addresses for a call: those of parameters are written anew each time.
     pub(super) inputs: Vec<*const u8>,
@@ -67,7 +67,7 @@ impl<'a, P: Tree<Spec> + Clone, T: Element> Flat<'a, P, T> {
             let ty = Type::new(spec.dtype(), spec.dims());
             let offset = len;
             len += ty.len();
-            layout.push(Part { name, offset, ty });
+            layout.push(FlatParameter { name, offset, ty });
         }
         check_inputs(executable.inputs(), &layout, direction)?;
         let moving = if direction { layout.len() } else { 0 };
@@ -207,7 +207,11 @@ impl<'a, P: Tree<Spec> + Clone, T: Element> Flat<'a, P, T> {
 /// with as many others of their types. What is bound is called on addresses in vectors, so
 /// it relies on this; that the structure of the parameters tells the truth, and that the
 /// direction was traced with the same extents, is nothing that types of Rust say.
-fn check_inputs(inputs: &[Type], layout: &[Part], direction: bool) -> Result<(), BindError> {
+fn check_inputs(
+    inputs: &[Type],
+    layout: &[FlatParameter],
+    direction: bool,
+) -> Result<(), BindError> {
     let expected: Vec<&Type> = layout.iter().map(|part| &part.ty).collect();
     let n = expected.len().min(inputs.len());
     let (params, rest) = inputs.split_at(n);

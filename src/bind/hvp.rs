@@ -6,7 +6,7 @@ use backstitch_ir::{Array, Element};
 use backstitch_trace::{Args, Spec, Tree};
 
 use super::flat::{Flat, zero};
-use super::layout::{Part, layouts};
+use super::layout::{FlatParameter, layouts};
 use crate::compiled::Compiled;
 use crate::error::Error;
 

@@ -6,13 +6,13 @@ use backstitch_ir::Type;
 
 /// Where a parameter is in the vector: its elements in row-major order.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Part {
+pub struct FlatParameter {
     pub(super) name: String,
     pub(super) offset: usize,
     pub(super) ty: Type,
 }
 
-impl Part {
+impl FlatParameter {
     /// The path of the parameter in its structure: `layers.0.w`. Empty if it is all there is.
     pub fn name(&self) -> &str {
         &self.name
@@ -36,11 +36,15 @@ impl Part {
 
 /// Whether a value and a product with its Hessian are of the same parameters.
 #[cfg(feature = "argmin")]
-pub(crate) fn check_same(value: &[Part], product: &[Part]) -> Result<(), super::BindError> {
+pub(crate) fn check_same(
+    value: &[FlatParameter],
+    product: &[FlatParameter],
+) -> Result<(), super::BindError> {
     if value == product {
         return Ok(());
     }
-    let types = |layout: &[Part]| listed(&layout.iter().map(|part| &part.ty).collect::<Vec<_>>());
+    let types =
+        |layout: &[FlatParameter]| listed(&layout.iter().map(|part| &part.ty).collect::<Vec<_>>());
     Err(super::BindError::OtherParameters { expected: types(value), got: types(product) })
 }
 
@@ -55,7 +59,7 @@ macro_rules! layouts {
     ($($t:ident)*) => {$(
         impl<P: Tree<Spec> + Clone, T: Element> $t<'_, P, T> {
             /// Where each parameter is in the vector, in order.
-            pub fn layout(&self) -> &[Part] {
+            pub fn layout(&self) -> &[FlatParameter] {
                 &self.flat.layout
             }
 

@@ -7,11 +7,11 @@ use backstitch_trace::Spec;
 /// Why a call had to compile.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum Miss {
+pub enum CacheMiss {
     /// There was nothing to compare with.
     First,
     /// These arrays are of other types than in the call before.
-    Types(Vec<Change>),
+    Types(Vec<TypeChange>),
     /// There are other arrays, by their paths, than in the call before.
     Structure {
         /// What there was.
@@ -26,7 +26,7 @@ pub enum Miss {
 /// An array of another type.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub struct Change {
+pub struct TypeChange {
     /// Where it is: `params` or `data`, and its path there.
     pub path: String,
     /// What it was.
@@ -51,12 +51,12 @@ pub struct CacheInfo {
     pub limit: usize,
 }
 
-impl fmt::Display for Miss {
+impl fmt::Display for CacheMiss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::First => f.write_str("the first call"),
             Self::Types(changes) => {
-                for (i, Change { path, before, now }) in changes.iter().enumerate() {
+                for (i, TypeChange { path, before, now }) in changes.iter().enumerate() {
                     let comma = if i > 0 { ", " } else { "" };
                     write!(f, "{comma}{path}: {before} before, now {now}")?;
                 }

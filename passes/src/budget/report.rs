@@ -17,13 +17,13 @@ pub struct Memory {
     /// be smaller. `None` if `bytes` is.
     pub live: Option<usize>,
     /// Loops that leave something for their reverse.
-    pub loops: Vec<Kept>,
+    pub loops: Vec<LoopMemory>,
 }
 
 /// What a loop keeps for its reverse.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
-pub struct Kept {
+pub struct LoopMemory {
     /// The user's line that asked for the loop, if known.
     pub place: Option<&'static Location<'static>>,
     /// Number of iterations, if it is known.
@@ -41,14 +41,14 @@ pub struct Kept {
     pub recomputed: f64,
 }
 
-pub(super) fn kept(site: &Site<'_>, c: &Candidate) -> Kept {
+pub(super) fn loop_memory(site: &Site<'_>, c: &Candidate) -> LoopMemory {
     let (g, pair) = (site.graph, site.pair);
     let levels = match &c.choice {
         None => vec![],
         Some(Choice::Known(s)) => s.levels.clone(),
         Some(Choice::Open(levels)) => levels.clone(),
     };
-    Kept {
+    LoopMemory {
         place: pair.producers.iter().find_map(|p| g.origin(p.node).place),
         steps: pair.steps,
         bytes: c.bytes,
@@ -71,7 +71,7 @@ impl fmt::Display for Memory {
     }
 }
 
-impl fmt::Display for Kept {
+impl fmt::Display for LoopMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(place) = self.place {
             write!(f, "{place}: ")?;

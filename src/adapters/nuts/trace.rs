@@ -6,7 +6,7 @@ use backstitch_trace::{Spec, Tree};
 use nuts_rs::{HasDims, ItemType, Storable, Value};
 
 use super::LogDensity;
-use crate::bind::Part;
+use crate::bind::FlatParameter;
 
 /// The axis of all parameters together: what nuts-rs calls it.
 const ALL: &str = "unconstrained_parameter";
@@ -18,11 +18,11 @@ const UNNAMED: &str = "x";
 pub(super) struct Variable {
     name: String,
     axes: Vec<String>,
-    part: Part,
+    part: FlatParameter,
 }
 
 impl Variable {
-    pub(super) fn new(part: &Part) -> Self {
+    pub(super) fn new(part: &FlatParameter) -> Self {
         let name = if part.name().is_empty() { UNNAMED } else { part.name() }.to_owned();
         let axes = (0..part.dims().len()).map(|i| format!("{name}_dim_{i}")).collect();
         Self { name, axes, part: part.clone() }
@@ -73,7 +73,7 @@ impl<P: Tree<Spec> + Clone> Storable<LogDensity<'_, P>> for Draw {
     }
 
     fn get_all<'a>(&'a mut self, parent: &'a LogDensity<'_, P>) -> Vec<(&'a str, Option<Value>)> {
-        let value = |part: &Part| match (part.dims(), self.vector.get(part.range())) {
+        let value = |part: &FlatParameter| match (part.dims(), self.vector.get(part.range())) {
             (_, None) => None,
             ([], Some(elements)) => Some(Value::ScalarF64(elements[0])),
             (_, Some(elements)) => Some(Value::F64(elements.to_vec())),

@@ -188,20 +188,21 @@ fn reprojection<'t>(t: &'t Trace, columns: Vec<Tensor<'t>>, features: Tensor<'t>
         [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
     };
     let (rotation, from) = ([r0, r1, r2], [x0 - c0, x1 - c1, x2 - c2]);
-    // Rodrigues' formula, and its limit where the angle is zero.
-    let square = dot(rotation, rotation);
-    let still = square.eq(0.0);
-    let angle = still.select(1.0, square).sqrt();
-    let (sin, cos) = (angle.sin(), angle.cos());
-    let axis = rotation.map(|r| r / angle);
-    let along = dot(axis, from) * (1.0 - cos);
-    let (turn, small) = (cross(axis, from), cross(rotation, from));
-    let [x, y, z]: Three<'t> = std::array::from_fn(|i| {
-        still.select(from[i] + small[i], from[i] * cos + turn[i] * sin + axis[i] * along)
-    });
-    let (x, y) = (x / z, y / z);
+    // Rodrigues' formula, with the angle's functions in front of vectors that are not scaled;
+    // where the angle is zero, its limit of first order.
+    let still = dot(rotation, rotation).eq(0.0);
+    let square = still.select(1.0, dot(rotation, rotation));
+    let angle = square.sqrt();
+    let cos = angle.cos();
+    let across = still.select(1.0, angle.sin() / angle);
+    let along = still.select(0.0, (1.0 - cos) / square) * dot(rotation, from);
+    let (cos, turn) = (still.select(1.0, cos), cross(rotation, from));
+    let [x, y, z]: Three<'t> =
+        std::array::from_fn(|i| from[i] * cos + turn[i] * across + rotation[i] * along);
+    let depth = z.reciprocal();
+    let (x, y) = (x * depth, y * depth);
     let square = x * x + y * y;
-    let stretch = (1.0 + k1 * square + k2 * square * square) * focal;
+    let stretch = (1.0 + square * (k1 + k2 * square)) * focal;
     t.stack([w * (x * stretch + u - seen_u), w * (y * stretch + v - seen_v)], 1)
 }
 

@@ -122,16 +122,6 @@ fn program(name: &str) -> &'static Sized {
     SIZED.iter().find(|p| p.name == name).expect("a program")
 }
 
-/// Parameters of a program with small numbers that differ.
-fn parameters(program: &Sized, n: usize) -> Vec<Array> {
-    let each = |(k, spec): (usize, Spec)| {
-        let element = |i: usize| ((k * 31 + i) as f64 * 0.7).sin() * 0.3;
-        let values = (0..spec.ty().len()).map(element).collect();
-        Array::from_vec(&spec.ty().shape, values).expect("as many as there are")
-    };
-    (program.params)(n).into_iter().enumerate().map(each).collect()
-}
-
 #[test]
 fn what_repeats_is_compiled_once() {
     let _alone = alone();
@@ -142,7 +132,7 @@ fn what_repeats_is_compiled_once() {
         let stats = compiled.executable().stats();
         assert!(stats.functions <= functions && stats.kernels >= n, "{name}: {stats:?}");
 
-        let params = parameters(program, n);
+        let params = program.arguments(n);
         let (got, want) =
             (compiled.call(&params, &()).unwrap(), traced.eval(&params, &()).unwrap());
         let close = |a: &Array, b: &Array| {

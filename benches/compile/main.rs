@@ -3,7 +3,8 @@
 //!
 //!     cargo bench --bench compile -- [--json] [--sizes N,N,…] [--rounds N] [NAMES…]
 //!
-//! The least time of some rounds, in milliseconds, on as many threads as there are.
+//! The least time of some rounds, in milliseconds, on as many threads as there are; and the
+//! least time of a call of what was compiled.
 
 #[path = "../../tests/common/sizes.rs"]
 mod sizes;
@@ -11,6 +12,7 @@ mod sizes;
 use std::time::{Duration, Instant};
 
 use backstitch::prelude::*;
+use backstitch::{Array, Compiled};
 use clap::Parser;
 use serde::Serialize;
 
@@ -51,6 +53,8 @@ struct Row {
     code: f64,
     /// From before tracing to after compilation.
     total: f64,
+    /// A call of what was compiled, in microseconds.
+    call: f64,
     /// Each pass.
     each: Vec<(&'static str, f64)>,
 }
@@ -59,7 +63,7 @@ fn main() {
     let args = Args::parse();
     if !args.json {
         println!(
-            "{:18} {:>7} {:>7} {:>6} {:>6} {:>8} | {:>8} {:>8} {:>8} {:>8} {:>8} | {:>8} {:>9}",
+            "{:18} {:>7} {:>7} {:>6} {:>6} {:>8} | {:>8} {:>8} {:>8} {:>8} {:>8} | {:>8} {:>9} {:>9}",
             "program",
             "size",
             "nodes",
@@ -72,7 +76,8 @@ fn main() {
             "lower",
             "code",
             "total ms",
-            "µs/node"
+            "µs/node",
+            "call µs"
         );
     }
     let wanted = |p: &&Sized| {
@@ -97,7 +102,7 @@ fn main() {
 
 fn print(r: &Row) {
     println!(
-        "{:18} {:7} {:7} {:6} {:6} {:8} | {:8.3} {:8.3} {:8.3} {:8.3} {:8.3} | {:8.3} {:9.3}",
+        "{:18} {:7} {:7} {:6} {:6} {:8} | {:8.3} {:8.3} {:8.3} {:8.3} {:8.3} | {:8.3} {:9.3} {:9.2}",
         r.program,
         r.size,
         r.nodes,
@@ -110,7 +115,8 @@ fn print(r: &Row) {
         r.lower,
         r.code,
         r.total,
-        r.total * 1e3 / r.nodes as f64
+        r.total * 1e3 / r.nodes as f64,
+        r.call
     );
 }
 
@@ -143,8 +149,24 @@ fn measure(program: &Sized, n: usize) -> Row {
         lower,
         code: ms(total - differentiated) - passes - lower,
         total: ms(total),
+        call: ms(call(&compiled, program.arguments(n))) * 1e3,
         each,
     }
+}
+
+/// Value and gradient.
+type Gradient = Compiled<Vec<Spec>, (), (Spec, Vec<Spec>)>;
+
+/// The least time of a call.
+fn call(compiled: &Gradient, arguments: Vec<Array>) -> Duration {
+    let mut workspace = compiled.workspace().expect("memory");
+    let mut results = compiled.call(&arguments, &()).expect("it runs");
+    let calls = (0..7).map(|_| {
+        let start = Instant::now();
+        compiled.call_into(&mut workspace, &arguments, &(), &mut results).expect("it runs");
+        start.elapsed()
+    });
+    calls.min().expect("some")
 }
 
 /// The least of each time.
@@ -157,6 +179,7 @@ fn least(a: Row, b: Row) -> Row {
         lower: a.lower.min(b.lower),
         code: a.code.min(b.code),
         total: a.total.min(b.total),
+        call: a.call.min(b.call),
         each,
         ..a
     }

@@ -67,6 +67,8 @@ struct NodeData {
 #[derive(Clone)]
 struct ValueData {
     node: Node,
+    /// Which of its results it is.
+    slot: u32,
     ty: Type,
     range: Range,
 }
@@ -155,8 +157,8 @@ impl Graph {
         let first = Value::new(self.values.len());
         let ranges = range_of(self, &op, args, &types);
         let results = types.len() as u32;
-        for (ty, range) in types.into_iter().zip(ranges) {
-            self.values.push(ValueData { node, ty, range });
+        for ((ty, range), slot) in types.into_iter().zip(ranges).zip(0..) {
+            self.values.push(ValueData { node, slot, ty, range });
         }
         if op.is_input() {
             self.inputs.push(first);
@@ -306,8 +308,8 @@ impl Graph {
 
     /// The node that makes a value, and which of its results it is.
     pub fn source(&self, v: Value) -> (Node, usize) {
-        let n = self.values[v].node;
-        (n, v.index() - self.data(n).first.index())
+        let ValueData { node, slot, .. } = &self.values[v];
+        (*node, *slot as usize)
     }
 
     /// The operation that makes a value.

@@ -228,13 +228,16 @@ pub enum Family<'a> {
     Region(&'a ops::Region),
 }
 
+/// Those in boxes are large, and most nodes of most graphs are none of them.
 macro_rules! primitives {
-    ($($name:ident),* $(,)?) => {
+    ($($name:ident),*; boxed: $($large:ident),* $(,)?) => {
         /// An operation.
         #[derive(Clone, PartialEq, Eq, Hash, Debug)]
         pub enum Op {
             $(#[doc = concat!("See [`", stringify!($name), "`](ops::", stringify!($name), ").")]
             $name(ops::$name),)*
+            $(#[doc = concat!("See [`", stringify!($large), "`](ops::", stringify!($large), ").")]
+            $large(Box<ops::$large>),)*
             /// See [`Cond`](ops::Cond).
             Cond(ops::Cond),
             /// See [`Loop`](ops::Loop).
@@ -251,11 +254,18 @@ macro_rules! primitives {
             }
         })*
 
+        $(impl From<ops::$large> for Op {
+            fn from(op: ops::$large) -> Self {
+                Self::$large(Box::new(op))
+            }
+        })*
+
         impl Op {
             /// Which rules apply.
             pub fn family(&self) -> Family<'_> {
                 match self {
                     $(Self::$name(op) => Family::Array(op),)*
+                    $(Self::$large(op) => Family::Array(&**op),)*
                     Self::Cond(op) => Family::Cond(op),
                     Self::Loop(op) => Family::Loop(op),
                     Self::Rows(op) => Family::Rows(op),
@@ -264,12 +274,14 @@ macro_rules! primitives {
             }
 
             /// Names of all array primitives.
-            pub const NAMES: &'static [&'static str] = &[$(<ops::$name as Definition>::NAME),*];
+            pub const NAMES: &'static [&'static str] =
+                &[$(<ops::$name as Definition>::NAME,)* $(<ops::$large as Definition>::NAME),*];
 
             /// Instances of all array primitives.
             pub fn samples() -> Vec<Sample> {
                 let mut all = Vec::new();
                 $(all.extend(<ops::$name as Definition>::samples());)*
+                $(all.extend(<ops::$large as Definition>::samples());)*
                 all
             }
 
@@ -279,7 +291,10 @@ macro_rules! primitives {
                 attrs: &mut Attrs<'_>,
             ) -> Option<Result<Self, ParseError>> {
                 $(if name == <ops::$name as Definition>::NAME {
-                    return Some(<ops::$name as Definition>::parse(attrs).map(Self::$name));
+                    return Some(<ops::$name as Definition>::parse(attrs).map(Self::from));
+                })*
+                $(if name == <ops::$large as Definition>::NAME {
+                    return Some(<ops::$large as Definition>::parse(attrs).map(Self::from));
                 })*
                 None
             }
@@ -288,9 +303,10 @@ macro_rules! primitives {
 }
 
 primitives! {
-    Input, Literal, Iota, Map, Reshape, Permute, Broadcast, Slice, Window, Pad, Concat, Reduce,
-    Contract, Gather, ScatterAdd, Cumulate, Argsort, Cholesky, TriangularSolve, Lu, LuSolve, Det,
-    Cofactors, LoopLimit, StopGradient,
+    Input, Iota, Map, Reshape, Permute, Broadcast, Window, Concat, Reduce, Gather, ScatterAdd,
+    Cumulate, Argsort, Cholesky, TriangularSolve, Lu, LuSolve, Det, Cofactors, LoopLimit,
+    StopGradient;
+    boxed: Literal, Slice, Pad, Contract,
 }
 
 impl From<ops::Cond> for Op {

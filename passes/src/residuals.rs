@@ -32,7 +32,7 @@ mod flow;
 
 use backstitch_ir::ops::Cond;
 use backstitch_ir::{Graph, Idx, IndexVec, Monoid, Node, Op, Type, Value};
-use flow::Network;
+use flow::{Cut, Network};
 
 use crate::rebuild::live;
 
@@ -89,7 +89,7 @@ impl Joint<'_> {
         if parts.forward.iter().filter(|&&is| is).count() > MOST {
             return self.walk(&parts, aim);
         }
-        self.cut(&parts, aim)
+        self.cut(&parts, aim).0
     }
 
     fn parts(&self) -> Parts {
@@ -112,12 +112,12 @@ impl Joint<'_> {
         Parts { forward, read }
     }
 
-    /// The minimum cut.
+    /// The minimum cut, and how long it took to find.
     ///
     /// Much of it is known before. A node that is dearer to run again than to keep is on
     /// the source's side, where nobody looks at its operands; a value that is read is on
     /// the sink's, where nobody looks at its users. Neither is in the network.
-    fn cut(&self, parts: &Parts, aim: Aim) -> Vec<Value> {
+    fn cut(&self, parts: &Parts, aim: Aim) -> (Vec<Value>, usize) {
         let g = self.graph;
         let keep = |r: Value| match g.ty(r) {
             ty if ty.stack > 0 && !self.stacks => NEVER,
@@ -152,11 +152,11 @@ impl Joint<'_> {
                 keeps.push((node, r));
             }
         }
-        let near = net.cut().near;
+        let Cut { near, steps } = net.cut();
         let is_cut = |&(node, r): &(Option<usize>, Value)| {
             node.is_none_or(|n| near[n]) && !results[r].is_some_and(|r| near[r])
         };
-        keeps.into_iter().filter(is_cut).map(|(_, v)| v).collect()
+        (keeps.into_iter().filter(is_cut).map(|(_, v)| v).collect(), steps)
     }
 
     /// A cut found by walking back from what is read, as far as that costs nothing.

@@ -1,7 +1,7 @@
 //! Programs of any size: what compilation is measured with.
 
 use backstitch::prelude::*;
-use backstitch::{DType, Traced};
+use backstitch::{Array, DType, Traced};
 
 /// Value and gradient of a program whose size is a number.
 pub struct Sized {
@@ -18,6 +18,16 @@ impl Sized {
     /// The value of this size.
     pub fn forward(&self, n: usize) -> Traced<Vec<Spec>, (), Spec> {
         trace((self.params)(n), (), |t, p, ()| (self.value)(t, &p, n)).expect("no mistake")
+    }
+
+    /// Parameters for this size: small numbers that differ.
+    pub fn arguments(&self, n: usize) -> Vec<Array> {
+        let each = |(k, spec): (usize, Spec)| {
+            let element = |i: usize| ((k * 31 + i) as f64 * 0.7).sin() * 0.3;
+            let values = (0..spec.ty().len()).map(element).collect();
+            Array::from_vec(&spec.ty().shape, values).expect("as many as there are")
+        };
+        (self.params)(n).into_iter().enumerate().map(each).collect()
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! The best there is is hard to find. Two quick ways are tried: in the order in which
 //! blocks begin, each in the smallest hole it fits, and the same from the end of time
-//! back. Where both leave too much unused and there are not too many blocks, a third:
-//! the largest first, each in the lowest gap among those placed that are there at the
-//! same time (Y. Pisarchyk and J. Lee, "Efficient memory management for deep neural net
+//! back. Where both leave too much unused and not too many blocks are there at once, a
+//! third: the largest first, each in the lowest gap among those placed that are there at
+//! the same time (Y. Pisarchyk and J. Lee, "Efficient memory management for deep neural net
 //! inference", 2020). The best of them is taken. Holes are kept by size and by
 //! address, so that placing costs a logarithm per block.
 
@@ -19,8 +19,10 @@ pub(super) struct Block {
     pub bytes: usize,
 }
 
-/// At most so many blocks are placed by size: that takes time quadratic in their number.
-const FEW: usize = 1024;
+/// Blocks are placed by size if so many pairs of them, and so many more for each block, are
+/// there at the same time, or fewer: each pair is looked at.
+const PAIRS: usize = 1 << 19;
+const MORE: usize = 64;
 
 /// The bytes of all blocks that are there at the worst moment.
 pub(super) fn most(blocks: &[Block]) -> usize {
@@ -49,8 +51,10 @@ pub(super) fn fit(blocks: &[Block]) -> (Vec<usize>, usize) {
         let turned: Vec<Block> = blocks.iter().map(back).collect();
         better(&mut best, in_order(&turned));
     }
-    if best.1 > least && blocks.len() <= FEW {
-        better(&mut best, by_size(blocks));
+    if best.1 > least
+        && let Some(meets) = meetings(blocks, PAIRS + MORE * blocks.len())
+    {
+        better(&mut best, by_size(blocks, &meets));
     }
     best
 }
@@ -80,31 +84,51 @@ fn in_order(blocks: &[Block]) -> (Vec<usize>, usize) {
     (places, holes.end)
 }
 
+/// For each block those that are there at the same time, if all together are no more pairs
+/// than that.
+fn meetings(blocks: &[Block], most: usize) -> Option<Vec<Vec<u32>>> {
+    let mut order: Vec<usize> = (0..blocks.len()).collect();
+    order.sort_by_key(|&i| (blocks[i].first, i));
+    let mut meets = vec![Vec::new(); blocks.len()];
+    let (mut there, mut pairs): (Vec<usize>, usize) = (Vec::new(), 0);
+    for i in order {
+        there.retain(|&other| blocks[other].last >= blocks[i].first);
+        pairs += there.len();
+        if pairs > most {
+            return None;
+        }
+        for &other in &there {
+            meets[i].push(other as u32);
+            meets[other].push(i as u32);
+        }
+        there.push(i);
+    }
+    Some(meets)
+}
+
 /// The largest first, each in the lowest gap.
-fn by_size(blocks: &[Block]) -> (Vec<usize>, usize) {
+fn by_size(blocks: &[Block], meets: &[Vec<u32>]) -> (Vec<usize>, usize) {
     let mut order: Vec<usize> = (0..blocks.len()).collect();
     order.sort_by_key(|&i| (Reverse(blocks[i].bytes), blocks[i].first, i));
     let mut places = vec![0usize; blocks.len()];
-    // What has been placed, by address.
-    let mut placed: Vec<usize> = Vec::new();
+    let mut placed = vec![false; blocks.len()];
     let mut end = 0;
+    let mut around: Vec<usize> = Vec::new();
     for i in order {
-        let block = &blocks[i];
+        let bytes = blocks[i].bytes;
+        around.clear();
+        around.extend(meets[i].iter().map(|&other| other as usize).filter(|&other| placed[other]));
+        around.sort_unstable_by_key(|&other| places[other]);
         let mut at = 0usize;
-        for &other in &placed {
-            let o = &blocks[other];
-            if o.first > block.last || block.first > o.last {
-                continue;
-            }
-            if places[other].saturating_sub(at) >= block.bytes && places[other] >= at {
+        for &other in &around {
+            if places[other].saturating_sub(at) >= bytes && places[other] >= at {
                 break;
             }
-            at = at.max(places[other].saturating_add(o.bytes));
+            at = at.max(places[other].saturating_add(blocks[other].bytes));
         }
         places[i] = at;
-        end = end.max(at.saturating_add(block.bytes));
-        let before = placed.partition_point(|&other| places[other] <= at);
-        placed.insert(before, i);
+        placed[i] = true;
+        end = end.max(at.saturating_add(bytes));
     }
     (places, end)
 }
@@ -198,7 +222,9 @@ mod tests {
                     Block { first, last: first + next(12), bytes }
                 })
                 .collect();
-            for found in [in_order(&all_blocks), by_size(&all_blocks), fit(&all_blocks)] {
+            let meets = meetings(&all_blocks, usize::MAX).expect("any number of pairs");
+            let largest_first = by_size(&all_blocks, &meets);
+            for found in [in_order(&all_blocks), largest_first, fit(&all_blocks)] {
                 check(&all_blocks, &found);
                 assert!(found.1 >= most(&all_blocks));
             }
@@ -213,6 +239,22 @@ mod tests {
         // In order: a hole of 1 under the 2 that is too small for the 3 later on.
         let all = blocks(&[(0, 1, 1), (0, 4, 2), (2, 4, 3)]);
         assert_eq!((fit(&all).1, most(&all)), (5, 5));
+    }
+
+    #[test]
+    fn many_blocks_are_placed_by_size_if_few_are_there_at_once() {
+        // The same again and again, each time a little later.
+        let again = |k: usize| {
+            [(0, 1, 1), (0, 4, 2), (2, 4, 3)]
+                .map(|(first, last, b)| (first + 5 * k, last + 5 * k, b))
+        };
+        let all = blocks(&(0..20_000).flat_map(again).collect::<Vec<_>>());
+        assert_eq!((fit(&all).1, most(&all)), (5, 5));
+        let meets = meetings(&all, MORE * all.len()).expect("few pairs");
+        assert_eq!(meets.iter().map(Vec::len).sum::<usize>(), 2 * 40_000);
+        // All at once: too many pairs to look at.
+        let all: Vec<Block> = (0..5000).map(|i| Block { first: 0, last: i, bytes: 1 }).collect();
+        assert!(meetings(&all, PAIRS + MORE * all.len()).is_none());
     }
 
     #[test]

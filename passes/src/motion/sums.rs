@@ -193,7 +193,7 @@ impl Choice<'_> {
         let args = b.args(b.source(v).0);
         match b.op_of(v) {
             Op::Contract(op) => {
-                Some(Term { op: op.clone(), operands: [args[0], args[1]], perm: None })
+                Some(Term { op: (**op).clone(), operands: [args[0], args[1]], perm: None })
             }
             Op::Permute(p) if self.uses[args[0]] == 1 => {
                 let inner = self.product(args[0]).filter(|t| t.perm.is_none())?;

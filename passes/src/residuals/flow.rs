@@ -25,7 +25,6 @@ pub(super) struct Cut {
     /// The nodes on the side of the source: of all minimum cuts the least set.
     pub near: Vec<bool>,
     /// How many arcs were looked at.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tests hold it to linear growth"))]
     pub steps: usize,
 }
 

@@ -117,6 +117,40 @@ fn no_more_bytes_are_kept_than_what_is_read() {
 }
 
 #[test]
+fn a_body_ten_times_as_long_takes_about_ten_times_as_long() {
+    type Step = fn(&mut Graph, Value, Value) -> Value;
+    let sine: Step = |g, x, p| {
+        let sum = g.map(backstitch_ir::Scalar::Add, &[x, p]);
+        g.map(backstitch_ir::Scalar::Sin, &[sum])
+    };
+    // Nothing is dear: it is one network from end to end.
+    let product: Step = |g, x, p| {
+        let product = g.map(backstitch_ir::Scalar::Mul, &[x, p]);
+        let square = g.map(backstitch_ir::Scalar::Mul, &[product, x]);
+        g.map(backstitch_ir::Scalar::Add, &[square, p])
+    };
+    for (step, longest) in [(sine, 1000), (product, 1000)] {
+        let steps = [longest / 10, longest].map(|n| {
+            let mut g = Graph::new("body");
+            let [x, p] = [(); 2].map(|()| g.input(Type::scalar(DType::F64), None));
+            let y = (0..n).fold(x, |y, _| step(&mut g, y, p));
+            let primal = g.node_count();
+            let ct = g.input(g.ty(y).clone(), None);
+            let roots = reverse(&mut g, &[(y, Some(ct))], &[x, p]);
+            let roots: Vec<Value> = roots.into_iter().flatten().collect();
+            let mut known = IndexVec::filled(false, g.value_count());
+            known[p] = true;
+            let (known, cotangents, roots) = (&known, &[ct], &roots);
+            let j = Joint { graph: &g, primal, known, cotangents, roots, stacks: true };
+            [Aim::Time, Aim::Bytes].map(|aim| j.cut(&j.parts(), aim).1)
+        });
+        for (less, more) in steps[0].into_iter().zip(steps[1]) {
+            assert!(more <= 12 * less + 100, "{less} and {more} steps");
+        }
+    }
+}
+
+#[test]
 fn a_graph_too_large_for_a_flow_keeps_what_is_read() {
     let mut g = Graph::new("long");
     let x = g.input(Type::new(DType::F64, [3]), None);

@@ -11,6 +11,9 @@ use super::table::{self, Row, Tuple};
 /// Loops begin at a multiple of this.
 const LOOP_ALIGN: usize = 32;
 
+/// Bytes of a page, the smallest there is.
+const PAGE: i32 = 4096;
+
 /// Registers that a function leaves as they were.
 const SAVED: [u8; 6] = [3, 5, 12, 13, 14, 15];
 
@@ -66,7 +69,14 @@ impl Emitter<'_> {
             // The stack pointer as it was goes to the frame's last word.
             let frame = self.frame() as i32;
             self.code.alu(Alu::Mov, SCRATCH[0], Operand::Register(RSP));
-            self.code.alu_immediate(Alu::Sub, RSP, frame);
+            let mut left = frame;
+            // Each page is touched in order, so that the guard page behind the stack is.
+            while left > PAGE {
+                self.code.alu_immediate(Alu::Sub, RSP, PAGE);
+                self.code.store(at_stack(0), SCRATCH[0]);
+                left -= PAGE;
+            }
+            self.code.alu_immediate(Alu::Sub, RSP, left);
             self.code.alu_immediate(Alu::And, RSP, -64);
             self.code.store(at_stack(frame - 8), SCRATCH[0]);
         }

@@ -144,19 +144,21 @@ impl Ops {
 
     /// Different constants in the lanes of a register.
     pub fn lanes_constant(&mut self, bytes: &[u8]) -> Reg {
-        if let Some(&reg) = self.hoist.as_ref().and_then(|h| h.known.get(bytes)) {
-            return reg;
-        }
+        // As much as is loaded: nothing behind the pool is read, and this is not taken for
+        // an element that is repeated.
         let width = Width::of(bytes.len());
         let mut filled = bytes.to_vec();
         filled.resize(width.bytes(), 0);
+        if let Some(&reg) = self.hoist.as_ref().and_then(|h| h.known.get(&filled)) {
+            return reg;
+        }
         let slot = self.program.pool.slot(&filled);
         let def = self.program.reg(Class::Vector);
         let inst = unary_inst(&t::LOADPS, width, def, Source::Pool(slot));
         match &mut self.hoist {
             Some(hoist) => {
                 hoist.insts.push(inst);
-                hoist.known.insert(bytes.to_vec(), def);
+                hoist.known.insert(filled, def);
             }
             None => self.push(inst),
         }

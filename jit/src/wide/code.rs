@@ -321,10 +321,11 @@ impl Code {
         self.general(&[0x0f, 0x40 | cond as u8], reg, operand, 0);
     }
 
-    /// The low `count` bits of `from`; all of them if there are fewer.
+    /// The low `count` bits of `from`, for counts below 256; all if there are fewer.
     pub fn low_bits(&mut self, reg: Gpr, from: Gpr, count: Gpr) {
         let (r, b) = (!(reg >> 3) & 1, !(from >> 3) & 1);
-        self.bytes.extend([0xc4, (r << 7) | (1 << 6) | (b << 5) | 2, (!count & 15) << 3, 0xf5]);
+        let second = (1 << 7) | ((!count & 15) << 3);
+        self.bytes.extend([0xc4, (r << 7) | (1 << 6) | (b << 5) | 2, second, 0xf5]);
         self.bytes.push(0xc0 | ((reg & 7) << 3) | (from & 7));
     }
 
@@ -387,6 +388,12 @@ impl Code {
     }
 
     fn vex(&mut self, v: &Vector<'_>) {
+        debug_assert!(v.mask.is_none(), "{}: there are no masks in VEX", v.row.name);
+        debug_assert!(
+            !matches!(v.operand, Operand::Repeated(_)),
+            "{}: nothing repeats",
+            v.row.name
+        );
         let bit = |r: u8| !(r >> 3) & 1;
         let (x, b) = match v.operand {
             Operand::Register(r) => (1, bit(r)),
@@ -443,3 +450,6 @@ impl Code {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

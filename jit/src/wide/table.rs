@@ -30,7 +30,6 @@ pub(crate) enum Since {
 #[derive(Debug)]
 pub(crate) struct Row {
     /// As in the manual.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for tests and debuggers"))]
     pub name: &'static str,
     /// Mandatory prefix: none, 66, F3, F2.
     pub prefix: u8,

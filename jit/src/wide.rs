@@ -53,3 +53,6 @@ fn has_vectors(body: &[Stmt]) -> bool {
         _ => false,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 // Each test binary uses a part of this.
 #![allow(dead_code, reason = "shared by several test binaries")]
 
+mod rng;
+
 use std::ffi::c_void;
 use std::ptr;
 
@@ -14,77 +16,9 @@ use backstitch_ir::nest::{Access, Nest, Param};
 use backstitch_ir::plan::{
     ALIGN, Buffer, BufferDecl, BufferRef, Call, Gemm, Kernel, Place, Plan, Step,
 };
-use backstitch_jit::{Code, Cpu, Externs, KernelFn, Options, Store};
+use backstitch_jit::{Code, Cpu, Externs, KernelFn, Options, Store, Vectors};
 
-/// A small generator of random numbers (xorshift64*).
-#[derive(Clone)]
-pub struct Rng(u64);
-
-impl Rng {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn bits(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// Below `n`.
-    pub fn below(&mut self, n: usize) -> usize {
-        ((self.bits() >> 32) as usize) % n
-    }
-
-    pub fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
-        items[self.below(items.len())]
-    }
-
-    /// An element: mostly tame, sometimes not.
-    pub fn element(&mut self, dtype: DType) -> u64 {
-        let tame = self.chance(80);
-        let small = self.below(41) as i64 - 20;
-        match dtype {
-            DType::F32 => {
-                let specials =
-                    [0.0, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-42, 3e38, -2.5];
-                let x = if tame { small as f32 * 0.37 } else { self.pick(&specials) };
-                x.to_bits().into()
-            }
-            DType::F64 => {
-                let specials =
-                    [0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-310, 1e300, 2.5];
-                let x = if tame { small as f64 * 0.37 } else { self.pick(&specials) };
-                x.to_bits()
-            }
-            DType::I32 => {
-                let x =
-                    if tame { small as i32 } else { self.pick(&[i32::MIN, i32::MAX, 65536, -1]) };
-                u64::from(x as u32)
-            }
-            DType::I64 => {
-                let x = if tame {
-                    small
-                } else {
-                    self.pick(&[i64::MIN, i64::MAX, 1 << 32, (1 << 53) + 1])
-                };
-                x as u64
-            }
-            DType::Bool => self.bits() >> 63,
-        }
-    }
-
-    /// The bytes of `len` elements.
-    pub fn elements(&mut self, dtype: DType, len: usize) -> Vec<u8> {
-        let size = dtype.size();
-        (0..len).flat_map(|_| self.element(dtype).to_le_bytes()[..size].to_vec()).collect()
-    }
-}
+pub use self::rng::Rng;
 
 unsafe extern "C" fn no_gemm(_: *const Gemm, _: *const u8, _: *const u8, _: *mut u8, _: u32) {
     unreachable!("no matrix products here")
@@ -202,9 +136,17 @@ impl Stores {
 pub const EXTERNS: Externs =
     Externs { gemm: no_gemm, fork, call: no_call, grow, push, pop, refuse };
 
+/// All code generators.
+pub const GENERATORS: [(Cpu, Vectors); 4] = [
+    (Cpu::Host, Vectors::Widest),
+    (Cpu::Host, Vectors::Bits256),
+    (Cpu::Host, Vectors::Bits128),
+    (Cpu::Baseline, Vectors::Bits128),
+];
+
 /// Options for tests: everything checked.
 pub fn options(cpu: Cpu) -> Options {
-    let vectors = backstitch_jit::Vectors::default();
+    let vectors = Vectors::default();
     Options { cpu, vectors, verify: true, text: false, threads: None, workers: 1, share_all: false }
 }
 
@@ -264,7 +206,12 @@ pub fn plan_of(nest: &Nest) -> Plan {
 
 /// Compiles, with checks.
 pub fn compile(plan: &Plan, cpu: Cpu) -> Code {
-    match backstitch_jit::compile(plan, &EXTERNS, &options(cpu)) {
+    compile_with(plan, &options(cpu))
+}
+
+/// Compiles with these options.
+pub fn compile_with(plan: &Plan, options: &Options) -> Code {
+    match backstitch_jit::compile(plan, &EXTERNS, options) {
         Ok(code) => code,
         Err(e) => panic!("{e}"),
     }
@@ -297,8 +244,8 @@ pub fn check_nest_on(nest: &Nest, data: &[Vec<u8>]) {
     let cells: Vec<_> = expected.iter_mut().map(|b| cells(b)).collect();
     eval_nest::eval(nest, &cells);
     let plan = plan_of(nest);
-    for cpu in [Cpu::Host, Cpu::Baseline] {
-        let code = compile(&plan, cpu);
+    for (cpu, vectors) in GENERATORS {
+        let code = compile_with(&plan, &Options { vectors, ..options(cpu) });
         let mut arena = Arena::new(plan.arena_bytes);
         let guard = 0xa5;
         arena.bytes().fill(guard);
@@ -319,7 +266,10 @@ pub fn check_nest_on(nest: &Nest, data: &[Vec<u8>]) {
             let got = &arena.bytes()[place(i)..];
             for (j, e) in expected.chunks_exact(size).enumerate() {
                 let g = &got[j * size..][..size];
-                assert!(same(decl.dtype, g, e), "{cpu:?}: p{i}[{j}] is {g:?}, not {e:?}\n{}", nest);
+                assert!(
+                    same(decl.dtype, g, e),
+                    "{cpu:?}, {vectors:?}: p{i}[{j}] is {g:?}, not {e:?}\n{nest}"
+                );
             }
             let after = expected.len()..expected.len() + ALIGN;
             assert!(got[after].iter().all(|&b| b == guard), "wrote past the end of p{i}\n{nest}");

@@ -2,6 +2,9 @@
 //! kinds, reductions. All are in bounds and obey the rules of parallel and
 //! vector loops.
 
+// Each user takes a part of this.
+#![allow(dead_code, reason = "shared by several test binaries")]
+
 use backstitch_ir::DType;
 use backstitch_ir::apply;
 use backstitch_ir::index::IndexVec;
@@ -11,7 +14,7 @@ use backstitch_ir::nest::{
 };
 use smallvec::{SmallVec, smallvec};
 
-use crate::common::Rng;
+use super::Rng;
 
 /// Axes that are bound, with the largest value each can take.
 #[derive(Clone)]
@@ -24,13 +27,82 @@ struct Scope {
     exact: Vec<Var>,
 }
 
+/// What random nests are made of.
+#[derive(Clone)]
+pub struct Taste {
+    /// Types of values; computed indices are `i64` all the same.
+    dtypes: Vec<DType>,
+    /// Binary logarithms of lanes are below this.
+    lanes: usize,
+    /// How many in a hundred of the innermost loops are vector loops, are long, load their
+    /// index, have accesses in odd steps.
+    vectors: usize,
+    long: usize,
+    indices: usize,
+    strided: usize,
+    /// Most loops inside each other.
+    depth: usize,
+    /// Most iterations of a loop around others.
+    outer: usize,
+}
+
+impl Taste {
+    /// A bit of everything.
+    pub fn anything() -> Self {
+        Self {
+            dtypes: DType::ALL.to_vec(),
+            lanes: 6,
+            vectors: 75,
+            long: 4,
+            indices: 50,
+            strided: 60,
+            depth: 3,
+            outer: 70,
+        }
+    }
+
+    /// Vector loops on few types, which full-width code can do.
+    pub fn vectors(rng: &mut Rng) -> Self {
+        const FEW: [&[DType]; 12] = [
+            &[DType::F32],
+            &[DType::F64],
+            &[DType::I32],
+            &[DType::I64],
+            &[DType::F32, DType::Bool],
+            &[DType::F64, DType::Bool],
+            &[DType::I64, DType::Bool],
+            &[DType::F32, DType::I32],
+            &[DType::F64, DType::I64],
+            &[DType::F32, DType::F64],
+            &[DType::F32, DType::I32, DType::Bool],
+            &DType::ALL,
+        ];
+        Self {
+            dtypes: rng.pick(&FEW).to_vec(),
+            lanes: 7,
+            vectors: 95,
+            long: 6,
+            indices: 15,
+            strided: rng.pick(&[0, 20, 60]),
+            depth: 2 + rng.below(2),
+            outer: 9,
+        }
+    }
+}
+
 struct Maker<'r> {
     rng: &'r mut Rng,
+    taste: Taste,
     nest: Nest,
 }
 
 /// A random nest.
 pub fn nest(rng: &mut Rng) -> Nest {
+    nest_of(rng, Taste::anything())
+}
+
+/// A random nest of this taste.
+pub fn nest_of(rng: &mut Rng, taste: Taste) -> Nest {
     let nest = Nest {
         name: "random".to_owned(),
         params: IndexVec::new(),
@@ -39,28 +111,30 @@ pub fn nest(rng: &mut Rng) -> Nest {
         vars: IndexVec::new(),
         body: Vec::new(),
     };
-    let mut maker = Maker { rng, nest };
+    let mut maker = Maker { rng, taste, nest };
     let scope = Scope { axes: Vec::new(), vars: Vec::new(), exact: Vec::new() };
     let mut body = Vec::new();
-    let depth = maker.rng.below(4);
+    let depth = maker.rng.below(maker.taste.depth + 1);
     maker.fill(&mut body, scope, depth, true);
     maker.nest.body = body;
     maker.nest
 }
 
 impl Maker<'_> {
-    fn extent(&mut self) -> usize {
-        match self.rng.below(10) {
+    fn extent(&mut self, depth: usize) -> usize {
+        let most = if depth == 1 { 70 } else { self.taste.outer };
+        let extent = match self.rng.below(10) {
             0 => 0,
             1 => 1,
-            2..=7 => self.rng.below(14),
+            2..=7 if self.taste.outer > 14 => self.rng.below(14),
             _ => self.rng.below(71),
-        }
+        };
+        extent.min(most)
     }
 
     /// Statements at one level: operations, perhaps loops, stores.
     fn fill(&mut self, body: &mut Vec<Stmt>, mut scope: Scope, depth: usize, order: bool) -> Scope {
-        let long = self.rng.chance(4);
+        let long = self.rng.chance(self.taste.long);
         let count = if long { 150 + self.rng.below(150) } else { 2 + self.rng.below(8) };
         for _ in 0..count {
             self.operation(body, &mut scope);
@@ -78,11 +152,11 @@ impl Maker<'_> {
     }
 
     fn any_loop(&mut self, body: &mut Vec<Stmt>, scope: &mut Scope, depth: usize, order: bool) {
-        let extent = self.extent();
+        let extent = self.extent(depth);
         let axis = self.nest.axes.push(extent);
-        let vector = depth == 1 && self.rng.chance(75);
+        let vector = depth == 1 && self.rng.chance(self.taste.vectors);
         let mode = match vector {
-            true => Mode::Vector { lanes: 1 << self.rng.below(6) },
+            true => Mode::Vector { lanes: 1 << self.rng.below(self.taste.lanes) },
             false if self.rng.chance(30) => Mode::Parallel,
             false => Mode::Sequential,
         };
@@ -133,7 +207,7 @@ impl Maker<'_> {
                 inside.vars.push((var, dtype));
             }
         }
-        if self.rng.chance(50) {
+        if self.rng.chance(self.taste.indices) {
             let var = self.nest.vars.push(DType::I64);
             inner.push(Stmt::Index { var, axis });
             inside.vars.push((var, DType::I64));
@@ -161,7 +235,7 @@ impl Maker<'_> {
         body.push(Stmt::For(Box::new(For { axis, range, mode, carries, accs, body: inner })));
     }
 
-    /// A variable of that type, loaded or made if there is none.
+    /// A variable of that type, loaded or made if there is none, or not enough.
     fn var(&mut self, body: &mut Vec<Stmt>, scope: &mut Scope, dtype: DType) -> Var {
         let known: Vec<Var> = scope.vars.iter().filter(|v| v.1 == dtype).map(|v| v.0).collect();
         if !known.is_empty() && self.rng.chance(85) {
@@ -182,7 +256,7 @@ impl Maker<'_> {
 
     fn operation(&mut self, body: &mut Vec<Stmt>, scope: &mut Scope) {
         let op = self.rng.pick(&ScalarOp::ALL);
-        let (from, to) = (self.rng.pick(&DType::ALL), self.rng.pick(&DType::ALL));
+        let (from, to) = (self.rng.pick(&self.taste.dtypes), self.rng.pick(&self.taste.dtypes));
         let to = match op {
             ScalarOp::Bitcast | ScalarOp::Convert => to,
             ScalarOp::Cmp(_) => DType::Bool,
@@ -227,7 +301,10 @@ impl Maker<'_> {
         let mut len = at.offset as usize + 1;
         for &axis in &scope.axes {
             let last = self.nest.axes[axis].saturating_sub(1);
-            let stride = self.rng.pick(&[0, 1, 1, 1, 1, 2, 3, 7, -1, -2]);
+            let stride = match self.rng.chance(self.taste.strided) {
+                true => self.rng.pick(&[0, 0, 1, 2, 2, 3, 7, -1, -1, -2]),
+                false => self.rng.below(11).min(1) as i64,
+            };
             if stride == 0 {
                 continue;
             }
@@ -238,7 +315,7 @@ impl Maker<'_> {
             }
         }
         let ints: Vec<Var> = scope.vars.iter().filter(|v| v.1 == DType::I64).map(|v| v.0).collect();
-        if !ints.is_empty() && self.rng.chance(25) {
+        if !ints.is_empty() && self.rng.chance(self.taste.indices / 2) {
             let mask = self.rng.pick(&[0, 3, 15, 31]);
             let (limit, index) = (self.nest.vars.push(DType::I64), self.nest.vars.push(DType::I64));
             let c = Const::of_int(DType::I64, mask);
@@ -255,20 +332,21 @@ impl Maker<'_> {
     /// A store or an accumulation of something, each in a parameter of its own
     /// in which every iteration of all loops has an element of its own.
     fn write(&mut self, body: &mut Vec<Stmt>, scope: &mut Scope) {
-        let dtype = self.rng.pick(&DType::ALL);
+        let dtype = self.rng.pick(&self.taste.dtypes);
         let value = self.var(body, scope, dtype);
         let mut at = At { offset: self.rng.below(4) as i64, ..At::default() };
         let mut axes = scope.axes.clone();
         for i in (1..axes.len()).rev() {
-            if self.rng.chance(25) {
+            if self.rng.chance(5 + self.taste.strided / 3) {
                 axes.swap(i, self.rng.below(i + 1));
             }
         }
-        let mut step = if self.rng.chance(80) { 1 } else { 1 + self.rng.below(3) as i64 };
+        let odd = self.rng.chance(self.taste.strided / 3);
+        let mut step = if odd { 1 + self.rng.below(3) as i64 } else { 1 };
         let mut len = at.offset as usize + 1;
         for &axis in axes.iter().rev() {
             let extent = self.nest.axes[axis] as i64;
-            let backwards = self.rng.chance(15);
+            let backwards = self.rng.chance(self.taste.strided / 4);
             at.strides.push((axis, if backwards { -step } else { step }));
             if backwards {
                 at.offset += step * (extent - 1).max(0);

@@ -1,0 +1,238 @@
+//! Whole kernels: what is taken at all, and whether each byte of it makes sense to a
+//! decoder that is not ours. That the results are right is shown by `jit/tests/wide.rs`,
+//! on the same nests.
+
+#[path = "../../tests/common/random.rs"]
+mod random;
+#[path = "../../tests/common/rng.rs"]
+mod rng;
+
+use backstitch_ir::nest::Nest;
+use backstitch_ir::verify_nest;
+use iced_x86::{
+    Code, CpuidFeature, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, Mnemonic,
+    OpAccess, OpKind, Register,
+};
+use rng::Rng;
+use rustc_hash::FxHashSet;
+
+use super::*;
+
+fn nests(count: u64) -> impl Iterator<Item = (u64, Nest)> {
+    (0..count).map(|seed| {
+        let mut rng = Rng::new(seed);
+        let taste = random::Taste::vectors(&mut rng);
+        let nest = random::nest_of(&mut rng, taste);
+        if let Err(e) = verify_nest::verify(&nest) {
+            panic!("seed {seed}: {e:?}");
+        }
+        (seed, nest)
+    })
+}
+
+#[test]
+fn most_nests_with_vector_loops_are_taken() {
+    for encoding in [Encoding::Evex, Encoding::Vex] {
+        let (mut all, mut taken) = (0, 0);
+        for (_, nest) in nests(1000) {
+            all += usize::from(has_vectors(&nest.body));
+            taken += usize::from(compile(&nest, encoding).is_some());
+        }
+        println!("{encoding:?}: {taken} of {all}");
+        assert!(all > 500);
+        assert!(encoding == Encoding::Vex || taken > all / 2, "{encoding:?}: {taken} of {all}");
+    }
+}
+
+/// The registers that a caller wants back.
+const KEPT: [Register; 6] =
+    [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
+
+/// Code up to its `ret`, and what can be said of it without running it.
+struct Walk<'c> {
+    bytes: &'c [u8],
+    insts: Vec<Instruction>,
+    /// Where code ends and the pool may begin.
+    end: usize,
+}
+
+impl<'c> Walk<'c> {
+    fn of(bytes: &'c [u8]) -> Self {
+        let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
+        let mut insts = Vec::new();
+        while insts.last().is_none_or(|i: &Instruction| i.mnemonic() != Mnemonic::Ret) {
+            assert!(decoder.can_decode(), "code without an end");
+            let inst = decoder.decode();
+            assert!(!inst.is_invalid(), "no instruction at {:#x}", inst.ip());
+            insts.push(inst);
+        }
+        Self { bytes, insts, end: decoder.position() }
+    }
+
+    fn features(&self, encoding: Encoding) {
+        use CpuidFeature as F;
+        for inst in &self.insts {
+            for f in inst.cpuid_features() {
+                let everywhere = [F::INTEL8086, F::INTEL186, F::INTEL386, F::X64, F::CMOV];
+                let common = [F::MULTIBYTENOP, F::AVX, F::AVX2, F::FMA, F::BMI2];
+                let more = [F::AVX512F, F::AVX512VL, F::AVX512DQ, F::AVX512BW, F::AVX512CD];
+                let known = everywhere.contains(f)
+                    || common.contains(f)
+                    || encoding == Encoding::Evex && more.contains(f);
+                assert!(known, "{inst} needs {f:?}");
+            }
+        }
+    }
+
+    fn jumps(&self) {
+        let starts: FxHashSet<u64> = self.insts.iter().map(Instruction::ip).collect();
+        for inst in &self.insts {
+            if inst.is_jcc_short_or_near() || inst.is_jmp_short_or_near() {
+                let to = inst.near_branch_target();
+                assert!(starts.contains(&to), "{inst} at {:#x} goes nowhere", inst.ip());
+            }
+        }
+    }
+
+    /// After the code there is nothing but the pool, at an aligned place, and constants are
+    /// read there.
+    fn pool(&self) {
+        let start = self.end.next_multiple_of(ALIGN).min(self.bytes.len());
+        assert!(self.bytes[self.end..start].iter().all(|&b| b == 0xcc));
+        for inst in self.insts.iter().filter(|i| i.is_ip_rel_memory_operand()) {
+            let at = inst.ip_rel_memory_address() as usize;
+            let size = inst.memory_size().size();
+            assert!(at >= start && at + size <= self.bytes.len(), "{inst} reads {at:#x}");
+            assert!(at.is_multiple_of(size), "{inst} reads across");
+        }
+    }
+
+    /// Registers and the stack pointer are at the end what they were, and the upper halves
+    /// of vector registers are clear.
+    fn frame(&self) {
+        let all = &self.insts;
+        let pushes = all.iter().take_while(|i| i.mnemonic() == Mnemonic::Push).count();
+        let saved: Vec<Register> = all[..pushes].iter().map(|i| i.op0_register()).collect();
+        let last = all.len() - 1;
+        let pops: Vec<Register> =
+            all[last - pushes..last].iter().map(|i| i.op0_register()).rev().collect();
+        assert_eq!(saved, pops);
+        let count = |m| all.iter().filter(|i| i.mnemonic() == m).count();
+        assert_eq!((count(Mnemonic::Push), count(Mnemonic::Pop)), (pushes, pushes));
+        assert!(saved.iter().all(|r| KEPT.contains(r)));
+        let clear = all.iter().rposition(|i| i.mnemonic() == Mnemonic::Vzeroupper);
+        let after = &all[clear.expect("a clear upper half") + 1..];
+        assert!(after.len() <= pushes + 2);
+        let vector =
+            |i: &Instruction| (0..i.op_count()).any(|n| i.op_register(n).is_vector_register());
+        assert!(!after.iter().any(vector));
+
+        let frame = all[pushes..].iter().take(4).collect::<Vec<_>>();
+        let size = frame
+            .iter()
+            .find(|i| i.code() == Code::Sub_rm64_imm32 || i.code() == Code::Sub_rm64_imm8)
+            .filter(|i| i.op0_register() == Register::RSP)
+            .map(|i| i.immediate(1) as usize);
+        let mut info = InstructionInfoFactory::new();
+        let mut stack_writes = 0;
+        for (n, inst) in all.iter().enumerate() {
+            let used = info.info(inst);
+            for r in used.used_registers() {
+                let written =
+                    !matches!(r.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::None);
+                let full = r.register().full_register();
+                if written && KEPT.contains(&full) {
+                    assert!(saved.contains(&full), "{inst} writes what is not saved");
+                }
+                let own = matches!(inst.mnemonic(), Mnemonic::Push | Mnemonic::Pop | Mnemonic::Ret);
+                if written && full == Register::RSP && !own {
+                    stack_writes += 1;
+                }
+            }
+            if inst.memory_base() == Register::RSP && n >= pushes && n < last - pushes {
+                let size = size.expect("a frame");
+                let at = inst.memory_displacement64() as usize;
+                assert_eq!(inst.memory_index(), Register::None, "{inst}");
+                assert!(at + inst.memory_size().size() <= size, "{inst} in a frame of {size}");
+            }
+        }
+        // Down, aligned, and back to what was kept at the frame's end.
+        assert_eq!(stack_writes, if size.is_some() { 3 } else { 0 });
+        if let Some(size) = size {
+            assert_eq!(size % 64, 0);
+            let (first, back) = (all[pushes], all[last - pushes - 1]);
+            assert_eq!((first.mnemonic(), first.op1_register()), (Mnemonic::Mov, Register::RSP));
+            assert_eq!((back.mnemonic(), back.op0_register()), (Mnemonic::Mov, Register::RSP));
+            assert_eq!(back.memory_displacement64() as usize, size - 8);
+            let keeps = |i: &Instruction| {
+                i.op0_kind() == OpKind::Memory
+                    && i.memory_base() == Register::RSP
+                    && i.memory_displacement64() as usize == size - 8
+            };
+            assert_eq!(
+                all.iter().filter(|i| keeps(i)).count(),
+                1,
+                "the place of the stack pointer"
+            );
+        }
+    }
+
+    /// No register is read that nothing before has written.
+    fn definitions(&self) {
+        use Register as R;
+        let mut defined: FxHashSet<R> = [R::RDI, R::RSI, R::RDX, R::RSP].into_iter().collect();
+        let mut info = InstructionInfoFactory::new();
+        for inst in &self.insts {
+            let own = matches!(
+                inst.mnemonic(),
+                Mnemonic::Push | Mnemonic::Pop | Mnemonic::Ret | Mnemonic::Vzeroupper
+            );
+            // What is combined with itself to be cleared.
+            let clears =
+                matches!(inst.mnemonic(), Mnemonic::Vpxor | Mnemonic::Vpxord | Mnemonic::Vpxorq)
+                    && inst.op1_register() == inst.op2_register();
+            let used = info.info(inst);
+            for r in used.used_registers() {
+                let reads =
+                    !matches!(r.access(), OpAccess::Write | OpAccess::CondWrite | OpAccess::None);
+                let full = r.register().full_register();
+                assert!(
+                    own || clears || !reads || defined.contains(&full),
+                    "{inst} at {:#x} reads {full:?}",
+                    inst.ip()
+                );
+            }
+            for r in used.used_registers() {
+                if !matches!(r.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::None) {
+                    defined.insert(r.register().full_register());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn code_is_what_the_decoder_reads() {
+    let (mut frames, mut loops) = (0, 0);
+    for (seed, nest) in nests(400) {
+        for encoding in [Encoding::Evex, Encoding::Vex] {
+            let Some(bytes) = compile(&nest, encoding) else { continue };
+            let check = || {
+                let walk = Walk::of(&bytes);
+                walk.features(encoding);
+                walk.jumps();
+                walk.pool();
+                walk.frame();
+                walk.definitions();
+                frames += usize::from(walk.insts.iter().any(|i| i.memory_base() == Register::RSP));
+                loops += usize::from(walk.insts.iter().any(Instruction::is_jcc_near));
+            };
+            if let Err(e) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(check)) {
+                eprintln!("seed {seed}, {encoding:?}\n{nest}");
+                std::panic::resume_unwind(e);
+            }
+        }
+    }
+    println!("{frames} {loops}");
+    assert!(frames > 20 && loops > 50, "{frames} with frames, {loops} with loops");
+}

@@ -155,3 +155,31 @@ impl Default for Options {
 pub fn compile(plan: &Plan, externs: &Externs, options: &Options) -> Result<Code, JitError> {
     entry::Steps::new(plan, externs, options, link::Linker::new(options)?).compile()
 }
+
+/// What tests need to be sure that full-width vector code is what they test.
+#[doc(hidden)]
+pub mod testing {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use backstitch_ir::nest::Nest;
+
+    use crate::{Cpu, Vectors, wide};
+
+    pub(crate) static MADE: AtomicU64 = AtomicU64::new(0);
+
+    /// How many kernels have become vector code of our own.
+    pub fn made() -> u64 {
+        MADE.load(Ordering::Relaxed)
+    }
+
+    /// Whether this kernel does.
+    pub fn is_wide(nest: &Nest, vectors: Vectors) -> bool {
+        let encoding = vectors.encoding(Cpu::Host);
+        encoding.is_some_and(|encoding| wide::compile(nest, encoding).is_some())
+    }
+
+    /// Whether this processor can have such code at all.
+    pub fn has_wide(vectors: Vectors) -> bool {
+        vectors.encoding(Cpu::Host).is_some()
+    }
+}

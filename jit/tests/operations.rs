@@ -148,7 +148,7 @@ fn conversions_at_the_limits() {
 #[test]
 fn every_reduction() {
     let mut rng = Rng::new(3);
-    let modes = [1, 2, 4, 8, 16, 32].map(|lanes| Mode::Vector { lanes });
+    let modes = [1, 2, 4, 8, 16, 32, 64].map(|lanes| Mode::Vector { lanes });
     for op in Monoid::ALL {
         for dtype in DType::ALL {
             if !op.takes(dtype) {

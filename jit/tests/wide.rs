@@ -1,0 +1,491 @@
+//! Kernels with vectors of all widths give the same bits as the interpreter, and touch
+//! nothing but the elements of their parameters.
+//!
+//! Each parameter has pages of its own, between pages that cannot be read or written; its
+//! elements end where its pages end, or begin where they begin. So addresses are as little
+//! aligned as they can be, and what reads beyond is found out at once.
+#![cfg(unix)]
+
+mod common;
+#[path = "common/random.rs"]
+mod random;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr;
+
+use backstitch_ir::build::NestBuilder;
+use backstitch_ir::eval_nest::{self, cells};
+use backstitch_ir::index::Idx;
+use backstitch_ir::nest::{Access, At, Axis, Cmp, Mode, Monoid, Nest, Param, Range, ScalarOp, Var};
+use backstitch_ir::plan::{BufferDecl, Kernel, Place, Plan, Step};
+use backstitch_ir::{DType, Type, verify_nest};
+use backstitch_jit::{Code, Cpu, Options, Vectors, testing};
+use common::{Rng, compile_with, empty_plan, options, same, whole};
+
+/// Pages for one array, with a page on each side that nobody can touch.
+struct Pages {
+    base: *mut u8,
+    len: usize,
+}
+
+/// No page is longer.
+const PAGE: usize = 1 << 14;
+
+impl Pages {
+    fn new(bytes: usize) -> Self {
+        let len = bytes.next_multiple_of(PAGE).max(PAGE) + 2 * PAGE;
+        // SAFETY: new memory, of which the inner part is made accessible.
+        unsafe {
+            let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let base = libc::mmap(ptr::null_mut(), len, libc::PROT_NONE, kind, -1, 0);
+            assert_ne!(base, libc::MAP_FAILED);
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            assert_eq!(libc::mprotect(base.byte_add(PAGE), len - 2 * PAGE, access), 0);
+            Self { base: base.cast(), len }
+        }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: all of the part that is accessible.
+        unsafe { std::slice::from_raw_parts_mut(self.base.add(PAGE), self.len - 2 * PAGE) }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: what `new` has made; nothing points there any more.
+        unsafe { libc::munmap(self.base.cast(), self.len) };
+    }
+}
+
+/// A plan of one kernel, whose arrays are all somebody else's.
+fn plan_of(nest: &Nest) -> Plan {
+    let mut plan = empty_plan();
+    let mut args = Vec::new();
+    for p in nest.params.iter() {
+        let ty = Type::new(p.dtype, [p.len]);
+        let (input, output) = (plan.inputs.len(), plan.outputs.len());
+        let place = match p.access {
+            Access::In | Access::Last => Place::Input(input),
+            Access::Out => Place::Output(output),
+            Access::InOut => Place::Donated { input, output },
+        };
+        if p.access.reads() {
+            plan.inputs.push(ty.clone());
+        }
+        if p.access.writes() {
+            plan.outputs.push(ty);
+        }
+        args.push(whole(plan.buffers.push(BufferDecl { dtype: p.dtype, len: p.len, place })));
+    }
+    plan.kernels.push(nest.clone());
+    plan.steps.push(Step::Run { kernel: Kernel::new(0), args });
+    plan
+}
+
+const GUARD: u8 = 0xa5;
+
+/// Where arrays are in their pages.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    First,
+    Last,
+}
+
+/// A nest to be run with all vectors on the same data.
+struct Trial<'n> {
+    nest: &'n Nest,
+    data: &'n [Vec<u8>],
+    expected: Vec<Vec<u8>>,
+    pages: Vec<Pages>,
+}
+
+impl<'n> Trial<'n> {
+    fn new(nest: &'n Nest, data: &'n [Vec<u8>]) -> Self {
+        let mut expected = data.to_vec();
+        let mems: Vec<_> = expected.iter_mut().map(|b| cells(b)).collect();
+        eval_nest::eval(nest, &mems);
+        let pages = data.iter().map(|bytes| Pages::new(bytes.len())).collect();
+        Self { nest, data, expected, pages }
+    }
+
+    /// Runs it once, and compares all memory with the interpreter's.
+    fn run(&mut self, code: &Code, end: End, context: &str) {
+        let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+        let Self { nest, data, expected, pages } = self;
+        let arrays = || data.iter().zip(nest.params.iter());
+        for (pages, (bytes, p)) in pages.iter_mut().zip(arrays()) {
+            let memory = pages.bytes();
+            memory.fill(GUARD);
+            let range = place(memory.len(), bytes.len(), end);
+            memory[range.clone()].copy_from_slice(bytes);
+            let at = memory[range].as_mut_ptr();
+            if p.access.reads() {
+                inputs.push(at.cast_const());
+            }
+            if p.access.writes() {
+                outputs.push(at);
+            }
+        }
+        let (inputs, outputs) = (inputs.as_ptr(), outputs.as_ptr());
+        // SAFETY: there are as many arrays as the plan says, of the lengths that it says;
+        // it has no arena.
+        let status = unsafe { code.call(inputs, outputs, ptr::dangling_mut(), ptr::null_mut()) };
+        assert_eq!(status, 0);
+        for (i, (pages, expected)) in pages.iter_mut().zip(expected).enumerate() {
+            let memory = pages.bytes();
+            let range = place(memory.len(), expected.len(), end);
+            let mut around = memory[..range.start].iter().chain(&memory[range.end..]);
+            let untouched = around.all(|&b| b == GUARD);
+            assert!(untouched, "{context}, {end:?}: wrote outside of p{i}\n{nest}");
+            let dtype = nest.params[Param::new(i)].dtype;
+            let each =
+                |bytes: &[u8]| bytes.chunks_exact(dtype.size()).map(<[u8]>::to_vec).collect();
+            let (got, want): (Vec<_>, Vec<_>) = (each(&memory[range]), each(expected));
+            let differs = got.iter().zip(&want).position(|(g, w)| !same(dtype, g, w));
+            if let Some(j) = differs {
+                let (g, w) = (&got[j], &want[j]);
+                panic!("{context}, {end:?}: p{i}[{j}] is {g:?}, not {w:?}\n{nest}");
+            }
+        }
+    }
+}
+
+/// Where an array is in its pages.
+fn place(pages: usize, len: usize, end: End) -> std::ops::Range<usize> {
+    match end {
+        End::First => 0..len,
+        End::Last => pages - len..pages,
+    }
+}
+
+const ALL: [Vectors; 3] = [Vectors::Widest, Vectors::Bits256, Vectors::Bits128];
+
+/// Runs the nest with all vectors on random data; with the widest also in parts.
+fn check(nest: &Nest, rng: &mut Rng) {
+    if let Err(e) = verify_nest::verify(nest) {
+        panic!("{e:?}\n{nest}");
+    }
+    let data: Vec<Vec<u8>> = nest.params.iter().map(|p| rng.elements(p.dtype, p.len)).collect();
+    let plan = plan_of(nest);
+    let mut trial = Trial::new(nest, &data);
+    let parts = ALL.map(|vectors| (vectors, 1));
+    for (vectors, workers) in parts.into_iter().chain([(Vectors::Widest, 3)]) {
+        let share_all = workers > 1;
+        let options = Options { vectors, workers, share_all, ..options(Cpu::Host) };
+        let code = compile_with(&plan, &options);
+        let context = format!("{vectors:?}, {workers} workers");
+        trial.run(&code, End::Last, &context);
+        trial.run(&code, End::First, &context);
+    }
+}
+
+/// How many nests were vector code of our own, by the vectors allowed.
+#[derive(Default, Debug)]
+struct Taken {
+    all: usize,
+    widest: usize,
+    bits256: usize,
+}
+
+impl Taken {
+    fn see(&mut self, nest: &Nest) {
+        self.all += 1;
+        self.widest += usize::from(testing::is_wide(nest, Vectors::Widest));
+        self.bits256 += usize::from(testing::is_wide(nest, Vectors::Bits256));
+    }
+
+    /// So many in a hundred must be, where the processor can.
+    fn insist(&self, percent: usize) {
+        println!("{self:?}");
+        if testing::has_wide(Vectors::Widest) {
+            assert!(self.widest * 100 >= self.all * percent, "{self:?}");
+        }
+    }
+}
+
+/// Checks the nest, and says which one it was if it fails.
+fn check_named(name: &dyn Fn() -> String, nest: &Nest, rng: &mut Rng) {
+    if let Err(e) = catch_unwind(AssertUnwindSafe(|| check(nest, rng))) {
+        eprintln!("{}", name());
+        resume_unwind(e);
+    }
+}
+
+#[test]
+fn random_nests() {
+    let rounds = std::env::var("ROUNDS").ok().and_then(|s| s.parse().ok()).unwrap_or(500);
+    let mut taken = Taken::default();
+    for seed in 0..rounds {
+        let mut rng = Rng::new(seed);
+        let taste = random::Taste::vectors(&mut rng);
+        let nest = random::nest_of(&mut rng, taste);
+        let mut census = [0; 3];
+        random::census(&nest.body, &mut census);
+        if census[0] > 0 {
+            taken.see(&nest);
+        }
+        check_named(&|| format!("seed {seed}"), &nest, &mut rng);
+    }
+    taken.insist(60);
+}
+
+const DTYPES: [DType; 5] = DType::ALL;
+
+fn along(axes: &[(Axis, i64)], offset: i64) -> At {
+    At { offset, strides: axes.iter().copied().collect(), index: None }
+}
+
+/// A map and all reductions of its results over an axis, in one loop of so many lanes, whole
+/// and in chunks of an unknown number of elements.
+fn loops(dtype: DType, n: usize, lanes: usize, size: usize) -> Nest {
+    let mut b = NestBuilder::new("loops");
+    let monoids: Vec<Monoid> = Monoid::ALL.into_iter().filter(|m| m.takes(dtype)).collect();
+    let chunks = n.div_ceil(size);
+    let (i, c) = (b.axis(n), b.axis(chunks));
+    let [x, y] = [(); 2].map(|()| b.param(dtype, n + 1, Access::In));
+    let maps = [(); 2].map(|()| b.param(dtype, n + 3, Access::Out));
+    let sums = b.param(dtype, monoids.len(), Access::Out);
+    let parts = b.param(dtype, chunks * monoids.len(), Access::Out);
+    let body = |b: &mut NestBuilder, out: Param, at: i64| {
+        let (x, y) = (b.load(x, along(&[(i, 1)], 1)), b.load(y, along(&[(i, 1)], 0)));
+        let op = if dtype == DType::Bool { ScalarOp::Xor } else { ScalarOp::Sub };
+        let z = b.op(op, dtype, &[x, y]);
+        b.store(out, along(&[(i, 1)], at), z);
+        monoids.iter().map(|&m| (m, z)).collect::<Vec<_>>()
+    };
+    b.open(i, Range::Whole, Mode::Vector { lanes });
+    let accs = body(&mut b, maps[0], 3);
+    for (k, sum) in b.close(&accs).into_iter().enumerate() {
+        b.store(sums, along(&[], k as i64), sum);
+    }
+    b.open(c, Range::Whole, Mode::Parallel);
+    b.open(i, Range::Chunk { of: c, size }, Mode::Vector { lanes });
+    let accs = body(&mut b, maps[1], 1);
+    for (k, sum) in b.close(&accs).into_iter().enumerate() {
+        b.store(parts, along(&[(c, monoids.len() as i64)], k as i64), sum);
+    }
+    b.close(&[]);
+    b.finish()
+}
+
+#[test]
+fn loops_of_all_lengths() {
+    let (mut rng, mut taken) = (Rng::new(1), Taken::default());
+    for (k, lanes) in [4, 8, 16, 32, 64, 1, 2].into_iter().enumerate() {
+        for n in (0..=70).chain([127, 128, 129, 1000]) {
+            let dtype = DTYPES[(n + k) % 5];
+            let nest = loops(dtype, n, lanes, [5, 16, 24, 33][(n + k) % 4]);
+            if lanes * dtype.size() >= 16 && lanes >= 8 {
+                taken.see(&nest);
+            }
+            check_named(&|| format!("{lanes} lanes of {dtype}, {n} elements"), &nest, &mut rng);
+        }
+    }
+    taken.insist(95);
+}
+
+/// Loads and stores in steps, within rows of a matrix.
+fn steps(dtype: DType, read: i64, write: i64, n: usize, lanes: usize) -> Nest {
+    let mut b = NestBuilder::new("steps");
+    let (i, r) = (b.axis(n), b.axis(3));
+    let last = n as i64 - 1;
+    let reach = |step: i64| (step.abs() * last + 1).max(1);
+    // Where a row begins, so that all of it is inside.
+    let first = |step: i64| if step < 0 { -step * last } else { 0 };
+    let x = b.param(dtype, 3 * reach(read) as usize, Access::In);
+    let y = b.param(dtype, 3 * reach(write) as usize, Access::InOut);
+    let z = b.param(dtype, 3 * reach(write) as usize, Access::InOut);
+    let at = |step: i64| along(&[(r, reach(step)), (i, step)], first(step));
+    b.open(r, Range::Whole, Mode::Sequential);
+    b.open(i, Range::Whole, Mode::Vector { lanes });
+    let v = b.load(x, at(read));
+    b.store(y, at(write), v);
+    let op = if dtype == DType::Bool { Monoid::Any } else { Monoid::Sum };
+    b.accumulate(z, at(write), op, v);
+    b.close(&[]);
+    b.close(&[]);
+    b.finish()
+}
+
+#[test]
+fn steps_forward_and_backward() {
+    let (mut rng, mut taken) = (Rng::new(2), Taken::default());
+    for dtype in DTYPES {
+        for (k, read) in [1, 2, 3, 7, 100, -1, -2, -5].into_iter().enumerate() {
+            for write in [1i64, 2, -1, -3, 64] {
+                let n = [6, 15, 16, 17, 31, 40, 70][(k + write.unsigned_abs() as usize) % 7];
+                let nest = steps(dtype, read, write, n, 8);
+                if dtype != DType::Bool {
+                    taken.see(&nest);
+                }
+                let name = || format!("{dtype}, {n} elements from {read} to {write}");
+                check_named(&name, &nest, &mut rng);
+            }
+        }
+    }
+    taken.insist(90);
+}
+
+/// Elements at computed places, that differ by lane or are the same in all.
+fn gathers(dtype: DType, n: usize, by_lane: bool, step: i64) -> Nest {
+    let mut b = NestBuilder::new("gathers");
+    let (i, r) = (b.axis(n), b.axis(2));
+    let table = b.param(dtype, 40 + n * step as usize, Access::In);
+    let places = b.param(DType::I64, 2 * n + 2, Access::In);
+    let out = b.param(dtype, 2 * n, Access::Out);
+    b.open(r, Range::Whole, Mode::Sequential);
+    let thirty = b.int(DType::I64, 31);
+    let outside = (!by_lane).then(|| {
+        let raw = b.load(places, along(&[(r, 1)], 0));
+        b.and(raw, thirty)
+    });
+    b.open(i, Range::Whole, Mode::Vector { lanes: 8 });
+    let index = outside.unwrap_or_else(|| {
+        let raw = b.load(places, along(&[(r, n as i64), (i, 1)], 2));
+        b.and(raw, thirty)
+    });
+    let strides = [(i, step)].into_iter().filter(|s| s.1 != 0).collect();
+    let x = b.load(table, At { offset: 2, strides, index: Some(index) });
+    b.store(out, along(&[(r, n as i64), (i, 1)], 0), x);
+    b.close(&[]);
+    b.close(&[]);
+    b.finish()
+}
+
+#[test]
+fn elements_at_computed_places() {
+    let (mut rng, mut taken) = (Rng::new(3), Taken::default());
+    for dtype in DTYPES {
+        for n in [2, 7, 8, 16, 19, 64, 70] {
+            for (by_lane, step) in [(true, 0), (true, 1), (true, 3), (false, 1), (false, 2)] {
+                let nest = gathers(dtype, n, by_lane, step);
+                if dtype != DType::Bool {
+                    taken.see(&nest);
+                }
+                let name = || format!("{dtype}, {n} elements, {by_lane}, {step}");
+                check_named(&name, &nest, &mut rng);
+            }
+        }
+    }
+    taken.insist(90);
+}
+
+/// A constant in all lanes whose bytes are those of the offsets of two lanes' elements.
+#[test]
+fn a_constant_that_looks_like_offsets() {
+    let mut rng = Rng::new(6);
+    for step in [2, 3, 5, 9] {
+        let mut b = NestBuilder::new("offsets");
+        let i = b.axis(37);
+        let x = b.param(DType::I64, 37 * step as usize, Access::In);
+        let out = b.param(DType::I64, 1, Access::Out);
+        let looks = b.int(DType::I64, (8 * step) << 32);
+        b.open(i, Range::Whole, Mode::Vector { lanes: 2 });
+        let v = b.load(x, along(&[(i, step)], 0));
+        let w = b.sub(looks, v);
+        let sum = b.close(&[(Monoid::Sum, w)])[0];
+        b.store(out, along(&[], 0), sum);
+        check(&b.finish(), &mut rng);
+    }
+}
+
+/// More values at once than there are registers: each is made before the first is used.
+/// Vectors and masks within a loop, numbers and words around one.
+fn crowd(dtype: DType, count: usize, n: usize, lanes: usize) -> Nest {
+    let mut b = NestBuilder::new("crowd");
+    let (i, r) = (b.axis(n), b.axis(3));
+    let each = n * 3;
+    let xs: Vec<Param> = (0..count).map(|_| b.param(dtype, each + 64, Access::In)).collect();
+    let out = b.param(dtype, each, Access::Out);
+    let yes = b.param(DType::Bool, each, Access::Out);
+    let sums = b.param(dtype, 3 * count, Access::Out);
+    let place = along(&[(r, n as i64), (i, 1)], 0);
+    b.open(r, Range::Whole, Mode::Sequential);
+    // One for each row: the word that an address is made of, and the number there.
+    let words: Vec<Var> = (0..count)
+        .map(|k| {
+            let row = b.index(r);
+            let by = b.int(DType::I64, k as i64 + 1);
+            let product = b.mul(row, by);
+            let limit = b.int(DType::I64, 63);
+            b.and(product, limit)
+        })
+        .collect();
+    let numbers: Vec<Var> = words
+        .iter()
+        .zip(&xs)
+        .map(|(&w, &x)| b.load(x, At { index: Some(w), ..At::default() }))
+        .collect();
+    b.open(i, Range::Whole, Mode::Vector { lanes });
+    let values: Vec<Var> = xs.iter().map(|&x| b.load(x, place.clone())).collect();
+    let masks: Vec<Var> = (0..count)
+        .map(|k| b.cmp(Cmp::Lt, values[k], values[(k + 1) % count.max(2) % count]))
+        .collect();
+    let mixed: Vec<Var> = (0..count)
+        .map(|k| {
+            let sum = b.add(values[k], numbers[k]);
+            b.select(masks[count - 1 - k], sum, values[(k + 7) % count])
+        })
+        .collect();
+    let total = mixed.iter().copied().reduce(|x, y| b.sub(x, y)).expect("some");
+    let any = masks.iter().copied().reduce(|x, y| b.xor(x, y)).expect("some");
+    let again = values.iter().copied().fold(total, |x, y| b.add(x, y));
+    b.store(out, place.clone(), again);
+    b.store(yes, place, any);
+    let accs: Vec<_> = mixed.iter().map(|&v| (Monoid::Sum, v)).collect();
+    for (k, sum) in b.close(&accs).into_iter().enumerate() {
+        // Used again behind the loop.
+        let more = b.add(sum, numbers[k]);
+        b.store(sums, along(&[(r, count as i64)], k as i64), more);
+    }
+    b.close(&[]);
+    b.finish()
+}
+
+#[test]
+fn more_values_than_registers() {
+    let (mut rng, mut taken) = (Rng::new(4), Taken::default());
+    for dtype in [DType::F32, DType::F64, DType::I32, DType::I64] {
+        for (count, n, lanes) in [(3, 70, 16), (9, 37, 8), (17, 64, 32), (40, 21, 8), (220, 19, 16)]
+        {
+            let nest = crowd(dtype, count, n, lanes);
+            taken.see(&nest);
+            check_named(&|| format!("{count} values of {dtype}"), &nest, &mut rng);
+        }
+    }
+    taken.insist(90);
+}
+
+/// Running sums and the like: variables that rows hand on, some of them exchanged.
+#[test]
+fn carried_around_vector_loops() {
+    let (mut rng, mut taken) = (Rng::new(5), Taken::default());
+    for dtype in [DType::F32, DType::F64, DType::I32, DType::I64] {
+        for n in [2, 8, 16, 23, 70] {
+            let mut b = NestBuilder::new("carried");
+            let (i, r) = (b.axis(n), b.axis(5));
+            let x = b.param(dtype, 5 * n, Access::In);
+            let out = b.param(dtype, 5 * n, Access::Out);
+            let last = b.param(dtype, 5, Access::Out);
+            let [zero, one] = [b.int(dtype, 0), b.int(dtype, 1)];
+            b.open(r, Range::Whole, Mode::Sequential);
+            let [p, q] = [b.carry(zero), b.carry(one)];
+            b.open(i, Range::Whole, Mode::Vector { lanes: 16 });
+            let v = b.load(x, along(&[(r, n as i64), (i, 1)], 0));
+            let w = b.mul(v, q);
+            let w = b.sub(w, p);
+            b.store(out, along(&[(r, n as i64), (i, 1)], 0), w);
+            let most = b.close(&[(Monoid::Max, w), (Monoid::Sum, v)]);
+            let next = b.add(p, most[1]);
+            b.store(last, along(&[(r, 1)], 0), next);
+            b.hand_on(p, q);
+            b.hand_on(q, most[0]);
+            b.close(&[]);
+            let nest = b.finish();
+            taken.see(&nest);
+            check_named(&|| format!("{dtype}, {n}"), &nest, &mut rng);
+        }
+    }
+    taken.insist(90);
+}

@@ -8,12 +8,13 @@ mod random;
 
 use std::collections::BTreeMap;
 
+use backstitch::Vectors;
 use backstitch::ir::eval::eval_arrays;
 use backstitch::ir::ops::Input;
 use backstitch::ir::text::{parse_graph, parse_plan};
 use backstitch::ir::{Array, DType, Graph, Monoid, Op, Scalar, Shape, Type, Value};
 use backstitch::passes::{Options, prepare};
-use backstitch::runtime::{ArrayRef, Backend, Executable};
+use backstitch::runtime::{ArrayRef, Backend, Executable, jit};
 use random::{Rng, filled, graph, operations, with_gradients};
 
 /// Graphs per element type.
@@ -31,13 +32,26 @@ fn agree(what: &str, seed: u64, g: &Graph, want: &[Array], got: &[Array], tol: f
     }
 }
 
+/// How wide the vectors of machine code may be.
+const VECTORS: [Vectors; 3] = [Vectors::Widest, Vectors::Bits256, Vectors::Bits128];
+
 fn run(g: &Graph, backend: Backend, optimise: bool, inputs: &[Array]) -> Vec<Array> {
     let options = Options { optimise, ..Options::default() };
     let plan = prepare(g, &options).lowered.plan;
     let text = plan.to_string();
     let again = parse_plan(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
     assert_eq!(again.to_string(), text, "a plan survives text");
-    let f = Executable::new(plan, backend).expect("it compiles");
+    call(&Executable::new(plan, backend).expect("it compiles"), inputs)
+}
+
+/// Optimised, as machine code with such vectors.
+fn run_with(g: &Graph, vectors: Vectors, inputs: &[Array]) -> Vec<Array> {
+    let plan = prepare(g, &Options::default()).lowered.plan;
+    let options = jit::Options { vectors, ..jit::Options::default() };
+    call(&Executable::with_options(plan, Backend::Cpu, options).expect("it compiles"), inputs)
+}
+
+fn call(f: &Executable, inputs: &[Array]) -> Vec<Array> {
     let views: Vec<ArrayRef<'_>> =
         inputs.iter().map(|a| ArrayRef::try_from(a).expect("contiguous")).collect();
     f.call(&views).expect("it runs")
@@ -60,13 +74,16 @@ fn ladder(dtype: DType, tol: f64) {
         agree("plan without optimisation", seed, &g, &want, &plain, tol);
         let fused = run(&g, Backend::Interpreter, true, &inputs);
         agree("optimised plan", seed, &g, &want, &fused, tol);
-        let code = run(&g, Backend::Cpu, true, &inputs);
         // Products are summed in another order by the library.
         let exact = !seen_in(&g, "contract");
-        for (a, b) in fused.iter().zip(&code) {
-            assert!(!exact || a.same_bits(b), "machine code, seed {seed}: {a:?} and {b:?}\n{g}");
+        for vectors in VECTORS {
+            let code = run_with(&g, vectors, &inputs);
+            let what = format!("machine code, {vectors:?}");
+            for (a, b) in fused.iter().zip(&code) {
+                assert!(!exact || a.same_bits(b), "{what}, seed {seed}: {a:?} and {b:?}\n{g}");
+            }
+            agree(&what, seed, &g, &want, &code, tol);
         }
-        agree("machine code", seed, &g, &want, &code, tol);
     }
     // A generator that forgets an operation tests nothing.
     for op in Op::NAMES.iter().filter(|&&n| n != "map").chain(&["cond", "loop"]) {
@@ -189,11 +206,13 @@ fn long_reductions_are_cut_into_chunks_with_the_same_result() {
                 g.inputs().iter().map(|&v| rng.array(g.ty(v), -1.0, 1.0)).collect();
             let want = eval_arrays(&g, &inputs);
             let fused = run(&g, Backend::Interpreter, true, &inputs);
-            let code = run(&g, Backend::Cpu, true, &inputs);
             let tol = if dtype == DType::F32 { 2e-3 } else { 1e-9 };
             agree("optimised plan", 0, &g, &want, &fused, tol);
-            for (a, b) in fused.iter().zip(&code) {
-                assert!(a.same_bits(b), "machine code of {}", Shape::from(dims));
+            for vectors in VECTORS {
+                let code = run_with(&g, vectors, &inputs);
+                for (a, b) in fused.iter().zip(&code) {
+                    assert!(a.same_bits(b), "machine code of {}, {vectors:?}", Shape::from(dims));
+                }
             }
         }
     }

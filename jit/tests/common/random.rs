@@ -388,3 +388,21 @@ pub fn census(body: &[Stmt], count: &mut [usize; 3]) {
         }
     }
 }
+
+/// How many iterations all loops together have.
+pub fn iterations(nest: &Nest) -> usize {
+    fn of(nest: &Nest, body: &[Stmt]) -> usize {
+        let each = body.iter().map(|s| match s {
+            Stmt::For(l) => {
+                let count = match l.range {
+                    Range::Whole => nest.axes[l.axis],
+                    Range::Chunk { size, .. } => size.min(nest.axes[l.axis]),
+                };
+                count.saturating_mul(1 + of(nest, &l.body))
+            }
+            _ => 0,
+        });
+        each.fold(0, usize::saturating_add)
+    }
+    of(nest, &nest.body)
+}

@@ -103,6 +103,8 @@ static EVEX: &[Shape] = &[
     (&t::UNPACK_LOW_PD, "rv sv ov/m/b"),
     (&t::UNPACK_HIGH_PS, "rv sv ov/m/b"),
     (&t::UNPACK_HIGH_PD, "rv sv ov/m/b"),
+    (&t::PERMUTE2_PS, "rv sv ov/m/b"),
+    (&t::PERMUTE2_PD, "rv sv ov/m/b"),
     (&t::PSHUFD, "rv ov/m/b i"),
     (&t::MASK_TO_BYTES, "rv ok -"),
     (&t::GATHER_PS_D, "rv ogv"),

@@ -113,6 +113,31 @@ def first_calls(table):
     return text
 
 
+def widths(table, files):
+    """Compiled programs with vectors of so many bits, one after the other: rows of the workloads bench with `--limits`."""
+    rows = {}
+    for bits, path in files:
+        with open(path) as f:
+            for row in map(json.loads, f):
+                if row.get("mode") == "compiled":
+                    rows.setdefault(row["workload"], {})[bits] = row
+    all_bits = [bits for bits, _ in files]
+    widest = all_bits[-1]
+    text = head(["program", *[f"{bits} bits" for bits in all_bits], f"{all_bits[0]} ÷ {widest}", "÷ limit", "best other ÷ ours",
+                 "trace to callable"])
+    for name in sorted(rows, key=lambda n: table.names.index(n) if n in table.names else len(table.names)):
+        row = rows[name]
+        if len(row) < len(all_bits):
+            continue
+        ns = [row[bits]["per_call_ns"]["median"] for bits in all_bits]
+        limit = (row[widest].get("limit") or {}).get("times")
+        found = [table.ratio(name, 1, c)[0] for c in table.columns]
+        best = min((r for r in found if r is not None), default=None)
+        text += line([name, *map(duration, ns), number(ns[0] / ns[-1]), "" if limit is None else number(limit),
+                      "" if best is None else number(best), duration(row[widest]["compile_ms"] * 1e6)])
+    return text
+
+
 def machine():
     model = platform.processor()
     try:
@@ -123,7 +148,7 @@ def machine():
     return f"{model}, {os.cpu_count()} processors, {platform.system()}"
 
 
-def markdown(rows):
+def markdown(rows, files=(), more=()):
     table = Table(rows)
     versions = sorted({r["version"] for r in rows if r.get("version")})
     many = [t for t in table.threads if t > 1]
@@ -154,6 +179,18 @@ rounds. All values and gradients were compared.
     for threads in many:
         text += f"\n## {threads} threads\n\n" + ratios(table, threads)
         text += "\n¹ on one thread, as it does not use more.\n"
+    if files:
+        text += (f"""
+## Vectors
+
+Compiled programs on one thread, with vectors of {files[0][0]} bits, as Cranelift makes them, and wider ones; the same bits come out.
+The limit is the time that memory or arithmetic takes at least, from the bytes and operations of the program and what the machine
+was measured to do in the same run; arithmetic counts fused multiply-adds at full width, which few programs consist of.
+
+""" + widths(table, files))
+    for path in more:
+        with open(path) as f:
+            text += "\n" + f.read()
     if 1 in table.threads:
         text += "\n## From nothing to the first result\n\nTracing, compiling and the first call, on one thread.\n\n"
         text += first_calls(table)
@@ -211,10 +248,14 @@ def main():
     parser.add_argument("results")
     parser.add_argument("--markdown")
     parser.add_argument("--chart")
+    parser.add_argument("--widths", nargs="*", default=[], metavar="BITS=FILE",
+                        help="rows of `cargo bench --bench workloads -- --json --limits --vectors BITS`, the widest last")
+    parser.add_argument("--more", nargs="*", default=[], metavar="FILE", help="Markdown to put in as it is")
     args = parser.parse_args()
+    files = [(int(bits), path) for bits, path in (w.split("=", 1) for w in args.widths)]
     with open(args.results) as f:
         rows = [json.loads(text) for text in f]
-    for path, text in ((args.markdown, markdown(rows)), (args.chart, chart(rows))):
+    for path, text in ((args.markdown, markdown(rows, files, args.more)), (args.chart, chart(rows))):
         if path:
             with open(path, "w") as f:
                 f.write(text)

@@ -489,3 +489,93 @@ fn carried_around_vector_loops() {
     }
     taken.insist(90);
 }
+
+/// Kernels in text, with vectors of all widths.
+fn check_texts(texts: &[&str]) {
+    let mut rng = Rng::new(8);
+    for text in texts {
+        let nest = backstitch_ir::text::parse_nest(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        verify_nest::verify(&nest).unwrap_or_else(|e| panic!("{e:?}\n{text}"));
+        check(&nest, &mut rng);
+    }
+}
+
+/// Rows that are done together hold their stores back, unless somebody looks.
+#[test]
+fn transposed_elements_read_after_they_were_stored() {
+    check_texts(&[
+        "kernel @added(p0: in f32[1024], p1: in f32[1024], p2: out f32[1024]) {
+  for i0:32 {
+    for i1:32 vector 8 {
+      v0 = load p0[i0*32 + i1] : f32
+      p2[i0 + i1*32] = v0
+      v1 = load p1[i0*32 + i1] : f32
+      p2[i0 + i1*32] sum= v1
+    }
+  }
+}
+",
+        "kernel @read(p0: in f64[1024], p1: out f64[1024], p2: out f64[1024]) {
+  for i0:32 {
+    for i1:32 vector 8 {
+      v0 = load p0[i0*32 + i1] : f64
+      p1[i0 + i1*32] = v0
+      v1 = load p1[i0 + i1*32] : f64
+      v2 = add v1, v0 : f64
+      p2[i0*32 + i1] = v2
+    }
+  }
+}
+",
+    ]);
+}
+
+#[test]
+fn transposed_booleans_beside_transposed_numbers() {
+    check_texts(&[
+        "kernel @chosen(p0: in bool[1024], p1: in f32[1024], p2: out f32[1024]) {
+  v0 = const 0.0 : f32
+  for i0:32 {
+    for i1:32 vector 8 {
+      v1 = load p0[i0 + i1*32] : bool
+      v2 = load p1[i0 + i1*32] : f32
+      v3 = select v1, v2, v0 : f32
+      p2[i0*32 + i1] = v3
+    }
+  }
+}
+",
+        "kernel @compared(p0: in f32[1024], p1: out bool[1024], p2: out f32[1024]) {
+  v0 = const 0.0 : f32
+  for i0:32 {
+    for i1:32 vector 8 {
+      v1 = load p0[i0*32 + i1] : f32
+      v2 = lt v0, v1 : bool
+      p1[i0 + i1*32] = v2
+      p2[i0 + i1*32] = v1
+    }
+  }
+}
+",
+    ]);
+}
+
+/// Gathers whose places and results both live in the frame.
+#[test]
+fn many_gathers_at_once() {
+    let count = 36;
+    let mut b = NestBuilder::new("gathers");
+    let i = b.axis(33);
+    let ins: Vec<Param> = (0..count).map(|_| b.param(DType::F32, 33 * 7, Access::In)).collect();
+    let out = b.param(DType::F32, 33, Access::Out);
+    b.open(i, Range::Whole, Mode::Vector { lanes: 16 });
+    let all: Vec<Var> = ins.iter().map(|&p| b.load(p, along(&[(i, 7)], 0))).collect();
+    let mut sum = all[count - 1];
+    for &x in all.iter().rev() {
+        let product = b.mul(sum, x);
+        sum = b.sub(product, x);
+    }
+    b.store(out, along(&[(i, 1)], 0), sum);
+    b.close(&[]);
+    check(&b.finish(), &mut Rng::new(9));
+}

@@ -99,6 +99,7 @@ pub(crate) struct Label(pub u32);
 pub(crate) enum Cond {
     Equal = 4,
     NotEqual = 5,
+    GreaterOrEqual = 13,
     LessOrEqual = 14,
     Greater = 15,
 }

@@ -11,8 +11,8 @@ use super::table::{self, Row, Tuple};
 /// Loops begin at a multiple of this.
 const LOOP_ALIGN: usize = 32;
 
-/// Bytes of a page, the smallest there is.
-const PAGE: i32 = 4096;
+/// Bytes that are less than a page apart, with room for what aligning takes.
+const PAGE: i32 = 4096 - 128;
 
 /// Registers that a function leaves as they were.
 const SAVED: [u8; 6] = [3, 5, 12, 13, 14, 15];
@@ -148,7 +148,7 @@ impl Emitter<'_> {
         let index = place.index.map(|(index, scale)| {
             let register = match self.program.classes[index.0 as usize] {
                 Class::General => self.general(index, 1),
-                _ => self.vector_register(index, 1),
+                _ => self.vector_register(index, 0),
             };
             (register, scale)
         });

@@ -109,15 +109,20 @@ impl Pieces {
 
     fn of_rows(nest: &Nest, axis: Axis, body: &[&Stmt], rows: Axis) -> Self {
         let mut out = Self { by_row: true, ..Self::default() };
+        let stored = only_stored(body);
         for s in body {
             let (Stmt::Load { param, at, .. } | Stmt::Store { param, at, .. }) = s else {
                 continue;
             };
-            if at.stride(rows) != 1 || at.stride(axis).abs() <= 1 {
+            let dtype = nest.params[*param].dtype;
+            // A store waits for the last row: nobody may look in the meantime.
+            let alone = stored.get(param).is_none_or(|alone| *alone);
+            let neighbours = at.stride(rows) == 1 && at.stride(axis).abs() > 1;
+            if !neighbours || !alone || dtype == DType::Bool {
                 continue;
             }
             out.places.insert(std::ptr::from_ref(*s), (out.pieces.len(), 0));
-            let columns = 16 / nest.params[*param].dtype.size();
+            let columns = 16 / dtype.size();
             out.pieces.push(Piece { param: *param, at: at.clone(), columns, stride: None });
         }
         out

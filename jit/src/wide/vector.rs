@@ -53,17 +53,31 @@ impl Body<'_> {
 impl Lowering<'_> {
     /// A vector loop with so many partial results.
     pub(super) fn vector(&mut self, l: &For, partial: usize, span: Span) -> Option<()> {
+        if span.count == Some(0) {
+            for (a, x) in l.accs.iter().zip(self.identities(l)) {
+                self.bind(a.result, x)?;
+            }
+            return Some(());
+        }
         self.at.prepare(&mut self.ops.program, &l.body)?;
         let (uniform, stmts) = split(l);
-        if self.rows.is_none() {
-            uniform.iter().try_for_each(|s| self.stmt(s))?;
-        }
         let (lanes, copies) = self.shape(l, partial, &stmts)?;
         let mut body = Body { l, stmts, lanes, copies, partials: Vec::new() };
         for a in &l.accs {
             let dtype = self.nest.vars[a.result];
             let partials = self.partials(dtype, a.op.identity(dtype), copies);
             body.partials.push(partials);
+        }
+        // Without iterations nothing may be read.
+        let done = self.ops.program.label();
+        if span.count.is_none() {
+            let lo = span.lo.read(&mut self.ops.program);
+            let hi = span.hi.value(&mut self.ops.program);
+            self.ops.push(Inst::Alu { op: Alu::Cmp, to: lo, from: hi });
+            self.ops.push(Inst::JumpIf(Cond::GreaterOrEqual, done));
+        }
+        if self.rows.is_none() {
+            uniform.iter().try_for_each(|s| self.stmt(s))?;
         }
         self.pieces = {
             let rows = self.rows.as_ref().map(|rows| rows.axis);
@@ -79,6 +93,7 @@ impl Lowering<'_> {
         }
         let hoist = self.ops.hoist.take().expect("constants of this loop");
         self.ops.program.insts.splice(before..before, hoist.insts);
+        self.ops.push(Inst::Label(done));
         for (a, partials) in l.accs.iter().zip(&body.partials) {
             let x = self.ops.finish(a.op, self.nest.vars[a.result], lanes, partials)?;
             self.bind(a.result, x)?;

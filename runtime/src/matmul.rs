@@ -131,16 +131,25 @@ unsafe fn single<T: Real>(desc: &Gemm, threads: u32, places: Places<T>) {
     } else {
         BatchAxis { extent: n, strides: [0, desc.b.col, desc.c.col] }
     };
+    let last = blocks(long);
     let piece = |blocks: Range<usize>| {
-        let (from, to) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(long));
+        let end = if blocks.end == last { long } else { blocks.end * BLOCK };
+        let (from, to) = (blocks.start * BLOCK, end);
         let part = if by_rows { [to - from, n] } else { [m, to - from] };
         // SAFETY: as required; parts are rows or columns of `c` of their own.
         unsafe { product(desc, part, places.at(&axis, from)) };
     };
-    parts(threads, long.div_ceil(BLOCK), |blocks| match whole {
+    parts(threads, blocks(long), |blocks| match whole {
         true => piece(blocks),
         false => blocks.for_each(|block| piece(block..block + 1)),
     });
+}
+
+/// Into how many blocks so many rows or columns are cut. None is a single one: the library
+/// has another order for products of one row or column.
+fn blocks(long: usize) -> usize {
+    let whole = long / BLOCK;
+    (if long % BLOCK > 1 { whole + 1 } else { whole }).max(1)
 }
 
 /// Whether the library adds up in the same order for any extents.

@@ -209,14 +209,31 @@ fn batches() {
     }
 }
 
+/// Large and small, odd, and such that a part of the product would be a row or a column.
+const SHARED: [[usize; 3]; 12] = [
+    [270, 250, 260],
+    [131, 1101, 128],
+    [1101, 131, 128],
+    [97, 140, 1300],
+    [97, 90, 80],
+    [20, 193, 140],
+    [289, 2, 1000],
+    [2, 289, 1000],
+    [97, 97, 97],
+    [100, 33, 700],
+    [33, 100, 513],
+    [384, 3, 515],
+];
+
 #[test]
 fn threads_change_no_bit() {
     for dtype in ["f32", "f64"] {
-        for [m, n, k] in [[270, 250, 260], [131, 1101, 128], [1101, 131, 128], [97, 140, 1300]] {
-            for order in 0..8 {
-                let product = (0..3)
+        for [m, n, k] in SHARED {
+            for order in 0..16 {
+                let mut product = (0..3)
                     .filter(|i| order >> i & 1 == 1)
                     .fold(Product::new(dtype, m, n, k), Product::transposed);
+                product.add = order >= 8;
                 let inputs = [0, 1].map(|i| {
                     let numbers = (0..product.len(i)).map(|j| ((j * 7 + i) % 1013) as f64 / 997.0);
                     match dtype {

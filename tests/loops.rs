@@ -2,9 +2,9 @@
 //! cotangents are added up when several later loops read them.
 #![allow(missing_docs)]
 
-use backstitch::ir::plan::Step;
+use backstitch::ir::plan::{Plan, Step};
 use backstitch::prelude::*;
-use backstitch::{Compiled, DType, Options};
+use backstitch::{Array, Compiled, DType, Options};
 use ndarray::{Array2, arr1, arr2};
 
 /// `x · a⁶` by three times two multiplications.
@@ -331,17 +331,94 @@ fn a_loop_too_long_for_memory_has_a_derivative_that_compiles() {
 #[test]
 fn a_loop_of_which_only_the_length_is_kept_runs_once() {
     let f = trace(Spec::f64([]), (), |t, a, ()| {
-        let b = t.while_loop(a * 2.0, |b| b.abs().lt(1000.0), |b| b * 2.0);
-        t.cond(b.gt(0.0), || b, || b * 100.0)
+        let start = (a * 2.0, a * 3.0);
+        let (b, c) = t.while_loop(start, |(b, _)| b.abs().lt(1000.0), |(b, c)| (b * 2.0, c - b));
+        t.cond(b.gt(0.0), || c, || b * 100.0)
     });
     let f = f.unwrap().value_and_grad().unwrap().compile().unwrap();
-    let steps = &f.executable().plan().steps;
-    let whiles = steps.iter().filter(|s| matches!(s, Step::While { .. })).count();
-    let repeats = steps.iter().filter(|s| matches!(s, Step::Repeat { .. })).count();
-    assert_eq!((whiles, repeats), (1, 1), "{f}");
+    assert_eq!(kinds_of_loops(f.executable().plan()), (1, 1), "{f}");
     let (value, slope) = f.call(&-0.37, &()).unwrap();
     assert_eq!(value.item::<f64>(), Some(-151_552.0));
     assert_eq!(slope.item::<f64>(), Some(409_600.0));
+}
+
+/// How many loops run as long as something holds, and how many so many times.
+fn kinds_of_loops(plan: &Plan) -> (usize, usize) {
+    let count = |is: fn(&Step) -> bool| plan.steps.iter().filter(|s| is(s)).count();
+    let whiles = count(|s| matches!(s, Step::While { .. }));
+    (whiles, count(|s| matches!(s, Step::Repeat { .. } | Step::Scan { .. })))
+}
+
+/// Newton's method for cube roots, from a start that is given or not.
+fn cube_roots<'t>(t: &'t Trace, start: Tensor<'t>, a: Tensor<'t>) -> Tensor<'t> {
+    let far = |x: Tensor<'t>| (x * x * x - a).abs().ge(1e-10).any();
+    t.while_loop(start, far, |x| x - (x * x * x - a) / (3.0 * x * x))
+}
+
+#[test]
+fn where_each_element_depends_on_one_a_tangent_is_carried() {
+    let a = ndarray::Array1::linspace(1.0, 8.0, 29);
+    let f =
+        trace(Spec::f64([29]), (), |t, a, ()| (cube_roots(t, a.ones_like(), a) * a.sin()).sum());
+    let f = f.unwrap();
+    let slope = |a: f64| a.cbrt() * a.cos() + a.sin() * a.powf(-2.0 / 3.0) / 3.0;
+    let gradient = f.value_and_grad().unwrap().compile().unwrap();
+    let plan = gradient.executable().plan();
+    assert_eq!((kinds_of_loops(plan), plan.stores.len()), ((1, 0), 0), "{gradient}");
+    for (got, a) in gradient.call(&a, &()).unwrap().1.to_f64_vec().into_iter().zip(&a) {
+        assert!((got - slope(*a)).abs() < 1e-12, "{got} at {a}");
+    }
+    // Of second derivatives the loop carries more tangents.
+    let second = |a: f64| {
+        let h = 1e-5;
+        (slope(a + h) - slope(a - h)) / (2.0 * h)
+    };
+    let twice = f.grad().unwrap();
+    let twice = trace(Spec::f64([29]), (), |t, a, ()| twice.apply(t, a, ()).sum()).unwrap();
+    let twice = twice.grad().unwrap().compile().unwrap();
+    for (got, a) in twice.call(&a, &()).unwrap().to_f64_vec().into_iter().zip(&a) {
+        assert!((got - second(*a)).abs() < 1e-8, "{got} at {a}");
+    }
+}
+
+#[test]
+fn where_elements_depend_on_several_the_loop_runs_backwards() {
+    let specs = || vec![Spec::f64([3]), Spec::f64([3]), Spec::f64([])];
+    type Body = for<'t> fn(&[Tensor<'t>], Tensor<'t>) -> Tensor<'t>;
+    let steps: [Body; 3] = [
+        // Of two operands, of its neighbours, of one number for all.
+        |p, x| x * 1.5 + p[1],
+        |_, x| x * 1.5 + x.flip([0]) * 0.1,
+        |p, x| x * (1.5 + p[2] * 0.1),
+    ];
+    let p = [vec![0.3, -0.2, 0.5], vec![0.1, 0.2, -0.3]].map(ndarray::Array1::from_vec);
+    let inputs: Vec<Array> =
+        p.iter().cloned().map(Array::from).chain([ndarray::arr0(0.7).into()]).collect();
+    for (i, step) in steps.into_iter().enumerate() {
+        let f = trace(specs(), (), |t, p: Vec<Tensor<'_>>, ()| {
+            let start = if i == 2 { p[0].ones_like() } else { p[0] };
+            t.while_loop(start, |x| x.square().sum().lt(100.0), |x| step(&p, x)).square().sum()
+        });
+        let f = f.unwrap().value_and_grad().unwrap().compile().unwrap();
+        assert_eq!(kinds_of_loops(f.executable().plan()), (1, 1), "{i}: {f}");
+        let (_, grads) = f.call(&inputs, &()).unwrap();
+        for (k, grad) in grads.iter().enumerate() {
+            for (j, got) in grad.to_f64_vec().into_iter().enumerate() {
+                let at = |h: f64| {
+                    let mut moved = inputs.clone();
+                    let mut x = moved[k].to_f64_vec();
+                    x[j] += h;
+                    moved[k] = Array::from_vec(&specs()[k].ty().shape, x).unwrap();
+                    f.call(&moved, &()).unwrap().0.item::<f64>().unwrap()
+                };
+                let want = (at(1e-6) - at(-1e-6)) / 2e-6;
+                assert!(
+                    (got - want).abs() < 1e-5 * (1.0 + want.abs()),
+                    "{i} {k} {j}: {got} {want}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

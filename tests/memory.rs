@@ -249,8 +249,10 @@ fn without_loops_there_is_nothing_to_give() {
 #[test]
 fn a_loop_of_unknown_length_takes_the_same_bytes_however_long_it_runs() {
     let f = trace(Spec::f64([]), Spec::f64([]), |t, a, stop| {
-        let first = (t.scalar(1.0), t.scalar(0.0));
-        t.while_loop(first, |(_, i)| i.lt(stop), |(x, i)| (x * a, i + 1.0)).0
+        // Two carries that depend on a number: of one alone the tangent would do.
+        let first = (t.scalar(1.0), t.scalar(1.0), t.scalar(0.0));
+        t.while_loop(first, |(_, _, i)| i.lt(stop), |(x, y, i)| (x * a + y * 1e-9, y * a, i + 1.0))
+            .0
     });
     let f = f.unwrap().value_and_grad().unwrap();
     let few = f.compile_with(&Options::default().memory(1_000)).unwrap();

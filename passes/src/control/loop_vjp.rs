@@ -26,7 +26,8 @@ use backstitch_ir::ops::{Loop, Rows, Trip};
 use backstitch_ir::{DType, Graph, IndexVec, Op, Scalar, Shape, Type, Value};
 
 use super::{open, zeros_like};
-use crate::rebuild::{Map, live, rebuild_into, same};
+use crate::jvp::forward;
+use crate::rebuild::{Map, inline, live, rebuild_into, same};
 use crate::residuals::{self, Aim, spread_known};
 use crate::vjp::{active, reverse};
 
@@ -297,6 +298,9 @@ pub(crate) fn loop_vjp(
     cts: &[Option<Value>],
     wanted: &[bool],
 ) -> Cotangents {
+    if let Some(found) = by_tangent(g, l, args, cts, wanted) {
+        return found;
+    }
     let j = joint(l, cts, wanted);
     let r = residuals(g, &j, l, args);
     let (lead, steady) = (l.lead(), l.carries + l.consts);
@@ -341,4 +345,101 @@ pub(crate) fn loop_vjp(
         out[lead + place] = Some(ct);
     }
     out
+}
+
+/// The cotangent by a tangent, where that is all it takes.
+///
+/// Of a loop of unknown length in which each element of one carry depends on the same
+/// element of one operand, and on no other, all derivatives are one tangent: that along
+/// ones. It is carried beside the carry; nothing is kept, and nothing runs backwards.
+///
+/// ```text
+/// c, c_dot = c0, 1
+/// while p(c, k) { c, c_dot = f(c, k), ∂f/∂c · c_dot + ∂f/∂k · k_dot }
+/// ```
+fn by_tangent(
+    g: &mut Graph,
+    l: &Loop,
+    args: &Values,
+    cts: &[Option<Value>],
+    wanted: &[bool],
+) -> Option<Cotangents> {
+    let b = &*l.body;
+    if !matches!(l.trip, Trip::While(_)) || l.pops > 0 || l.pushes() > 0 {
+        return None;
+    }
+    let is_wanted = |&i: &usize| wanted[l.lead() + i] && b.ty(b.inputs()[i]).is_float();
+    let mut sources = (0..b.inputs().len()).filter(is_wanted);
+    let (Some(source), None) = (sources.next(), sources.next()) else { return None };
+    // The carry that depends on it; if it is one, that may be itself.
+    let outputs = b.outputs();
+    let reached = |from: &[usize]| -> (Vec<usize>, IndexVec<Value, bool>) {
+        let inputs: Vec<Value> = from.iter().map(|&i| b.inputs()[i]).collect();
+        let moving = active(b, &inputs, b.node_count());
+        ((0..l.carries).filter(|&i| moving[outputs[i]]).collect(), moving)
+    };
+    let mut from = vec![source];
+    let (carry, moving) = loop {
+        let (carries, moving) = reached(&from);
+        match carries[..] {
+            [only] if from.contains(&only) => break (only, moving),
+            [only] => from.push(only),
+            _ => return None,
+        }
+    };
+    if source < l.carries && source != carry {
+        return None;
+    }
+    let shape = &b.ty(b.inputs()[carry]).shape;
+    let is_map = |v: Value| matches!(b.op_of(v), Op::Map(_));
+    let is_moving = |&v: &Value| moving[v] && !from.iter().any(|&i| b.inputs()[i] == v);
+    let all = live(b, outputs, None);
+    let values = all.entries().filter(|(_, live)| **live).flat_map(|(n, _)| b.results(n));
+    if b.ty(b.inputs()[source]).shape != *shape || !values.filter(is_moving).all(is_map) {
+        return None;
+    }
+    let ct = cts[carry]?;
+    // The tangent is the last carry, so that the loop without it is the one that was there.
+    let trip = match &l.trip {
+        Trip::While(test) => Trip::While(Arc::new(with_tangent(test, l.carries, carry).0)),
+        other => other.clone(),
+    };
+    let (mut body, dot) = with_tangent(b, l.carries, carry);
+    let inputs: Vec<Value> = body.inputs().iter().copied().filter(|&v| v != dot).collect();
+    let mut dots = vec![(inputs[carry], dot)];
+    if source != carry {
+        let one = body.like(inputs[source], 1.0);
+        dots.push((inputs[source], one));
+    }
+    let outputs = body.outputs().to_vec();
+    let next = forward(&mut body, &dots, &[outputs[carry]])[0]?;
+    body.set_outputs(outputs.into_iter().chain([next]));
+    let op = Loop { trip, body: Arc::new(body), carries: l.carries + 1, ..l.clone() };
+    let (inits, consts) = args.split_at(l.carries);
+    let first = g.like(inits[carry], if source == carry { 1.0 } else { 0.0 });
+    let made = g.add(op, &[inits, &[first], consts].concat());
+    let dot = made.unwrap_or_else(|e| panic!("loop_vjp: {e}\n{g}"))[l.carries];
+    let mut found = Cotangents::from_elem(None, args.len());
+    found[l.lead() + source] = Some(match g.is_splat(ct, 1.0) {
+        true => dot,
+        false => g.map(Scalar::MulZ, &[ct, dot]),
+    });
+    Some(found)
+}
+
+/// A graph of a loop with one more input behind the carries: the tangent of one of them.
+fn with_tangent(of: &Graph, carries: usize, carry: usize) -> (Graph, Value) {
+    let mut to = Graph::new(of.name.clone());
+    let mut inputs = Vec::new();
+    let mut dot = None;
+    for (i, &v) in of.inputs().iter().enumerate() {
+        if i == carries {
+            dot = Some(to.input(of.ty(of.inputs()[carry]).clone(), None));
+        }
+        inputs.push(to.input(of.ty(v).clone(), of.name_of(v)));
+    }
+    let dot = dot.unwrap_or_else(|| to.input(of.ty(of.inputs()[carry]).clone(), None));
+    let outputs = inline(&mut to, of, &inputs);
+    to.set_outputs(outputs);
+    (to, dot)
 }

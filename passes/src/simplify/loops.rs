@@ -1,20 +1,21 @@
 //! A loop and the same loop that also keeps residuals are one loop.
 //!
 //! Reverse mode adds an augmented copy of a loop, which keeps residuals, counts its
-//! iterations, or both; the values of the original are among its results. Here the
-//! original is replaced, so that it runs once.
+//! iterations, or both, or carries a tangent; the values of the original are among its
+//! results. Here the original is replaced, so that it runs once.
 
 use std::sync::Arc;
 
 use backstitch_ir::graph::Values;
 use backstitch_ir::ops::{Loop, Trip};
-use backstitch_ir::{DType, Graph, Node, Op, Type, Value};
+use backstitch_ir::{Array, Const, Graph, Node, Op, Type, Value};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::rebuild::{Map, prune, rebuild, rebuild_into, same};
 
-/// Loops, and whether they count, by what is left of them without residuals and counter.
+/// Loops, and whether they have one more carry, a counter or a tangent, by what is left of
+/// them without it and without residuals.
 type Augmented = FxHashMap<(Loop, Values), SmallVec<[(Node, bool); 2]>>;
 
 /// The same program, where no loop runs twice because its residuals are wanted.
@@ -35,30 +36,30 @@ pub fn merge_loops(g: &Graph) -> Graph {
     }
     rebuild(g, |to, n, args| {
         let Op::Loop(l) = g.op(n) else { return same(to, g, n, args) };
-        let Some((a, counter)) = with_residuals(g, n, l, &augmented) else {
+        let Some((a, more)) = with_residuals(g, n, l, &augmented) else {
             return same(to, g, n, args);
         };
         let mut operands = args.to_vec();
-        if counter {
-            let zero = to.constant(0i64);
-            operands.insert(l.lead() + l.carries, zero);
+        if let Some((ty, c)) = &more {
+            let c = to.constant(Array::scalar(*c));
+            operands.insert(l.lead() + l.carries, to.broadcast(c, &ty.shape, &[]));
         }
         let made = to.add(a.clone(), &operands);
         let made = made.unwrap_or_else(|e| panic!("merge_loops: {e}\n{g}"));
-        let pushed = l.carries + usize::from(counter);
+        let pushed = l.carries + usize::from(more.is_some());
         let first = made[..l.carries].iter().copied();
         first.chain(made[pushed..].iter().copied().take(l.pushes())).collect()
     })
 }
 
 /// Of the loops that do what this one does and keep more, the one that keeps most; and
-/// whether it counts.
+/// what one more carry that it has begins with.
 fn with_residuals<'g>(
     g: &'g Graph,
     n: Node,
     l: &Loop,
     augmented: &Augmented,
-) -> Option<(&'g Loop, bool)> {
+) -> Option<(&'g Loop, Option<(Type, Const)>)> {
     let args = g.args(n);
     let candidates = augmented.get(&stripped(g, l, &args, false, 0)?)?;
     let own = stripped(g, l, &args, false, l.pushes())?;
@@ -67,14 +68,21 @@ fn with_residuals<'g>(
         let more = counter || a.pushes() > l.pushes();
         // What this one pushes, the other pushes first.
         let first = || stripped(g, a, &g.args(other), counter, l.pushes());
-        (more && a.pushes() >= l.pushes() && first().as_ref() == Some(&own)).then_some((a, counter))
+        let found = more && a.pushes() >= l.pushes() && first().as_ref() == Some(&own);
+        found.then_some((a, other, counter))
     };
     let found = candidates.iter().filter_map(keeps_more);
-    found.reduce(|best, next| if next.0.pushes() > best.0.pushes() { next } else { best })
+    let most = |best: (&'g Loop, Node, bool), next: (&'g Loop, Node, bool)| {
+        if next.0.pushes() > best.0.pushes() { next } else { best }
+    };
+    let (a, other, counter) = found.reduce(most)?;
+    let init = counter.then(|| g.args(other)[a.lead() + a.carries - 1]);
+    Some((a, init.and_then(|v| Some((g.ty(v).clone(), g.as_splat(v)?)))))
 }
 
 /// The loop with the first of its pushes alone and, if asked for, without its last carry,
-/// a counter that nothing else depends on. `None` if it has no such carry.
+/// which begins with a number and which nothing else depends on. `None` if it has no such
+/// carry.
 fn stripped(
     g: &Graph,
     l: &Loop,
@@ -86,10 +94,7 @@ fn stripped(
     let at = l.carries.checked_sub(1);
     if counter {
         let at = at?;
-        let v = l.body.inputs()[at];
-        if *l.body.ty(v) != Type::scalar(DType::I64) || !g.is_splat(args[l.lead() + at], 0.0) {
-            return None;
-        }
+        g.as_splat(args[l.lead() + at])?;
         args.remove(l.lead() + at);
     }
     let carries = l.carries - usize::from(counter);

@@ -18,6 +18,7 @@ extern crate self as backstitch_passes;
 mod budget;
 mod buffers;
 mod colouring;
+mod columns;
 mod control;
 pub mod explain;
 mod jvp;
@@ -40,6 +41,7 @@ pub use budget::{LoopMemory, Memory, OverBudget};
 pub use colouring::{
     Colouring, Direction, colour, colour_columns, colour_symmetric, symmetric_places,
 };
+pub use columns::columns;
 pub use control::{Keep, checkpoint, fixed_point, inline_regions};
 pub use explain::{Explanation, explain};
 pub use jvp::forward;

@@ -22,6 +22,7 @@ mod loops;
 mod nest;
 mod operand;
 mod origin;
+mod pieces;
 mod product;
 mod scope;
 

@@ -9,13 +9,14 @@ use backstitch_ir::{Graph, Op};
 use rustc_hash::FxHashMap;
 
 use crate::budget::{self, Memory};
+use crate::columns::may_have_columns;
 use crate::legalise::{is_illegal, legalise};
 use crate::lower::{CHUNK, Lowered, lower_as};
 use crate::rebuild::{live, prune, rebuild, same};
 use crate::unroll::has_short_loops;
 use crate::{
-    batch_rows, hoist_invariants, inline_regions, map_sums, merge_conds, merge_loops, simplify,
-    start_sums, sum_products, unroll,
+    batch_rows, columns, hoist_invariants, inline_regions, map_sums, merge_conds, merge_loops,
+    simplify, start_sums, sum_products, unroll,
 };
 
 /// A pass from graph to graph.
@@ -132,6 +133,15 @@ pub const PIPELINE: &[Pass] = &[
         name: "simplify",
         run: |g, _| simplify(g),
         applies: always,
+        optional: true,
+        programs: Programs::All,
+    },
+    // All derivatives and loops that are written out are there, and products are not yet
+    // sums, nor pads choices.
+    Pass {
+        name: "columns",
+        run: |g, _| columns(g),
+        applies: |g, _| may_have_columns(g),
         optional: true,
         programs: Programs::All,
     },

@@ -33,7 +33,7 @@ pub fn simplify(g: &Graph) -> Graph {
 
 /// The value with rules applied until none applies. Each rule removes an operation
 /// or moves a view or a negation outwards, so a value is rewritten a bounded number of times.
-fn normal(g: &mut Graph, mut v: Value) -> Value {
+pub(crate) fn normal(g: &mut Graph, mut v: Value) -> Value {
     const MOST: usize = 16;
     for _ in 0..MOST {
         let n = g.source(v).0;

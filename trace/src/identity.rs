@@ -171,7 +171,8 @@ fn plain(g: &mut Graph, lanes: Lanes, n: usize) -> Lane {
     let j = g.push(ops::Iota { ty: square.clone(), axis: 1 }, &[]);
     let same = g.map(Scalar::Eq, &[i, j]);
     let flat = g.reshape(d, [n]);
-    let rows = g.broadcast(flat, &square.shape, &[1]);
+    // Along the rows, so that a diagonal made row by row is at hand where its row is.
+    let rows = g.broadcast(flat, &square.shape, &[0]);
     let zero = g.like(rows, 0.0);
     let all = g.map(Scalar::Select, &[same, rows, zero]);
     let dims: Shape = std::iter::once(n).chain(ty.dims().iter().copied()).collect();

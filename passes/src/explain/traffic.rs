@@ -55,7 +55,30 @@ struct Reach {
     axes: SmallVec<[Axis; 4]>,
     /// Whether the element is known at run time only.
     indexed: bool,
+    /// Which column of a narrow array it is: others are other elements.
+    column: i64,
     elements: f64,
+}
+
+/// The column that an access stays in, if it goes through an array in strides.
+fn column(at: &At) -> i64 {
+    let strides = at.strides.iter().map(|s| s.1.saturating_abs());
+    match strides.min() {
+        Some(width) => at.offset.rem_euclid(width),
+        None => 0,
+    }
+}
+
+/// How many elements some accesses touch together.
+fn together(list: &[Reach]) -> f64 {
+    let mut columns: SmallVec<[(i64, f64); 8]> = SmallVec::new();
+    for r in list {
+        match columns.iter_mut().find(|c| c.0 == r.column) {
+            Some(c) => c.1 = c.1.max(r.elements),
+            None => columns.push((r.column, r.elements)),
+        }
+    }
+    columns.iter().map(|c| c.1).sum()
 }
 
 impl Touched {
@@ -64,7 +87,10 @@ impl Touched {
             self.loaded_first = !is_store;
         }
         let axes = at.strides.iter().map(|s| s.0).collect();
-        let reach = Reach { axes, indexed: at.index.is_some(), elements: 1.0 };
+        let indexed = at.index.is_some();
+        // Of a row that is looked up, each element is a column.
+        let column = if indexed { at.offset } else { column(at) };
+        let reach = Reach { axes, indexed, column, elements: 1.0 };
         if is_store {
             self.written += 1.0;
             add(&mut self.stores, reach);
@@ -106,8 +132,7 @@ impl Touched {
 
     /// What stays in the caches moves once.
     fn stay(&mut self, len: usize, size: usize) {
-        let most = |list: &[Reach]| list.iter().map(|r| r.elements).fold(0.0, f64::max);
-        let (loaded, stored) = (most(&self.loads), most(&self.stores));
+        let (loaded, stored) = (together(&self.loads), together(&self.stores));
         let (loaded, stored) = (loaded.min(len as f64), stored.min(len as f64));
         if loaded.max(stored) * size as f64 <= CACHE {
             self.read = if self.loaded_first { self.read.min(loaded) } else { 0.0 };
@@ -118,7 +143,10 @@ impl Touched {
 
 /// Adds a reach to a list, which has one of each kind.
 fn add(list: &mut Vec<Reach>, reach: Reach) {
-    match list.iter_mut().find(|r| r.axes == reach.axes && r.indexed == reach.indexed) {
+    let alike = |r: &&mut Reach| {
+        r.axes == reach.axes && r.indexed == reach.indexed && r.column == reach.column
+    };
+    match list.iter_mut().find(alike) {
         Some(r) => r.elements = r.elements.max(reach.elements),
         None => list.push(reach),
     }

@@ -51,7 +51,7 @@ define_index! {
 
 /// Items per group at most: bounds the length of straight-line code, for which
 /// the code generator is linear only in pieces, and the registers alive in it.
-const MOST_ITEMS: usize = 300;
+const MOST_ITEMS: usize = 480;
 
 /// Elements above which a full reduction ends its group. Below, what depends on
 /// it runs in a second loop of the same kernel; above, loops are long enough to be
@@ -203,6 +203,28 @@ impl Groups {
         let id = self.groups.push(Group { domain, cut, ..Group::default() });
         let fit = self.fit(vals, id, &item).expect("any item fits a group of its own");
         self.join(id, fit, item);
+    }
+
+    /// Adds an item to a group that is there, if that saves at least so many bytes and
+    /// leaves the group's loops as they are.
+    pub fn add_if(&mut self, vals: &IndexVec<Val, ValDecl>, item: Item, least: usize) -> bool {
+        let dtype = vals[item.out].dtype;
+        let item = item.squeezed(dtype);
+        let mut best: Option<(usize, GroupId, Fit)> = None;
+        for id in self.candidates(&item) {
+            let (group, saved) = (&self.groups[id], self.saved(vals, id, &item));
+            if let Ok(fit) = self.fit(vals, id, &item)
+                && group.domain.as_ref() == Some(&fit.domain)
+                && (group.split, group.phases) == (fit.split, fit.phases)
+                && saved >= least
+                && best.as_ref().is_none_or(|b| saved > b.0)
+            {
+                best = Some((saved, id, fit));
+            }
+        }
+        let Some((_, id, fit)) = best else { return false };
+        self.join(id, fit, item);
+        true
     }
 
     /// Groups to look at: the one that made the last operand; those that read the same,

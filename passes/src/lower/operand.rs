@@ -157,17 +157,36 @@ pub(crate) struct ValDecl {
     pub shape: Shape,
     /// The shape as loops see it: without axes of extent 1.
     pub loops: Shape,
+    /// Where it is stored, if that is in another val. Such a val is never read.
+    pub part: Option<Part>,
+}
+
+/// A place in a val.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub of: Val,
+    pub offset: i64,
+    /// Strides there, over the axes that loops see.
+    pub strides: Strides,
 }
 
 impl ValDecl {
     pub fn new(dtype: DType, shape: Shape) -> Self {
         let loops = squeezed(&shape);
-        Self { dtype, shape, loops }
+        Self { dtype, shape, loops, part: None }
     }
 
     /// Strides of its elements over the axes that loops see.
     pub fn strides(&self) -> Strides {
         contiguous(&self.loops)
+    }
+
+    /// Where its elements are stored: the first, and strides over the axes that loops see.
+    pub fn stored_at(&self) -> (i64, Strides) {
+        match &self.part {
+            Some(part) => (part.offset, part.strides.clone()),
+            None => (0, self.strides()),
+        }
     }
 }
 

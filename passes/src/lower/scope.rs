@@ -71,7 +71,7 @@ pub(crate) struct Scope<'g> {
     /// Whether functions of single elements are called.
     pub calls: bool,
     /// Whether nodes are those of the program (and can be named to the user).
-    top: bool,
+    pub top: bool,
     pub vals: IndexVec<Val, ValDecl>,
     pub homes: IndexVec<Val, Home>,
     /// Stack depth of vals that are stacks.
@@ -87,6 +87,8 @@ pub(crate) struct Scope<'g> {
     terms: FxHashMap<Value, Vec<Product>>,
     /// Copies of what is a view, or a constant, made for whoever takes no views.
     copies: FxHashMap<Value, Val>,
+    /// The first kernel that stores a part of a val.
+    pub begun: FxHashMap<Val, usize>,
     pub groups: Groups,
     pub library: FxHashMap<GroupId, Library>,
 }
@@ -107,6 +109,7 @@ impl<'g> Scope<'g> {
             uses: Uses::default(),
             terms: FxHashMap::default(),
             copies: FxHashMap::default(),
+            begun: FxHashMap::default(),
             groups: Groups::new(fuse),
             library: FxHashMap::default(),
         };
@@ -219,13 +222,9 @@ impl<'g> Scope<'g> {
                 self.product(n, &c, [types[0], types[1]], x)
             }
             Structure::Assemble { fill, pieces } => {
-                let reads: Vec<(Operand, Shape)> =
-                    args.iter().map(|&a| (self.operand(a), g.ty(a).shape.clone())).collect();
-                let out = self.val(&ty, Home::Open);
-                let vals: Vec<Val> = reads.iter().filter_map(|r| r.0.val()).collect();
-                let lib = kernels::Assemble { out, fill, pieces: pieces.into_vec(), reads };
-                self.call(Library::Assemble(lib), &vals, &[out]);
-                Operand::whole(out, &ty.shape)
+                let reads = args.iter().map(|&a| (self.operand(a), g.ty(a).shape.clone()));
+                let pieces = pieces.into_iter().zip(reads).collect();
+                self.assemble(n, &ty, fill, pieces)
             }
             Structure::Cumulate { by, axis, reverse } => {
                 let args: SmallVec<[Operand; 2]> = args.iter().map(|&a| self.operand(a)).collect();
@@ -288,6 +287,17 @@ impl<'g> Scope<'g> {
             copy
         };
         x.val().expect("a copy is a val")
+    }
+
+    /// A val with these contents in order, whatever its shape.
+    fn in_order(&mut self, n: Node, v: Value) -> Val {
+        if let x @ Operand::At { val, .. } = self.operand(v)
+            && self.vals[val].shape.len() == self.g.ty(v).len()
+            && x.is_whole(&self.g.ty(v).shape)
+        {
+            return val;
+        }
+        self.whole(n, v)
     }
 
     fn shape_of(&self, x: &Operand) -> Shape {
@@ -424,7 +434,7 @@ impl<'g> Scope<'g> {
         let bound = self.g.outputs().iter().zip(outs);
         for (&v, b) in bound.filter_map(|(v, b)| Some((v, (*b)?))) {
             let n = self.g.source(v).0;
-            let mut val = self.whole(n, v);
+            let mut val = self.in_order(n, v);
             if !matches!(self.homes[val], Home::Open) {
                 // An input, a constant, or another output as well.
                 let ty = self.g.ty(v).clone();
@@ -453,7 +463,7 @@ impl<'g> Scope<'g> {
     /// The outputs of a body as vals in memory, wherever they are.
     pub fn output_vals(&mut self) -> Vec<Val> {
         let g = self.g;
-        let vals: Vec<Val> = g.outputs().iter().map(|&v| self.whole(g.source(v).0, v)).collect();
+        let vals: Vec<Val> = g.outputs().iter().map(|&v| self.in_order(g.source(v).0, v)).collect();
         for &v in &vals {
             self.groups.stored[v] = true;
         }
@@ -462,6 +472,10 @@ impl<'g> Scope<'g> {
 
     /// The buffer of a val that is in memory.
     pub fn buffer(&mut self, planner: &mut Planner, val: Val) -> Buffer {
+        if let Some(part) = &self.vals[val].part {
+            let of = part.of;
+            return self.buffer(planner, of);
+        }
         match &self.homes[val] {
             Home::Buffer(b) => *b,
             home => {

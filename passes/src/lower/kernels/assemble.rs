@@ -42,7 +42,8 @@ impl Assemble {
         let none = Loops::none();
         let mut e = Emit::new(scope, planner, none, None, KernelOrigin::alone("assemble"));
         let buffer = e.scope.buffer(e.planner, self.out);
-        e.param(buffer, Access::Out);
+        let access = e.scope.access_to_store(self.out, e.planner.kernels.len());
+        e.param(buffer, access);
         if let Some(c) = self.fill {
             copy(&mut e, self.out, &shape, &Operand::Splat(c), 0, &own);
         }

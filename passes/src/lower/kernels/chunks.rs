@@ -24,11 +24,34 @@ const LEAST: usize = 2;
 /// Chunks above which a loop is cut for threads alone.
 const LEAST_SHARED: usize = 4;
 
+/// Operations for an element up to which chunks are as long as any.
+const LIGHT: usize = 32;
+
+/// Chunks for threads alone are multiples of so many iterations.
+const VECTORS: usize = 64;
+
+/// Elements of a chunk at least, however long each takes.
+const LEAST_CHUNK: usize = 256;
+
 /// Chunks at most if each has arrays of its own: partial results, what is kept for a row.
 const MOST_ARRAYS: usize = 32;
 
 /// Elements that the arrays of all chunks may have together where there are more of them.
 const MOST_ELEMENTS: usize = 65536;
+
+/// What decides whether a kernel has chunks.
+pub(super) struct Choice<'a> {
+    pub loops: &'a Loops,
+    /// Whether its only row is gone through several times.
+    pub phased: bool,
+    /// Whether rows are.
+    pub blocked: bool,
+    pub tiles: Option<&'a Tiles>,
+    /// Elements kept for a row: each chunk has memory of its own for them.
+    pub kept: usize,
+    /// Operations for each element.
+    pub work: usize,
+}
 
 /// The chunks of a kernel.
 pub(super) struct Chunks {
@@ -43,18 +66,15 @@ impl Chunks {
     /// Whether the outermost loop is cut, and how: into chunks of about so many elements.
     ///
     /// Also without a reduction: for threads, and where rows are gone through several
-    /// times (`blocked`) so that a chunk is still in cache the second time. Chunks have
-    /// memory of their own where something is kept for a row (`kept` elements).
-    pub fn choose(
-        chunk: usize,
-        loops: &Loops,
-        phased: bool,
-        blocked: bool,
-        tiles: Option<&Tiles>,
-        kept: usize,
-        reductions: &[Reduction],
-    ) -> Option<Self> {
+    /// times (`blocked`) so that a chunk is still in cache the second time. Chunks for
+    /// threads alone are shorter where elements take long.
+    pub fn choose(mut chunk: usize, choice: &Choice<'_>, reductions: &[Reduction]) -> Option<Self> {
+        let &Choice { loops, phased, blocked, tiles, kept, work } = choice;
         let total: usize = (0..loops.len()).map(|d| loops.extent(d)).product();
+        let for_threads = reductions.is_empty() && !blocked && kept == 0;
+        if for_threads && work > LIGHT {
+            chunk = (chunk * LIGHT / work).max(LEAST_CHUNK.min(chunk));
+        }
         if phased || loops.len() == 0 || total <= LEAST * chunk {
             return None;
         }
@@ -68,6 +88,10 @@ impl Chunks {
         let arrays = arrays.map(|r| r.len).sum::<usize>() + kept;
         if let Some(most) = MOST_ELEMENTS.checked_div(arrays) {
             size = size.max(outer.div_ceil(most.max(MOST_ARRAYS)));
+        }
+        if for_threads && size >= LEAST_CHUNK {
+            // Vectors without leftovers.
+            size = size.next_multiple_of(VECTORS);
         }
         // The height of a tile, if it is of this loop.
         size = size.next_multiple_of(tiles.map_or(1, |t| if t.outer == 0 { t.rows } else { 1 }));

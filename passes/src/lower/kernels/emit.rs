@@ -136,7 +136,10 @@ impl<'a, 'g> Emit<'a, 'g> {
 
     /// The parameter for the memory of a val.
     pub fn memory(&mut self, val: Val) -> Param {
-        let access = if self.is_own(val) { Access::Out } else { Access::In };
+        let access = match self.is_own(val) {
+            true => self.scope.access_to_store(val, self.planner.kernels.len()),
+            false => Access::In,
+        };
         let buffer = self.scope.buffer(self.planner, val);
         self.param(buffer, access)
     }
@@ -245,10 +248,11 @@ impl<'a, 'g> Emit<'a, 'g> {
 
     /// Where the element of a val of this group is that the loops stand at.
     fn place(&mut self, val: Val) -> (Param, At) {
-        let mut strides = self.scope.vals[val].strides();
         if self.scope.groups.stored[val] {
-            return (self.memory(val), self.at(0, &strides));
+            let (offset, strides) = self.scope.vals[val].stored_at();
+            return (self.memory(val), self.at(offset, &strides));
         }
+        let mut strides = self.scope.vals[val].strides();
         let decl = &self.scope.vals[val];
         let (dtype, rows) = (decl.dtype, self.rows);
         strides[..rows].fill(0);

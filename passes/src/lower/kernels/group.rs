@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::blocked;
-use super::chunks::{Chunks, combine};
+use super::chunks::{Choice, Chunks, combine};
 use super::emit::{Emit, Stage};
 use super::keep::{keep_for_later_phases, operation_cost};
 use super::narrow::{Written, at_each, written_out};
@@ -55,8 +55,9 @@ pub(crate) fn group(
     let tiles = Tiles::choose(&loops, rows, full, &reductions);
     let row: usize = domain.dims()[group.rows()..].iter().product();
     let kept = items.iter().filter(|i| scope.groups.kept.contains(&i.out)).count() * row;
-    let chunks =
-        Chunks::choose(planner.chunk, &loops, phased, blocked, tiles.as_ref(), kept, &reductions);
+    let work: usize = items.iter().map(|i| operation_cost(&i.op)).sum();
+    let choice = Choice { loops: &loops, phased, blocked, tiles: tiles.as_ref(), kept, work };
+    let chunks = Chunks::choose(planner.chunk, &choice, &reductions);
     let kernel = planner.kernels.len();
     for node in items.iter().filter_map(|i| i.node) {
         planner.kernel_of.insert(node, kernel);
@@ -65,7 +66,7 @@ pub(crate) fn group(
     let origin = origin(scope, id, &items);
     scope.groups.groups[id].kernel = Some(Kernel::new(kernel));
     let mut e = Emit::new(scope, planner, loops, Some(id), origin);
-    e.heavy = items.iter().map(|i| operation_cost(&i.op)).sum::<usize>() > HEAVY;
+    e.heavy = work > HEAVY;
     (e.full, e.tiles) = (full, tiles);
     let chunks = chunks.map(|c| c.allocate(&mut e, &reductions));
     for r in &reductions {

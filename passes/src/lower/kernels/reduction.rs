@@ -64,7 +64,7 @@ pub(super) fn loops(scope: &Scope<'_>, items: &[Item], domain: &Shape, rows: usi
             _ => {}
         }
         if scope.groups.stored[i.out] && !matches!(i.op, ItemOp::Reduce { .. }) {
-            writes(scope.vals[i.out].strides());
+            writes(scope.vals[i.out].stored_at().1);
         }
         if scope.groups.kept.contains(&i.out) {
             let mut strides = scope.vals[i.out].strides();

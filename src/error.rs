@@ -18,8 +18,9 @@ pub enum Error {
     /// It could not be compiled, or the call's arrays are not what it takes.
     #[error(transparent)]
     Runtime(#[from] backstitch_runtime::Error),
-    /// What makes a program asks for that very program, by itself or on another thread that
-    /// waits for it.
+    /// What makes a program asks for that very program, by itself, or through programs
+    /// that other threads make and that wait for each other. Threads that `make` starts and
+    /// joins itself are not seen.
     #[error("jit: the program for {arguments} is asked for while it is made, and cannot wait")]
     Recursion {
         /// The arguments it is for, with their paths and types.

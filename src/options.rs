@@ -71,6 +71,18 @@ impl Options {
 
     /// With vector code as wide as this at most. The processor's widest is used unless
     /// this says otherwise; results are the same bits for any.
+    ///
+    /// ```
+    /// use backstitch::{Options, Vectors, prelude::*};
+    ///
+    /// let f = trace(Spec::f32([1000]), (), |_, x, ()| x.sin().square().sum())?;
+    /// let f = f.value_and_grad()?;
+    /// let narrow = f.compile_with(&Options::default().vectors(Vectors::Bits128))?;
+    /// let x = ndarray::Array1::linspace(0.0f32, 1.0, 1000);
+    /// let (a, b) = (narrow.call(&x, &())?, f.compile()?.call(&x, &())?);
+    /// assert!(a.0.same_bits(&b.0) && a.1.same_bits(&b.1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn vectors(self, vectors: Vectors) -> Self {
         Self { vectors, ..self }

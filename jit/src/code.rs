@@ -102,7 +102,8 @@ impl Code {
     }
 
     /// Name and Cranelift text of each function, if
-    /// [`Options::text`](crate::Options::text) asked for them.
+    /// [`Options::text`](crate::Options::text) asked for them. Of kernels that Cranelift does
+    /// not make, it says how long they are.
     pub fn texts(&self) -> &[(String, String)] {
         &self.texts
     }

@@ -311,7 +311,7 @@ impl<'p> Steps<'p> {
             && let Some(bytes) = wide::compile(nest, encoding)
         {
             testing::MADE.fetch_add(1, Ordering::Relaxed);
-            return self.linker.define_bytes(id, bytes, wide::ALIGN);
+            return self.linker.define_bytes(id, &nest.name, bytes, wide::ALIGN);
         }
         let mut func = self.linker.function(id, self.kernel_signature());
         let mut asm = Asm::new(&mut func, &mut self.context, self.linker.features());

@@ -82,7 +82,11 @@ impl Linker {
     }
 
     /// Keeps a promise with machine code that calls nothing.
-    pub fn define_bytes(&mut self, id: FunctionId, bytes: Vec<u8>, align: usize) {
+    pub fn define_bytes(&mut self, id: FunctionId, name: &str, bytes: Vec<u8>, align: usize) {
+        if let Some(texts) = &mut self.texts {
+            let text = format!("; {} bytes of vector code that is not Cranelift's\n", bytes.len());
+            texts.push((name.to_owned(), text));
+        }
         self.crew.put(id.0 as usize, Compiled { bytes, align, relocs: Vec::new() });
     }
 

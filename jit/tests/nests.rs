@@ -27,3 +27,26 @@ fn random_nests() {
     }
     assert!(census.iter().all(|&n| n > rounds as usize / 10), "{census:?}");
 }
+
+/// As `fuzz/` makes them: from bytes of any kind, and from none.
+#[test]
+fn nests_of_bytes() {
+    let mut bytes = Rng::new(0);
+    for round in 0..150 {
+        let chosen: Vec<u8> = (0..2 * round)
+            .map(|i| match round % 4 {
+                0 => 0,
+                1 => 255,
+                2 => i as u8,
+                _ => bytes.bits() as u8,
+            })
+            .collect();
+        let mut rng = Rng::of_bytes(&chosen);
+        let taste = random::Taste::vectors(&mut rng);
+        let nest = random::nest_of(&mut rng, taste);
+        assert_eq!(verify_nest::verify(&nest), Ok(()), "{nest}");
+        if random::iterations(&nest) < 1 << 14 {
+            check_nest(&nest, &mut rng);
+        }
+    }
+}

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use backstitch::{Options, Vectors};
 use clap::Parser;
 
 use crate::limits::Limits;
@@ -35,6 +36,9 @@ pub struct Args {
     /// Threads that a call of a compiled program may run on.
     #[arg(long, default_value_t = 1)]
     threads: usize,
+    /// Bits of the vectors of compiled programs, at most.
+    #[arg(long, default_value = "512", value_parser = ["128", "256", "512"])]
+    vectors: String,
     /// Where inputs are: DIR/WORKLOAD/NAME.npy. Those of a workload without a folder are made up.
     #[arg(long, value_name = "DIR")]
     inputs: Option<PathBuf>,
@@ -67,6 +71,16 @@ impl Args {
 
     fn wants_mode(&self, mode: &str) -> bool {
         self.modes.is_empty() || self.modes.iter().any(|m| mode.starts_with(m.as_str()))
+    }
+
+    /// How programs are compiled.
+    fn options(&self) -> Options {
+        let vectors = match self.vectors.as_str() {
+            "128" => Vectors::Bits128,
+            "256" => Vectors::Bits256,
+            _ => Vectors::Widest,
+        };
+        Options::default().threads(self.threads).vectors(vectors)
     }
 
     fn each(&self) -> Duration {

@@ -168,7 +168,7 @@ fn compile(
     args: &Args,
 ) -> Result<(Program, Compilation), backstitch::Error> {
     let (begin, mut samples) = (Instant::now(), vec![]);
-    let options = Options::default().threads(args.threads);
+    let options = args.options();
     loop {
         let start = Instant::now();
         let program = build(workload, matrix, form)?.compile_with(&options)?;

@@ -42,8 +42,8 @@ fn typed<T: Real>(
     let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", workload.name);
     let (params, data) = arrays::<T>(workload, args.inputs.as_deref())?;
 
-    let compilation =
-        Compilation::of(args.each(), || compile(workload, args.threads)).map_err(|e| failed(&e))?;
+    let compilation = Compilation::of(args.each(), || compile(workload, &args.options()))
+        .map_err(|e| failed(&e))?;
     let program = &compilation.program;
     let mut ws = program.workspace().map_err(|e| failed(&e))?;
     let mut compiled = Place::new(&params);
@@ -208,8 +208,8 @@ fn traced(
     trace(params, data, |t, p, d| (workload.loss)(t, &p, &d))
 }
 
-fn compile(workload: &Workload, threads: usize) -> Result<Staged, backstitch::Error> {
-    staged(threads, || traced(workload))
+fn compile(workload: &Workload, options: &Options) -> Result<Staged, backstitch::Error> {
+    staged(options, || traced(workload))
 }
 
 fn compile_forward(workload: &Workload) -> Result<Forward, backstitch::Error> {
@@ -217,7 +217,7 @@ fn compile_forward(workload: &Workload) -> Result<Forward, backstitch::Error> {
 }
 
 fn staged(
-    threads: usize,
+    options: &Options,
     trace: impl FnOnce() -> Result<Traced<Vec<Spec>, Vec<Spec>, Spec>, backstitch::TraceError>,
 ) -> Result<Staged, backstitch::Error> {
     let mut stages = vec![];
@@ -230,7 +230,7 @@ fn staged(
     stage("trace");
     let traced = traced.value_and_grad()?;
     stage("differentiate");
-    let program = traced.compile_with(&Options::default().threads(threads))?;
+    let program = traced.compile_with(options)?;
     stage("compile");
     stages.extend(program.pass_times().iter().map(|&(name, time)| (name, ms(time))));
     Ok((program, stages))
@@ -294,7 +294,7 @@ pub fn chain(
 ) -> Result<Row, String> {
     let compile = || {
         let spec = vec![Spec::f64([])];
-        staged(args.threads, || {
+        staged(&args.options(), || {
             trace(spec, Vec::new(), |_, p: Vec<Tensor<'_>>, _| chained(p[0], length))
         })
     };

@@ -9,7 +9,8 @@
 //! * `lower`, `vector`, `strided`, `dense`, `jam`, `hold`,
 //!   `places`: statements and loops to instructions on as many
 //!   registers as they like;
-//! * `ops`, `zeros`: operations of nests as instructions;
+//! * `ops`, `zeros`, `long`: operations of nests as instructions;
+//! * `masks`, `memory`, `combine`: truth values, loads and stores, reductions;
 //! * `inst`: these instructions;
 //! * `dead`: instructions that turned out to be of no use;
 //! * `alloc`: registers, by linear scan;
@@ -17,13 +18,17 @@
 
 mod alloc;
 mod code;
+mod combine;
 mod dead;
 mod dense;
 mod emit;
 mod hold;
 mod inst;
 mod jam;
+mod long;
 mod lower;
+mod masks;
+mod memory;
 mod ops;
 mod places;
 mod strided;
@@ -39,7 +44,7 @@ pub(crate) use self::code::{ALIGN, Encoding};
 /// outermost parallel loop (System V's calling convention); nothing if it has no vector
 /// loop, or something in it cannot be expressed.
 pub(crate) fn compile(nest: &Nest, encoding: Encoding) -> Option<Vec<u8>> {
-    if encoding == Encoding::Vex || !has_vectors(&nest.body) {
+    if !has_vectors(&nest.body) {
         return None;
     }
     let mut program = lower::lower(nest, encoding)?;

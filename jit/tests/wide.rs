@@ -198,8 +198,10 @@ impl Taken {
     /// So many in a hundred must be, where the processor can.
     fn insist(&self, percent: usize) {
         println!("{self:?}");
-        if testing::has_wide(Vectors::Widest) {
-            assert!(self.widest * 100 >= self.all * percent, "{self:?}");
+        for (vectors, taken) in [(Vectors::Widest, self.widest), (Vectors::Bits256, self.bits256)] {
+            if testing::has_wide(vectors) {
+                assert!(taken * 100 >= self.all * percent, "{vectors:?}: {self:?}");
+            }
         }
     }
 }
@@ -282,7 +284,8 @@ fn loops_of_all_lengths() {
             check_named(&|| format!("{lanes} lanes of {dtype}, {n} elements"), &nest, &mut rng);
         }
     }
-    taken.insist(95);
+    // Long sums of 64-bit numbers have more partial results than registers.
+    taken.insist(85);
 }
 
 /// Loads and stores in steps, within rows of a matrix.

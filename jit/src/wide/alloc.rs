@@ -196,6 +196,7 @@ fn intervals(program: &Program) -> Vec<Interval> {
     }
     for (i, inst) in program.insts.iter().enumerate() {
         let weight = 8f32.powi(loops.depth(i).min(6));
+        let gathers = matches!(inst, Inst::Vector(v) if v.gathers);
         inst.visit(|r, role| {
             let interval = &mut out[r.0 as usize];
             let at = if role == Role::Def { 2 * i + 1 } else { 2 * i };
@@ -205,6 +206,10 @@ fn intervals(program: &Program) -> Vec<Interval> {
             let written = if role == Role::Use { at } else { 2 * i + 1 };
             interval.end = interval.end.max(until).max(written);
             interval.cost += weight;
+            // Short, and more of them than there are scratch registers.
+            if gathers && role == Role::Change {
+                interval.cost = f32::INFINITY;
+            }
         });
     }
     for interval in &mut out {

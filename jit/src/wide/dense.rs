@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 use super::code::Width;
 use super::inst::{Class, Inst, Place, Reg, Role, Source, Vector};
 use super::lower::Lowering;
-use super::ops::{Mask, blank, store_inst};
+use super::masks::Mask;
+use super::ops::{blank, store_inst};
 use super::table as t;
 
 /// A run of `columns` among each `stride` elements, read or written by `rows` of so many

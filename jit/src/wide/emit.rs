@@ -6,7 +6,7 @@
 use super::alloc::{Allocation, Home, PARAMS, SCRATCH, SCRATCH_MASKS, allocate, scratch_vectors};
 use super::code::{self, Alu, Code, Encoding, Mem, Operand, RSP, Width};
 use super::inst::{Class, Fma, Inst, Place, Program, Reg, Role, Source, Value, Vector};
-use super::table::{self, Row, Tuple};
+use super::table::{self, Kind, Row, Tuple};
 
 /// Loops begin at a multiple of this.
 const LOOP_ALIGN: usize = 32;
@@ -148,6 +148,7 @@ impl Emitter<'_> {
         let index = place.index.map(|(index, scale)| {
             let register = match self.program.classes[index.0 as usize] {
                 Class::General => self.general(index, 1),
+                // What is gathered or scattered has the other scratch register.
                 _ => self.vector_register(index, 0),
             };
             (register, scale)
@@ -322,6 +323,7 @@ impl Emitter<'_> {
                 (_, Class::General) if v.row.tuple == Tuple::General => {
                     Operand::Register(self.general(r, 2))
                 }
+                _ if v.row.tuple == Tuple::General => Operand::Register(self.vector_register(r, 1)),
                 _ => Operand::Memory(self.slot(r)),
             },
             Source::Place(ref p) => Operand::Memory(self.place(p)),
@@ -342,11 +344,19 @@ impl Emitter<'_> {
             }
             _ => self.source(v),
         };
-        let second = v.second.map(|r| match self.class(r) {
+        let mut second = v.second.map(|r| match self.class(r) {
             Class::Mask => self.mask_register(r, 0),
             _ => self.vector_register(r, 0),
         });
-        let mask = v.mask.map(|(k, zero)| (self.mask_register(k, 0), zero));
+        let (mut mask, mut immediate) = (None, v.immediate);
+        match (self.code.encoding, v.mask) {
+            (_, None) => {}
+            (Encoding::Evex, Some((k, zero))) => mask = Some((self.mask_register(k, 0), zero)),
+            (Encoding::Vex, Some((k, _))) if v.row.kind == Kind::Blend => {
+                immediate = Some(self.vector_register(k, 1) << 4);
+            }
+            (Encoding::Vex, Some((k, _))) => second = Some(self.vector_register(k, 0)),
+        }
         let reg = v.reg.map_or(0, |(r, role)| self.reg_field(r, role));
         // A move to itself.
         let moves = std::ptr::eq(v.row, &table::MOVAPS) || std::ptr::eq(v.row, &table::KMOV);
@@ -359,7 +369,7 @@ impl Emitter<'_> {
             reg,
             second,
             operand,
-            immediate: v.immediate,
+            immediate,
             mask,
         });
         if let Some(r) = written

@@ -10,12 +10,20 @@
 use backstitch_ir::DType;
 use backstitch_ir::nest::{At, For, Mode, Param, Range, Stmt};
 
+use super::code::Encoding;
 use super::inst::Reg;
-use super::lower::{Current, Lowering};
+use super::lower::Lowering;
+use super::places::Int;
+use super::vector::Shape;
 use crate::vector_loop::split;
 
 /// Vectors that are held at most.
-const HELD: usize = 14;
+fn most(encoding: Encoding) -> usize {
+    match encoding {
+        Encoding::Evex => 14,
+        Encoding::Vex => 8,
+    }
+}
 
 /// Statements of a loop that is written out for it at most.
 const WRITTEN_OUT: usize = 128;
@@ -24,7 +32,7 @@ const WRITTEN_OUT: usize = 128;
 pub(super) struct Held<'n> {
     inner: &'n For,
     stmt: &'n Stmt,
-    lanes: usize,
+    shape: Shape,
     regs: Vec<Reg>,
 }
 
@@ -35,7 +43,7 @@ impl Lowering<'_> {
         if l.mode != Mode::Sequential {
             return Some(out);
         }
-        let mut room = HELD;
+        let mut room = most(self.ops.encoding);
         for s in &l.body {
             let Stmt::For(inner) = s else { continue };
             let Mode::Vector { lanes: partial } = inner.mode else { continue };
@@ -43,9 +51,9 @@ impl Lowering<'_> {
                 continue;
             }
             let (_, stmts) = split(inner);
-            let Some((lanes, _)) = self.shape(inner, partial, &stmts) else { continue };
+            let Some(shape) = self.shape(inner, partial, &stmts) else { continue };
             let count = self.nest.axes[inner.axis];
-            let vectors = count.div_ceil(lanes);
+            let vectors = count.div_ceil(shape.lanes);
             if vectors == 0 || vectors * stmts.len() > WRITTEN_OUT {
                 continue;
             }
@@ -55,8 +63,8 @@ impl Lowering<'_> {
                     continue;
                 }
                 room -= vectors;
-                let mut held = Held { inner, stmt, lanes, regs: Vec::new() };
-                self.each_vector(inner, lanes, count, |this| {
+                let mut held = Held { inner, stmt, shape, regs: Vec::new() };
+                self.each_vector(inner, shape, count, |this| {
                     held.regs.push(this.vector_load(*param, at)?);
                     Some(())
                 })?;
@@ -74,7 +82,7 @@ impl Lowering<'_> {
             self.held.remove(&std::ptr::from_ref(held.stmt));
             let count = self.nest.axes[held.inner.axis];
             let mut regs = held.regs.iter();
-            self.each_vector(held.inner, held.lanes, count, |this| {
+            self.each_vector(held.inner, held.shape, count, |this| {
                 this.vector_store(*param, at, *regs.next()?)
             })?;
         }
@@ -85,17 +93,20 @@ impl Lowering<'_> {
     fn each_vector(
         &mut self,
         inner: &For,
-        lanes: usize,
+        shape: Shape,
         count: usize,
         mut f: impl FnMut(&mut Self) -> Option<()>,
     ) -> Option<()> {
         let axis = inner.axis;
-        for number in 0..count.div_ceil(lanes) {
-            let left = count - number * lanes;
-            let mask = (left < lanes).then(|| self.ops.mask_constant((1 << left) - 1));
-            self.at.enter(axis, super::places::Int::known((number * lanes) as i64));
-            self.current =
-                Some(Current { axis, lanes, copy: 0, number, mask, rows: Some(left.min(lanes)) });
+        for number in 0..count.div_ceil(shape.lanes) {
+            let first = number * shape.lanes;
+            let left = count - first;
+            let tail = match left < shape.lanes {
+                true => Some(self.ops.tail(Int::known(left as i64), shape.lanes, shape.size)?),
+                false => None,
+            };
+            self.at.enter(axis, Int::known(first as i64));
+            self.current = Some(shape.current(axis, 0, number, tail));
             f(self)?;
             self.current = None;
             self.at.leave(axis);

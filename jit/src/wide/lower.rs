@@ -13,7 +13,8 @@ use smallvec::SmallVec;
 use super::code::{Alu, Cond, Encoding, Width};
 use super::inst::{Class, Inst, Place, Program, Reg, Value};
 use super::jam::Rows;
-use super::ops::{Arg, Mask, Ops, class_of};
+use super::masks::Tail;
+use super::ops::{Arg, Ops};
 use super::places::{Int, Places};
 use super::strided::Pieces;
 use super::zeros::Definitions;
@@ -51,10 +52,20 @@ pub(crate) struct Current {
     pub copy: usize,
     /// Which of the vectors of a loop that is written out.
     pub number: usize,
+    /// Bytes of the widest elements.
+    pub size: usize,
     /// The lanes that there are, if it is not all of them.
-    pub mask: Mask,
-    /// How many there are, if it is known.
-    pub rows: Option<usize>,
+    pub tail: Option<Tail>,
+}
+
+impl Current {
+    /// How many lanes there are, if it is known.
+    pub fn rows(&self) -> Option<usize> {
+        match self.tail {
+            None => Some(self.lanes),
+            Some(Tail { left, .. }) => left.base.is_none().then_some(left.offset as usize),
+        }
+    }
 }
 
 /// A nest being written.
@@ -102,7 +113,7 @@ pub(crate) fn lower(nest: &Nest, encoding: Encoding) -> Option<Program> {
     taken(&nest.body, &mut repeated);
     let mut lowering = Lowering {
         nest,
-        ops: Ops { program, encoding, hoist: None },
+        ops: Ops::new(program, encoding),
         at: Places::new(nest, pointers),
         bindings: IndexVec::filled(Binding::None, nest.vars.len()),
         less: FxHashMap::default(),
@@ -172,7 +183,7 @@ impl Lowering<'_> {
                     Some(_) => {
                         let word = at.read(&mut self.ops.program);
                         let width = self.ops.widest();
-                        let x = self.ops.repeat_word(word, width)?;
+                        let x = self.ops.repeat_word(DType::I64, word, width)?;
                         self.bindings[*var] = Binding::Uniform(x);
                     }
                 }
@@ -411,7 +422,7 @@ impl Lowering<'_> {
             next.push(if carries.contains(&x) { self.ops.variable(x) } else { x });
         }
         for (&to, from) in carries.iter().zip(next) {
-            self.ops.copy(to, from);
+            self.ops.copy(to, from)?;
         }
         Some(())
     }
@@ -448,7 +459,7 @@ impl Lowering<'_> {
     /// A register for each vector of a reduction, beginning at the identity.
     pub fn partials(&mut self, dtype: DType, identity: Const, count: usize) -> Vec<Reg> {
         let start = self.ops.constant(identity);
-        debug_assert_eq!(self.ops.program.classes[start.0 as usize], class_of(dtype));
+        debug_assert_eq!(self.ops.program.classes[start.0 as usize], self.ops.class_of(dtype));
         (0..count).map(|_| self.ops.variable(start)).collect()
     }
 }

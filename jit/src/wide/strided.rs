@@ -192,8 +192,9 @@ impl Pieces {
 impl Lowering<'_> {
     /// What a statement loads, if it is of a piece.
     pub(super) fn load_of_piece(&mut self, s: &Stmt) -> Option<Option<Reg>> {
-        let Current { copy, rows, .. } = self.current.expect("vector code");
-        let (Some(rows), Some((piece, column))) = (rows, self.column(s)) else {
+        let current = self.current.expect("vector code");
+        let copy = current.copy;
+        let (Some(rows), Some((piece, column))) = (current.rows(), self.column(s)) else {
             return Some(None);
         };
         if let Some(&known) = self.pieces.columns.get(&(piece, column, copy)) {
@@ -215,8 +216,9 @@ impl Lowering<'_> {
 
     /// Whether a statement stores a column of a piece: it is stored with the last.
     pub(super) fn store_of_piece(&mut self, s: &Stmt, x: Reg) -> Option<bool> {
-        let Current { copy, rows, .. } = self.current.expect("vector code");
-        let (Some(rows), Some((piece, column))) = (rows, self.column(s)) else {
+        let current = self.current.expect("vector code");
+        let copy = current.copy;
+        let (Some(rows), Some((piece, column))) = (current.rows(), self.column(s)) else {
             return Some(false);
         };
         self.pieces.columns.insert((piece, column, copy), x);
@@ -263,39 +265,6 @@ impl Lowering<'_> {
         let step = self.at.step(param, &at, axis);
         let place = self.at.place(&mut self.ops.program, param, &at, None)?;
         Some((param, place, step))
-    }
-
-    /// Lane by lane, where it is known how many there are.
-    pub(super) fn store_lanes(
-        &mut self,
-        place: Place,
-        step: i64,
-        rows: usize,
-        size: usize,
-        x: Reg,
-    ) -> Option<()> {
-        let per = 16 / size;
-        for first in (0..rows).step_by(per) {
-            let part = match first / per {
-                0 => x,
-                part => self.part_of(x, part)?,
-            };
-            for row in first..rows.min(first + per) {
-                let place = at_row(place, step, row)?;
-                let vector = match (size, row - first) {
-                    (8, 0) => blank(&t::STORESD),
-                    (4, 0) => blank(&t::STORESS),
-                    (8, _) => blank(&t::STORE_HIGH),
-                    (_, lane) => Vector { immediate: Some(lane as u8), ..blank(&t::STORE_LANE) },
-                };
-                self.ops.push(Inst::Vector(Vector {
-                    reg: Some((part, Role::Use)),
-                    source: Source::Place(place),
-                    ..vector
-                }));
-            }
-        }
-        Some(())
     }
 
     // ---- Registers ----
@@ -352,20 +321,6 @@ impl Lowering<'_> {
             }));
         }
         Some(())
-    }
-
-    /// The 128 bits of that number.
-    fn part_of(&mut self, x: Reg, part: usize) -> Option<Reg> {
-        let def = self.ops.program.reg(Class::Vector);
-        self.ops.push(Inst::Vector(Vector {
-            width: if part < 2 { Width::Y256 } else { Width::Z512 },
-            reg: Some((x, Role::Use)),
-            source: Source::Reg(def),
-            to_source: true,
-            immediate: Some(part as u8),
-            ..blank(&t::EXTRACT128)
-        }));
-        Some(def)
     }
 
     fn mix(&mut self, row: &'static t::Row, a: Reg, b: Reg) -> Option<Reg> {

@@ -22,8 +22,11 @@ pub(crate) enum Tuple {
 /// Which processors have it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Since {
+    /// Both, with one row.
     Avx2,
     Avx512,
+    /// AVX2 alone: AVX-512 does this with masks.
+    Avx2Only,
 }
 
 /// An instruction.
@@ -57,6 +60,8 @@ pub(crate) enum Kind {
     Indexed,
     /// `W` matters in VEX too.
     W,
+    /// A fourth register is named in the immediate.
+    Blend,
 }
 
 impl Row {
@@ -75,7 +80,7 @@ impl Row {
     /// The bit `W` in VEX.
     pub fn vex_w(&self) -> u8 {
         match self.kind {
-            Kind::Plain => 0,
+            Kind::Plain | Kind::Blend => 0,
             Kind::Mask { .. } | Kind::Indexed | Kind::W => self.w,
         }
     }
@@ -121,6 +126,7 @@ const W: Kind = Kind::W;
 const K: Kind = Kind::Mask { long: false };
 const KL: Kind = Kind::Mask { long: true };
 const INDEXED: Kind = Kind::Indexed;
+const BLEND: Kind = Kind::Blend;
 
 rows! {
     // Floats.
@@ -177,11 +183,19 @@ rows! {
     PSRAVQ = "vpsravq" P66 M38 0x46 1 Full Avx512 W;
     PCMPD = "vpcmpd" P66 M3A 0x1f 0 Full Avx512 PLAIN;
     PCMPQ = "vpcmpq" P66 M3A 0x1f 1 Full Avx512 PLAIN;
+    ANDND = "vpandnd" P66 M0F 0xdf 0 Full Avx2 PLAIN;
+    PMULUDQ = "vpmuludq" P66 M0F 0xf4 1 Full Avx2 PLAIN;
+    PCMPEQD = "vpcmpeqd" P66 M0F 0x76 0 Full Avx2Only PLAIN;
+    PCMPEQQ = "vpcmpeqq" P66 M38 0x29 1 Full Avx2Only PLAIN;
+    PCMPGTD = "vpcmpgtd" P66 M0F 0x66 0 Full Avx2Only PLAIN;
+    PCMPGTQ = "vpcmpgtq" P66 M38 0x37 1 Full Avx2Only PLAIN;
     PTESTMB = "vptestmb" P66 M38 0x26 0 Full Avx512 PLAIN;
 
     // Choosing and moving.
     BLENDMPS = "vblendmps" P66 M38 0x65 0 Full Avx512 PLAIN;
     BLENDMPD = "vblendmpd" P66 M38 0x65 1 Full Avx512 PLAIN;
+    BLENDVPS = "vblendvps" P66 M3A 0x4a 0 Full Avx2Only BLEND;
+    BLENDVPD = "vblendvpd" P66 M3A 0x4b 1 Full Avx2Only BLEND;
     LOADPS = "vmovups" NP M0F 0x10 0 Full Avx2 PLAIN;
     LOADPD = "vmovupd" P66 M0F 0x10 1 Full Avx2 PLAIN;
     STOREPS = "vmovups" NP M0F 0x11 0 Full Avx2 PLAIN;
@@ -190,10 +204,16 @@ rows! {
     MOVAPD = "vmovapd" P66 M0F 0x28 1 Full Avx2 PLAIN;
     STOREB = "vmovdqu8" PF2 M0F 0x7f 0 Full Avx512 PLAIN;
     LOADB = "vmovdqu8" PF2 M0F 0x6f 0 Full Avx512 PLAIN;
+    MASKLOADPS = "vmaskmovps" P66 M38 0x2c 0 Full Avx2Only PLAIN;
+    MASKLOADPD = "vmaskmovpd" P66 M38 0x2d 1 Full Avx2Only PLAIN;
+    MASKSTOREPS = "vmaskmovps" P66 M38 0x2e 0 Full Avx2Only PLAIN;
+    MASKSTOREPD = "vmaskmovpd" P66 M38 0x2f 1 Full Avx2Only PLAIN;
     STORESS = "vmovss" PF3 M0F 0x11 0 Element Avx2 PLAIN;
     STORESD = "vmovsd" PF2 M0F 0x11 1 Element Avx2 PLAIN;
     LOADQ = "vmovq" PF3 M0F 0x7e 1 Element Avx2 PLAIN;
     STOREQ = "vmovq" P66 M0F 0xd6 1 Element Avx2 PLAIN;
+    INSERTB = "vpinsrb" P66 M3A 0x20 0 Element Avx2Only PLAIN;
+    EXTRACTB = "vpextrb" P66 M3A 0x14 0 Element Avx2Only PLAIN;
     FROM_R64 = "vmovq" P66 M0F 0x6e 1 Element Avx2 W;
     TO_R64 = "vmovq" P66 M0F 0x7e 1 Element Avx2 W;
     REPEATD = "vpbroadcastd" P66 M38 0x58 0 Element Avx2 PLAIN;
@@ -212,11 +232,18 @@ rows! {
     EXTRACT128 = "vextractf32x4" P66 M3A 0x19 0 Part Avx2 PLAIN;
     EXTRACT256 = "vextractf64x4" P66 M3A 0x1b 1 Half Avx512 PLAIN;
     PSHUFD = "vpshufd" P66 M0F 0x70 0 Full Avx2 PLAIN;
+    SHUFPS = "vshufps" NP M0F 0xc6 0 Full Avx2 PLAIN;
+    PACKSSDW = "vpackssdw" P66 M0F 0x6b 0 Full Avx2Only PLAIN;
+    PACKSSWB = "vpacksswb" P66 M0F 0x63 0 Full Avx2Only PLAIN;
+    BYTES_TO_D = "vpmovzxbd" P66 M38 0x31 0 Part Avx2Only PLAIN;
+    BYTES_TO_Q = "vpmovzxbq" P66 M38 0x32 0 Part Avx2Only PLAIN;
+    MOVMSKPS = "vmovmskps" NP M0F 0x50 0 General Avx2Only PLAIN;
+    MOVMSKPD = "vmovmskpd" P66 M0F 0x50 1 General Avx2Only PLAIN;
     MASK_TO_BYTES = "vpmovm2b" PF3 M38 0x28 0 General Avx512 PLAIN;
-    GATHER_PS_D = "vgatherdps" P66 M38 0x92 0 Element Avx512 INDEXED;
-    GATHER_PD_D = "vgatherdpd" P66 M38 0x92 1 Element Avx512 INDEXED;
-    GATHER_PS_Q = "vgatherqps" P66 M38 0x93 0 Element Avx512 INDEXED;
-    GATHER_PD_Q = "vgatherqpd" P66 M38 0x93 1 Element Avx512 INDEXED;
+    GATHER_PS_D = "vgatherdps" P66 M38 0x92 0 Element Avx2 INDEXED;
+    GATHER_PD_D = "vgatherdpd" P66 M38 0x92 1 Element Avx2 INDEXED;
+    GATHER_PS_Q = "vgatherqps" P66 M38 0x93 0 Element Avx2 INDEXED;
+    GATHER_PD_Q = "vgatherqpd" P66 M38 0x93 1 Element Avx2 INDEXED;
     SCATTER_PS_D = "vscatterdps" P66 M38 0xa2 0 Element Avx512 INDEXED;
     SCATTER_PD_D = "vscatterdpd" P66 M38 0xa2 1 Element Avx512 INDEXED;
 

@@ -9,14 +9,16 @@
 use std::ops::Range;
 
 use backstitch_ir::DType;
-use backstitch_ir::nest::{At, For, Param, ScalarOp, Stmt, Var};
+use backstitch_ir::nest::{At, Axis, For, Param, ScalarOp, Stmt, Var};
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
-use super::code::{Alu, Cond, Encoding, Width};
-use super::inst::{Class, Inst, Place, Reg, Role, Source, Value, Vector};
+use super::code::{Alu, Cond, Width};
+use super::inst::{Inst, Place, Reg, Value};
 use super::lower::{Binding, Current, Lowering, Span};
-use super::ops::{Arg, Hoist, Mask, blank, store_inst, unary_inst};
+use super::masks::Tail;
+use super::memory::{Lanes, mask_of};
+use super::ops::{Arg, Hoist};
 use super::places::Int;
 use super::strided::Pieces;
 use super::table as t;
@@ -36,17 +38,30 @@ struct Body<'b> {
     l: &'b For,
     /// What runs in every iteration.
     stmts: Vec<&'b Stmt>,
-    /// Elements in a vector.
-    lanes: usize,
-    /// Vectors in an iteration.
-    copies: usize,
+    shape: Shape,
     /// The partial results of each reduction, one for each vector.
     partials: Vec<Vec<Reg>>,
 }
 
-impl Body<'_> {
+/// How many elements an iteration does.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    /// Elements in a vector.
+    pub lanes: usize,
+    /// Bytes of the widest elements.
+    pub size: usize,
+    /// Vectors in an iteration.
+    pub copies: usize,
+}
+
+impl Shape {
     fn step(&self) -> usize {
         self.lanes * self.copies
+    }
+
+    /// One of the vectors: of an iteration, and of a loop that is written out.
+    pub fn current(&self, axis: Axis, copy: usize, number: usize, tail: Option<Tail>) -> Current {
+        Current { axis, lanes: self.lanes, size: self.size, copy, number, tail }
     }
 }
 
@@ -61,11 +76,11 @@ impl Lowering<'_> {
         }
         self.at.prepare(&mut self.ops.program, &l.body)?;
         let (uniform, stmts) = split(l);
-        let (lanes, copies) = self.shape(l, partial, &stmts)?;
-        let mut body = Body { l, stmts, lanes, copies, partials: Vec::new() };
+        let shape = self.shape(l, partial, &stmts)?;
+        let mut body = Body { l, stmts, shape, partials: Vec::new() };
         for a in &l.accs {
             let dtype = self.nest.vars[a.result];
-            let partials = self.partials(dtype, a.op.identity(dtype), copies);
+            let partials = self.partials(dtype, a.op.identity(dtype), shape.copies);
             body.partials.push(partials);
         }
         // Without iterations nothing may be read.
@@ -95,14 +110,14 @@ impl Lowering<'_> {
         self.ops.program.insts.splice(before..before, hoist.insts);
         self.ops.push(Inst::Label(done));
         for (a, partials) in l.accs.iter().zip(&body.partials) {
-            let x = self.ops.finish(a.op, self.nest.vars[a.result], lanes, partials)?;
+            let x = self.ops.finish(a.op, self.nest.vars[a.result], shape.lanes, partials)?;
             self.bind(a.result, x)?;
         }
         Some(())
     }
 
-    /// Elements in a vector and vectors in an iteration.
-    pub(super) fn shape(&self, l: &For, partial: usize, stmts: &[&Stmt]) -> Option<(usize, usize)> {
+    /// How many elements an iteration of a loop does.
+    pub(super) fn shape(&self, l: &For, partial: usize, stmts: &[&Stmt]) -> Option<Shape> {
         let narrow = self.narrow_counters(l, stmts);
         let of = |v: Var| if narrow.contains(&v) { DType::I32 } else { self.nest.vars[v] };
         let sizes: SmallVec<[usize; 16]> = stmts
@@ -134,13 +149,13 @@ impl Lowering<'_> {
         if lanes * least < 16 || copies > 8 {
             return None;
         }
-        Some((lanes, copies))
+        Some(Shape { lanes, size, copies })
     }
 
     /// Counters that are only made into numbers of 32 bits, which they fit.
     fn narrow_counters(&self, l: &For, stmts: &[&Stmt]) -> FxHashSet<Var> {
         let mut out: FxHashSet<Var> = FxHashSet::default();
-        if self.ops.encoding == Encoding::Vex || i32::try_from(self.nest.axes[l.axis]).is_err() {
+        if i32::try_from(self.nest.axes[l.axis]).is_err() {
             return out;
         }
         for s in stmts {
@@ -163,43 +178,42 @@ impl Lowering<'_> {
     }
 
     fn known_count(&mut self, body: &Body, span: Span, count: usize) -> Option<()> {
-        let (step, lanes) = (body.step(), body.lanes);
+        let (step, lanes) = (body.shape.step(), body.shape.lanes);
         let (whole, rest) = (count / step, count % step);
         let end = span.lo.plus((whole * step) as i64);
         let held = body.stmts.iter().any(|s| self.held.contains_key(&std::ptr::from_ref(*s)));
-        if held || whole <= 1 || whole * body.copies * body.stmts.len() <= WRITTEN_OUT {
+        if held || whole <= 1 || whole * body.shape.copies * body.stmts.len() <= WRITTEN_OUT {
             for k in 0..whole {
-                let number = k * body.copies;
+                let number = k * body.shape.copies;
                 let at = span.lo.plus((k * step) as i64);
-                self.vectors(body, at, 0..body.copies, number, None, Some(lanes))?;
+                self.vectors(body, at, 0..body.shape.copies, number, None)?;
             }
         } else {
             self.counted(span.lo, end, step as i64, true, |this, i| {
-                this.vectors(body, i, 0..body.copies, 0, None, Some(body.lanes))
+                this.vectors(body, i, 0..body.shape.copies, 0, None)
             })?;
         }
         let (full, last) = (rest / lanes, rest % lanes);
-        let number = whole * body.copies;
+        let number = whole * body.shape.copies;
         if full > 0 {
-            self.vectors(body, end, 0..full, number, None, Some(lanes))?;
+            self.vectors(body, end, 0..full, number, None)?;
         }
         if last > 0 {
-            let mask = self.ops.mask_constant((1 << last) - 1);
+            let tail = self.ops.tail(Int::known(last as i64), lanes, body.shape.size)?;
             let at = end.plus((full * lanes) as i64);
-            self.vectors(body, at, full..full + 1, number + full, Some(mask), Some(last))?;
+            self.vectors(body, at, full..full + 1, number + full, Some(tail))?;
         }
         Some(())
     }
 
     fn unknown_count(&mut self, body: &Body, span: Span) -> Option<()> {
-        let (step, lanes) = (body.step() as i64, body.lanes as i64);
+        let (step, lanes) = (body.shape.step() as i64, body.shape.lanes as i64);
         let hi = Int::of(span.hi.read(&mut self.ops.program));
         let i = self.counted(span.lo, hi, step, false, |this, i| {
-            this.vectors(body, i, 0..body.copies, 0, None, Some(body.lanes))
+            this.vectors(body, i, 0..body.shape.copies, 0, None)
         })?;
         let hi = hi.base.expect("just made");
         let done = self.ops.program.label();
-        let ones = Int::known((1 << lanes) - 1).copy(&mut self.ops.program);
         let rest = |this: &mut Self, skipped: i64| {
             let left = Int::of(hi).copy(&mut this.ops.program);
             this.ops.push(Inst::Alu { op: Alu::Sub, to: left, from: Value::Reg(i) });
@@ -208,33 +222,29 @@ impl Lowering<'_> {
             this.ops.push(compare);
             left
         };
-        let mask = |this: &mut Self, left: Reg| {
-            let bits = this.ops.program.reg(Class::General);
-            this.ops.push(Inst::LowBits { to: bits, from: ones, count: left });
-            let mask = this.ops.program.reg(Class::Mask);
-            this.ops.push(unary_inst(&t::KLOAD_R, Width::X128, mask, Source::Reg(bits)));
-            mask
+        let tail = |this: &mut Self, left: Reg| {
+            this.ops.tail(Int::of(left), body.shape.lanes, body.shape.size)
         };
-        if body.partials.is_empty() && body.copies > 1 {
+        if body.partials.is_empty() && body.shape.copies > 1 {
             // One vector after the other, until nothing is left.
             let left = rest(self, 0);
             self.ops.push(Inst::JumpIf(Cond::LessOrEqual, done));
             let head = self.ops.program.label();
             self.ops.push(Inst::LoopStart(head));
-            let k = mask(self, left);
-            self.vectors(body, Int::of(i), 0..1, 0, Some(k), None)?;
+            let tail = tail(self, left)?;
+            self.vectors(body, Int::of(i), 0..1, 0, Some(tail))?;
             self.ops.push(Inst::Alu { op: Alu::Add, to: i, from: Value::Known(lanes) });
             self.ops.push(Inst::Alu { op: Alu::Sub, to: left, from: Value::Known(lanes) });
             self.ops.push(Inst::Alu { op: Alu::Cmp, to: left, from: Value::Known(0) });
             self.ops.push(Inst::JumpIf(Cond::Greater, head));
             self.ops.push(Inst::LoopEnd);
         } else {
-            for copy in 0..body.copies {
+            for copy in 0..body.shape.copies {
                 let skipped = copy as i64 * lanes;
                 let left = rest(self, skipped);
                 self.ops.push(Inst::JumpIf(Cond::LessOrEqual, done));
-                let k = mask(self, left);
-                self.vectors(body, Int::of(i).plus(skipped), copy..copy + 1, 0, Some(k), None)?;
+                let tail = tail(self, left)?;
+                self.vectors(body, Int::of(i).plus(skipped), copy..copy + 1, 0, Some(tail))?;
             }
         }
         self.ops.push(Inst::Label(done));
@@ -249,16 +259,15 @@ impl Lowering<'_> {
         at: Int,
         which: Range<usize>,
         number: usize,
-        mask: Mask,
-        rows: Option<usize>,
+        tail: Option<Tail>,
     ) -> Option<()> {
         let axis = body.l.axis;
         self.pieces.forget();
         self.definitions.forget();
         self.at.enter(axis, at);
         let Some(rows_axis) = self.rows.as_ref().map(|rows| rows.axis) else {
-            self.statements(body, which.len(), number, mask, rows)?;
-            return self.sums(body, which, number, mask, rows);
+            self.statements(body, which.len(), number, tail)?;
+            return self.sums(body, which, number, tail);
         };
         for row in 0..self.rows.as_ref().map_or(0, |rows| rows.tables.len()) {
             let tables = self.rows.as_mut().map(|rows| &mut rows.tables);
@@ -267,7 +276,7 @@ impl Lowering<'_> {
             self.row = row;
             self.definitions.forget();
             self.at.shift(rows_axis, row as i64);
-            self.statements(body, which.len(), number, mask, rows)?;
+            self.statements(body, which.len(), number, tail)?;
             self.at.shift(rows_axis, -(row as i64));
             let table = std::mem::replace(&mut self.bindings, around);
             if let Some(rows) = &mut self.rows {
@@ -286,15 +295,13 @@ impl Lowering<'_> {
         body: &Body,
         copies: usize,
         number: usize,
-        mask: Mask,
-        rows: Option<usize>,
+        tail: Option<Tail>,
     ) -> Option<()> {
-        let (axis, lanes) = (body.l.axis, body.lanes);
+        let (axis, lanes) = (body.l.axis, body.shape.lanes);
         for s in &body.stmts {
             let mut regs: SmallVec<[Reg; 4]> = SmallVec::new();
             for copy in 0..copies {
-                self.current =
-                    Some(Current { axis, lanes, copy, number: number + copy, mask, rows });
+                self.current = Some(body.shape.current(axis, copy, number + copy, tail));
                 regs.extend(self.vector_stmt(s)?);
                 self.at.shift(axis, lanes as i64);
             }
@@ -314,17 +321,22 @@ impl Lowering<'_> {
         body: &Body,
         which: Range<usize>,
         number: usize,
-        mask: Mask,
-        rows: Option<usize>,
+        tail: Option<Tail>,
     ) -> Option<()> {
-        let (axis, lanes, copies) = (body.l.axis, body.lanes, which.len());
+        let (axis, lanes, copies) = (body.l.axis, body.shape.lanes, which.len());
         for (a, partials) in body.l.accs.iter().zip(&body.partials) {
             for copy in 0..copies {
-                self.current =
-                    Some(Current { axis, lanes, copy, number: number + copy, mask, rows });
+                self.current = Some(body.shape.current(axis, copy, number + copy, tail));
                 let x = self.value(a.value);
                 let dtype = self.nest.vars[a.result];
-                self.ops.combine_into(partials[which.start + copy], a.op, dtype, lanes, x, mask)?;
+                self.ops.combine_into(
+                    partials[which.start + copy],
+                    a.op,
+                    dtype,
+                    lanes,
+                    x,
+                    mask_of(tail),
+                )?;
             }
         }
         self.current = None;
@@ -334,7 +346,7 @@ impl Lowering<'_> {
 
     /// A statement for one vector; what it defines, but for constants.
     fn vector_stmt(&mut self, s: &Stmt) -> Option<Option<Reg>> {
-        let Current { lanes, mask, .. } = self.current.expect("vector code");
+        let Current { lanes, .. } = self.current.expect("vector code");
         Some(match s {
             Stmt::Let { var, op: ScalarOp::Const(c), .. } => {
                 self.bindings[*var] = Binding::Const(*c);
@@ -362,8 +374,9 @@ impl Lowering<'_> {
                     self.ops.combine_into(sum, *op, self.dtype(*param), lanes, x, None)?;
                     return Some(None);
                 }
+                // What is combined where nothing has been loaded is not stored either.
                 let old = self.vector_load(*param, at)?;
-                self.ops.combine_into(old, *op, self.dtype(*param), lanes, x, mask)?;
+                self.ops.combine_into(old, *op, self.dtype(*param), lanes, x, None)?;
                 self.vector_store(*param, at, old)?;
                 None
             }
@@ -378,16 +391,12 @@ impl Lowering<'_> {
         let at = self.at.position(axis);
         let first = Int { offset: 0, ..at }.read(&mut self.ops.program);
         let steps = (0..lanes as i64).map(|i| i + at.offset);
-        let narrow = self.narrow.contains(&var);
-        let (width, row, first, steps): (_, _, _, Vec<u8>) = if narrow {
-            let width = Width::of(4 * lanes);
-            let first = self.ops.unary(&t::REPEATD_R, width, Source::Reg(first))?;
-            (width, &t::PADDD, first, steps.flat_map(|i| (i as i32).to_le_bytes()).collect())
-        } else {
-            let width = Width::of(8 * lanes);
-            let first = self.ops.repeat_word(first, width)?;
-            (width, &t::PADDQ, first, steps.flat_map(i64::to_le_bytes).collect())
+        let (dtype, row, steps): (_, _, Vec<u8>) = match self.narrow.contains(&var) {
+            true => (DType::I32, &t::PADDD, steps.flat_map(|i| (i as i32).to_le_bytes()).collect()),
+            false => (DType::I64, &t::PADDQ, steps.flat_map(i64::to_le_bytes).collect()),
         };
+        let width = Width::of(dtype.size() * lanes);
+        let first = self.ops.repeat_word(dtype, first, width)?;
         let steps = self.ops.lanes_constant(&steps);
         self.ops.binary(row, width, Arg::Reg(first), Arg::Reg(steps))
     }
@@ -405,190 +414,46 @@ impl Lowering<'_> {
     }
 
     pub(super) fn vector_load(&mut self, param: Param, at: &At) -> Option<Reg> {
-        let Current { axis, lanes, mask, .. } = self.current.expect("vector code");
-        let dtype = self.dtype(param);
+        let Current { axis, .. } = self.current.expect("vector code");
+        let of = self.lanes(self.dtype(param));
         let step = self.at.step(param, at, axis);
-        let varies = at.index.is_some_and(|v| matches!(self.bindings[v], Binding::Lanes(_)));
-        if varies || step != dtype.size() as i64 {
-            return self.gather(param, at, step, varies);
+        if let Some(index) = self.varying_index(at) {
+            let place = self.at.place(&mut self.ops.program, param, at, None)?;
+            return self.ops.load_indexed(of, place, index, step);
+        }
+        if step != of.dtype.size() as i64 {
+            let place = self.element(param, at)?;
+            return self.ops.load_strided(of, place, step);
         }
         let place = self.consecutive(param, at)?;
-        let width = Width::of(lanes * dtype.size().max(4));
-        let masked = mask.map(|k| (k, true));
-        let (row, width, class) = match dtype {
-            DType::Bool if mask.is_some() => (&t::LOADB, Width::X128, Class::Vector),
-            DType::Bool if lanes == 16 => (&t::LOADPS, Width::X128, Class::Vector),
-            DType::Bool if lanes == 8 => (&t::LOADQ, Width::X128, Class::Vector),
-            DType::Bool => return None,
-            DType::F32 | DType::I32 => (&t::LOADPS, width, Class::Vector),
-            DType::F64 | DType::I64 => (&t::LOADPD, width, Class::Vector),
-        };
-        let def = self.ops.program.reg(class);
-        self.ops.push(Inst::Vector(Vector {
-            width,
-            reg: Some((def, Role::Def)),
-            source: Source::Place(place),
-            mask: masked,
-            ..blank(row)
-        }));
-        if dtype != DType::Bool {
-            return Some(def);
-        }
-        let mask = self.ops.program.reg(Class::Mask);
-        self.ops.push(Inst::Vector(Vector {
-            reg: Some((mask, Role::Def)),
-            second: Some(def),
-            source: Source::Reg(def),
-            ..blank(&t::PTESTMB)
-        }));
-        Some(mask)
+        self.ops.load(of, place)
+    }
+
+    /// The current vector of a type.
+    fn lanes(&self, dtype: DType) -> Lanes {
+        let Current { lanes, size, tail, .. } = self.current.expect("vector code");
+        Lanes { dtype, lanes, size, tail }
+    }
+
+    /// The index of an element if it is not the same in all lanes.
+    fn varying_index(&self, at: &At) -> Option<Reg> {
+        let Binding::Lanes(regs) = &self.bindings[at.index?] else { return None };
+        let copy = self.current.expect("vector code").copy;
+        Some(regs[copy.min(regs.len() - 1)])
     }
 
     pub(super) fn vector_store(&mut self, param: Param, at: &At, x: Reg) -> Option<()> {
-        let Current { axis, lanes, mask, .. } = self.current.expect("vector code");
-        let dtype = self.dtype(param);
+        let Current { axis, .. } = self.current.expect("vector code");
+        let of = self.lanes(self.dtype(param));
         let step = self.at.step(param, at, axis);
-        let varies = at.index.is_some_and(|v| matches!(self.bindings[v], Binding::Lanes(_)));
-        if varies {
+        if self.varying_index(at).is_some() {
             return None;
         }
-        if step != dtype.size() as i64 {
-            return self.scatter(param, at, step, x);
+        if step != of.dtype.size() as i64 {
+            let place = self.element(param, at)?;
+            return self.ops.store_strided(of, place, step, x);
         }
         let place = self.consecutive(param, at)?;
-        let width = Width::of(lanes * dtype.size().max(4));
-        let inst = match dtype {
-            DType::Bool => {
-                let ones = self.ops.unary(&t::MASK_TO_BYTES, Width::X128, Source::Reg(x))?;
-                let bytes = self.ops.unary(&t::PABSB, Width::X128, Source::Reg(ones))?;
-                let row = match (mask, lanes) {
-                    (Some(_), _) => &t::STOREB,
-                    (None, 16) => &t::STOREPS,
-                    (None, 8) => &t::STOREQ,
-                    _ => return None,
-                };
-                store_inst(row, Width::X128, bytes, place, mask)
-            }
-            DType::F32 | DType::I32 => store_inst(&t::STOREPS, width, x, place, mask),
-            DType::F64 | DType::I64 => store_inst(&t::STOREPD, width, x, place, mask),
-        };
-        self.ops.push(inst);
-        Some(())
-    }
-
-    /// A mask that an instruction may use up.
-    fn spent(&mut self, lanes: usize, mask: Mask) -> Reg {
-        let from = match mask {
-            Some(mask) => mask,
-            None => self.ops.mask_constant(((1u32 << lanes) - 1) as u16),
-        };
-        self.ops.variable(from)
-    }
-
-    /// Offsets of the lanes' elements in bytes, as 32-bit integers.
-    fn offsets(&mut self, lanes: usize, step: i64) -> Option<Reg> {
-        let step = i32::try_from(step).ok()?;
-        step.checked_mul(lanes as i32)?;
-        let bytes: Vec<u8> = (0..lanes as i32).flat_map(|i| (i * step).to_le_bytes()).collect();
-        Some(self.ops.lanes_constant(&bytes))
-    }
-
-    fn gather(&mut self, param: Param, at: &At, step: i64, varies: bool) -> Option<Reg> {
-        let Current { lanes, mask, .. } = self.current.expect("vector code");
-        let dtype = self.dtype(param);
-        if dtype == DType::Bool || self.ops.encoding == Encoding::Vex {
-            return None;
-        }
-        let wide = dtype.size() == 8;
-        let place = self.at.place(&mut self.ops.program, param, at, None)?;
-        let (row, place, width) = if varies {
-            let Some(Binding::Lanes(regs)) = at.index.map(|v| &self.bindings[v]) else {
-                unreachable!("a computed index")
-            };
-            let mut index = regs[self.current.expect("vector code").copy.min(regs.len() - 1)];
-            if step != 0 {
-                let stride = step / dtype.size() as i64;
-                let steps: Vec<u8> =
-                    (0..lanes as i64).flat_map(|i| (i * stride).to_le_bytes()).collect();
-                let steps = self.ops.lanes_constant(&steps);
-                let def = self.ops.program.reg(Class::Vector);
-                self.ops.push(Inst::Vector(Vector {
-                    width: Width::of(8 * lanes),
-                    reg: Some((def, Role::Def)),
-                    second: Some(index),
-                    source: Source::Reg(steps),
-                    ..blank(&t::PADDQ)
-                }));
-                index = def;
-            }
-            let row = if wide { &t::GATHER_PD_Q } else { &t::GATHER_PS_Q };
-            let scale = dtype.size().trailing_zeros() as u8;
-            (row, Place { index: Some((index, scale)), ..place }, Width::of(8 * lanes))
-        } else {
-            let place = match at.index {
-                None => place,
-                Some(index) => {
-                    let place = self.indexed(place, index, dtype.size())?;
-                    self.flat(place)
-                }
-            };
-            let index = self.offsets(lanes, step)?;
-            let row = if wide { &t::GATHER_PD_D } else { &t::GATHER_PS_D };
-            (row, Place { index: Some((index, 0)), ..place }, Width::of(lanes * dtype.size()))
-        };
-        let mask = self.spent(lanes, mask);
-        let def = self.ops.program.reg(Class::Vector);
-        // Clears what it would otherwise wait for.
-        self.ops.push(Inst::Vector(Vector {
-            width: Width::X128,
-            reg: Some((def, Role::Def)),
-            second: Some(def),
-            source: Source::Reg(def),
-            ..blank(&t::XORD)
-        }));
-        self.ops.push(Inst::Vector(Vector {
-            width,
-            reg: Some((def, Role::Change)),
-            source: Source::Place(place),
-            mask: Some((mask, false)),
-            gathers: true,
-            ..blank(row)
-        }));
-        Some(def)
-    }
-
-    /// The same place with one register.
-    fn flat(&mut self, place: Place) -> Place {
-        if place.index.is_none() {
-            return place;
-        }
-        let to = self.ops.program.reg(Class::General);
-        self.ops.push(Inst::Address { to, place: Place { disp: 0, ..place } });
-        Place { base: to, index: None, disp: place.disp }
-    }
-
-    fn scatter(&mut self, param: Param, at: &At, step: i64, x: Reg) -> Option<()> {
-        let Current { lanes, mask, rows, .. } = self.current.expect("vector code");
-        let dtype = self.dtype(param);
-        if dtype == DType::Bool || step == 0 || self.ops.encoding == Encoding::Vex {
-            return None;
-        }
-        let place = self.element(param, at)?;
-        if let Some(rows) = rows {
-            return self.store_lanes(place, step, rows, dtype.size(), x);
-        }
-        let place = self.flat(place);
-        let index = self.offsets(lanes, step)?;
-        let row = if dtype.size() == 8 { &t::SCATTER_PD_D } else { &t::SCATTER_PS_D };
-        let mask = self.spent(lanes, mask);
-        self.ops.push(Inst::Vector(Vector {
-            width: Width::of(lanes * dtype.size()),
-            reg: Some((x, Role::Use)),
-            source: Source::Place(Place { index: Some((index, 0)), ..place }),
-            mask: Some((mask, false)),
-            gathers: true,
-            ..blank(row)
-        }));
-        Some(())
+        self.ops.store(of, place, x)
     }
 }

@@ -17,11 +17,12 @@ use super::*;
 /// 128 or 256 bits (`x`, `y`), a mask (`k`), a general register of 32 or 64 bits (`d`, `q`).
 /// The last operand may be memory: as much as the register (`/m`), so many bytes (`/m4`),
 /// one element that is repeated (`/b`); or an index register and as much as the operand in
-/// `reg` (`gv`, `gh`). `i` is an immediate, `-` says that there is no mask. Numbers at the
-/// end are widths, if not all are possible.
+/// `reg` (`gv`, `gh`); or a part of the width (`/w4`). With `m` for `o` it is nothing else.
+/// `i` is an immediate, `f` a register that is named in the immediate, `-` says that there is
+/// no mask. Numbers at the end are widths, if not all are possible.
 type Shape = (&'static Row, &'static str);
 
-static EVEX: &[Shape] = &[
+static SHAPES: &[Shape] = &[
     (&t::ADDPS, "rv sv ov/m/b"),
     (&t::ADDPD, "rv sv ov/m/b"),
     (&t::SUBPS, "rv sv ov/m/b"),
@@ -73,9 +74,17 @@ static EVEX: &[Shape] = &[
     (&t::PSRAVQ, "rv sv ov/m/b"),
     (&t::PCMPD, "rk sv ov/m/b i"),
     (&t::PCMPQ, "rk sv ov/m/b i"),
+    (&t::ANDND, "rv sv ov/m/b"),
+    (&t::PMULUDQ, "rv sv ov/m/b"),
+    (&t::PCMPEQD, "rv sv ov/m"),
+    (&t::PCMPEQQ, "rv sv ov/m"),
+    (&t::PCMPGTD, "rv sv ov/m"),
+    (&t::PCMPGTQ, "rv sv ov/m"),
     (&t::PTESTMB, "rk sv ov/m"),
     (&t::BLENDMPS, "rv sv ov/m/b"),
     (&t::BLENDMPD, "rv sv ov/m/b"),
+    (&t::BLENDVPS, "rv sv ov/m fv"),
+    (&t::BLENDVPD, "rv sv ov/m fv"),
     (&t::LOADPS, "rv ov/m"),
     (&t::LOADPD, "rv ov/m"),
     (&t::STOREPS, "ov/m rv"),
@@ -84,12 +93,18 @@ static EVEX: &[Shape] = &[
     (&t::MOVAPD, "rv ov/m"),
     (&t::STOREB, "ov/m rv"),
     (&t::LOADB, "rv ov/m"),
+    (&t::MASKLOADPS, "rv sv mv"),
+    (&t::MASKLOADPD, "rv sv mv"),
+    (&t::MASKSTOREPS, "mv sv rv"),
+    (&t::MASKSTOREPD, "mv sv rv"),
     (&t::STORESS, "o/m4 rx 128"),
     (&t::STORESD, "o/m8 rx 128"),
     (&t::LOADQ, "rx ox/m8 - 128"),
     (&t::STOREQ, "ox/m8 rx - 128"),
     (&t::STORE_HIGH, "o/m8 rx - 128"),
     (&t::STORE_LANE, "od/m4 rx i - 128"),
+    (&t::INSERTB, "rx sx od/m1 i 128"),
+    (&t::EXTRACTB, "od/m1 rx i 128"),
     (&t::FROM_R64, "rx oq/m - 128"),
     (&t::TO_R64, "oq/m rx - 128"),
     (&t::REPEATD, "rv ox/m4"),
@@ -106,6 +121,13 @@ static EVEX: &[Shape] = &[
     (&t::PERMUTE2_PS, "rv sv ov/m/b"),
     (&t::PERMUTE2_PD, "rv sv ov/m/b"),
     (&t::PSHUFD, "rv ov/m/b i"),
+    (&t::SHUFPS, "rv sv ov/m/b i"),
+    (&t::PACKSSDW, "rv sv ov/m"),
+    (&t::PACKSSWB, "rv sv ov/m"),
+    (&t::BYTES_TO_D, "rv ox/w4"),
+    (&t::BYTES_TO_Q, "rv ox/w8"),
+    (&t::MOVMSKPS, "rd ov"),
+    (&t::MOVMSKPD, "rd ov"),
     (&t::MASK_TO_BYTES, "rv ok -"),
     (&t::GATHER_PS_D, "rv ogv"),
     (&t::GATHER_PD_D, "rv ogh"),
@@ -149,16 +171,33 @@ static VEX: &[(&Row, &str, Option<&str>)] = &[
     (&t::ORQ, "vpor", None),
     (&t::XORD, "vpxor", None),
     (&t::XORQ, "vpxor", None),
+    (&t::ANDND, "vpandn", None),
     (&t::EXTRACT128, "vextractf128", None),
     (&t::INSERT128, "vinsertf128", None),
+    (&t::GATHER_PS_D, "vgatherdps", Some("rv ogv sv")),
+    (&t::GATHER_PD_D, "vgatherdpd", Some("rv ogh sv")),
+    (&t::GATHER_PS_Q, "vgatherqps", Some("rh ogv sh")),
+    (&t::GATHER_PD_Q, "vgatherqpd", Some("rv ogv sv")),
 ];
+
+/// How much memory an operand is.
+#[derive(Clone, Copy)]
+enum Extent {
+    /// As much as the register that it could be.
+    Register,
+    Bytes(usize),
+    /// The width, divided by this.
+    Part(usize),
+}
 
 /// A shape, read.
 struct Form {
     name: &'static str,
     /// Field and kind of each operand, and what the last one can be in memory.
     operands: Vec<(char, String)>,
-    memory: Option<usize>,
+    memory: Option<Extent>,
+    /// Whether it can be nothing else.
+    memory_only: bool,
     repeats: bool,
     indexed: bool,
     immediate: bool,
@@ -175,6 +214,7 @@ impl Form {
             name,
             operands: Vec::new(),
             memory: None,
+            memory_only: false,
             repeats: false,
             indexed: false,
             immediate: false,
@@ -194,8 +234,13 @@ impl Form {
                     let (field, kind) = parts.next().expect("an operand").split_at(1);
                     for place in parts {
                         match place.split_at(1) {
-                            ("m", "") => form.memory = Some(0),
-                            ("m", n) => form.memory = Some(n.parse().expect("bytes")),
+                            ("m", "") => form.memory = Some(Extent::Register),
+                            ("m", n) => {
+                                form.memory = Some(Extent::Bytes(n.parse().expect("bytes")));
+                            }
+                            ("w", n) => {
+                                form.memory = Some(Extent::Part(n.parse().expect("a part")));
+                            }
                             ("b", "") => form.repeats = evex,
                             _ => panic!("{}: {word}", row.name),
                         }
@@ -207,7 +252,19 @@ impl Form {
                         }
                         None => kind,
                     };
-                    form.operands.push((field.chars().next().expect("a field"), kind.to_owned()));
+                    let field = match field {
+                        "m" => {
+                            form.memory = Some(Extent::Register);
+                            form.memory_only = true;
+                            'o'
+                        }
+                        "f" => {
+                            form.immediate = true;
+                            'f'
+                        }
+                        _ => field.chars().next().expect("a field"),
+                    };
+                    form.operands.push((field, kind.to_owned()));
                 }
             }
         }
@@ -232,15 +289,17 @@ impl Form {
     /// Bytes of the last operand in memory.
     fn bytes(&self, width: Width) -> usize {
         match (self.memory, self.kind('o')) {
-            (Some(0), Some(kind)) => size(kind, width),
-            (Some(n), _) => n,
-            (None, _) => panic!("{} takes no memory", self.name),
+            (Some(Extent::Register), Some(kind)) => size(kind, width),
+            (Some(Extent::Bytes(n)), _) => n,
+            (Some(Extent::Part(n)), _) => width.bytes() / n,
+            (_, _) => panic!("{} takes no memory", self.name),
         }
     }
 }
 
 fn forms(encoding: Encoding) -> Vec<(&'static Row, Form)> {
     let of = |&(row, shape): &Shape| match encoding {
+        Encoding::Evex if row.since == Since::Avx2Only => None,
         Encoding::Evex => Some((row, Form::read(row, row.name, shape, encoding))),
         Encoding::Vex if row.since == Since::Avx512 => None,
         Encoding::Vex => {
@@ -250,7 +309,7 @@ fn forms(encoding: Encoding) -> Vec<(&'static Row, Form)> {
             Some((row, Form::read(row, name, shape, encoding)))
         }
     };
-    EVEX.iter().filter_map(of).collect()
+    SHAPES.iter().filter_map(of).collect()
 }
 
 fn size(kind: &str, width: Width) -> usize {
@@ -321,6 +380,7 @@ fn check(form: &Form, encoding: Encoding, v: &Vector<'_>) {
         let number = match (field, v.operand) {
             ('r', _) => v.reg,
             ('s', _) => v.second.expect("a second operand"),
+            ('f', _) => v.immediate.expect("a fourth operand") >> 4,
             (_, Operand::Register(n)) => n,
             _ => {
                 assert_eq!(inst.op_kind(i), OpKind::Memory, "{}", context());
@@ -416,10 +476,10 @@ const BOTH: [Encoding; 2] = [Encoding::Evex, Encoding::Vex];
 #[test]
 fn shapes_of_all_rows_are_known() {
     for &row in t::ALL {
-        let known = EVEX.iter().filter(|(other, _)| ptr::eq(*other, row)).count();
+        let known = SHAPES.iter().filter(|(other, _)| ptr::eq(*other, row)).count();
         assert_eq!(known, 1, "{}", row.name);
     }
-    assert_eq!(EVEX.len(), t::ALL.len());
+    assert_eq!(SHAPES.len(), t::ALL.len());
 }
 
 #[test]
@@ -427,7 +487,7 @@ fn registers_of_all_numbers() {
     for encoding in BOTH {
         each_form(encoding, |row, form, width| {
             let last = form.kind('o').expect("a last operand");
-            if form.indexed || last.is_empty() {
+            if form.indexed || form.memory_only || last.is_empty() {
                 return;
             }
             let of = |field| form.kind(field).map_or(&[0][..], |kind| numbers(kind, encoding));
@@ -491,16 +551,21 @@ fn places_of_gathers_and_scatters() {
                 all.iter().enumerate().map(|(i, &n)| Some((n, i as u8 % 4))).collect();
             for (i, place) in places(row.element() as i32, &indices).into_iter().enumerate() {
                 let reg = all[i / 2 % all.len()];
-                if place.index.is_some_and(|(n, _)| n == reg) {
+                let index = place.index.map(|i| i.0);
+                if index == Some(reg) {
                     continue;
                 }
+                // The mask, in AVX2.
+                let second = all.iter().copied().find(|&n| n != reg && index != Some(n));
+                let mask = (encoding == Encoding::Evex).then_some((1 + i as u8 % 7, false));
                 check(
                     form,
                     encoding,
                     &Vector {
                         reg,
+                        second: form.kind('s').and(second),
                         operand: Operand::Memory(place),
-                        mask: Some((1 + i as u8 % 7, false)),
+                        mask,
                         ..plain(row, form, width)
                     },
                 );

@@ -71,7 +71,7 @@ fn functions_that_are_called_give_the_bits_of_those_that_are_written_out() {
 }
 
 #[test]
-fn without_fusion_the_bits_are_the_same() {
+fn without_fusion_results_are_as_close() {
     let args = arguments(DType::F64, 200);
     let [plain, code] = [false, true].map(|optimise| {
         let program = program(DType::F64, 0..200, &Options::default().optimise(optimise));

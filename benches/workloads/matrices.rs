@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use backstitch::prelude::*;
-use backstitch::{Array, Compiled, DType, Options};
+use backstitch::{Array, Compiled, DType};
 use ndarray::ArrayD;
 
 use crate::Args;

@@ -27,7 +27,7 @@ pub fn functions(workload: &str) -> Vec<(&'static str, ByHand<f32>)> {
             all.push((FORWARD, loops::doubling_forward));
         }
         #[cfg(target_arch = "x86_64")]
-        "W06a_elem_1e3" | "W06b_elem_1e5" | "W06c_elem_1e7" => {
+        "W06a_elem_1e3" | "W06b_elem_1e5" => {
             if is_x86_feature_detected!("sse4.1") && is_x86_feature_detected!("fma") {
                 all.push(("handwritten", x86::elementwise_128));
             }

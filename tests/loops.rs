@@ -382,6 +382,23 @@ fn where_each_element_depends_on_one_a_tangent_is_carried() {
 }
 
 #[test]
+fn an_operand_of_another_type_than_the_carry_gets_a_cotangent_of_its_own() {
+    let f = trace(Spec::f32([3]), (), |t, a, ()| {
+        let start = a.ones_like().cast(DType::F64).stop_gradient();
+        t.while_loop(start, |x| x.lt(9.0).any(), |x| x * 1.5 + a.cast(DType::F64)).sum()
+    });
+    let f = f.unwrap().value_and_grad().unwrap();
+    let a = arr1(&[0.1f32, 0.2, 0.3]);
+    let (_, gradient) = f.compile().unwrap().call(&a, &()).unwrap();
+    assert_eq!(gradient.dtype(), DType::F32);
+    // x becomes 1.5 x + a until all are above 9: in six steps.
+    let slope = (0..6).map(|k| 1.5f64.powi(k)).sum::<f64>();
+    for got in gradient.to_f64_vec() {
+        assert!((got - slope).abs() < 1e-5, "{got}, not {slope}");
+    }
+}
+
+#[test]
 fn where_elements_depend_on_several_the_loop_runs_backwards() {
     let specs = || vec![Spec::f64([3]), Spec::f64([3]), Spec::f64([])];
     type Body = for<'t> fn(&[Tensor<'t>], Tensor<'t>) -> Tensor<'t>;

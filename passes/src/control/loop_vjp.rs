@@ -390,12 +390,12 @@ fn by_tangent(
     if source < l.carries && source != carry {
         return None;
     }
-    let shape = &b.ty(b.inputs()[carry]).shape;
+    let ty = b.ty(b.inputs()[carry]);
     let is_map = |v: Value| matches!(b.op_of(v), Op::Map(_));
     let is_moving = |&v: &Value| moving[v] && !from.iter().any(|&i| b.inputs()[i] == v);
     let all = live(b, outputs, None);
     let values = all.entries().filter(|(_, live)| **live).flat_map(|(n, _)| b.results(n));
-    if b.ty(b.inputs()[source]).shape != *shape || !values.filter(is_moving).all(is_map) {
+    if b.ty(b.inputs()[source]) != ty || !values.filter(is_moving).all(is_map) {
         return None;
     }
     let ct = cts[carry]?;

@@ -6,9 +6,8 @@
 //! What comes out are the bytes of a function with a kernel's signature; it is placed and
 //! linked like those that Cranelift makes. What cannot be expressed here is Cranelift's.
 //!
-//! * `lower`, `vector`, `strided`, `dense`, `jam`, `hold`,
-//!   `places`: statements and loops to instructions on as many
-//!   registers as they like;
+//! * `lower`, `vector`: statements and loops to instructions on as many registers as they
+//!   like; `places`, `strided`, `dense`, `jam`, `hold`: what they read and write;
 //! * `ops`, `zeros`, `long`: operations of nests as instructions;
 //! * `masks`, `memory`, `combine`: truth values, loads and stores, reductions;
 //! * `inst`: these instructions;

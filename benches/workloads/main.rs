@@ -52,6 +52,9 @@ pub struct Args {
     /// their bytes and operations take.
     #[arg(long)]
     limits: bool,
+    /// Print what compiled programs became: their kernels and products, and why there are so many.
+    #[arg(long)]
+    explain: bool,
     /// Modes to run, of: compiled, eager, handwritten.
     #[arg(long, value_delimiter = ',')]
     modes: Vec<String>,

@@ -98,6 +98,9 @@ fn typed<T: Real>(
     let mut places = vec![];
     for &form in forms {
         let (program, times) = compile(workload, matrix, form, args).map_err(|e| failed(&e))?;
+        if args.explain {
+            eprintln!("{}", program.explain());
+        }
         let new = |spec: &Spec| ArrayD::from_elem(spec.dims(), T::of(f64::NAN));
         let outputs: Vec<ArrayD<T>> = program.outputs().iter().map(new).collect();
         let ws = program.workspace().map_err(|e| failed(&e))?;

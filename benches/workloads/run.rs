@@ -45,6 +45,9 @@ fn typed<T: Real>(
     let compilation = Compilation::of(args.each(), || compile(workload, &args.options()))
         .map_err(|e| failed(&e))?;
     let program = &compilation.program;
+    if args.explain {
+        eprintln!("{}", program.explain());
+    }
     let mut ws = program.workspace().map_err(|e| failed(&e))?;
     let mut compiled = Place::new(&params);
     let mut eager: Option<(Array, Vec<Array>)> = None;

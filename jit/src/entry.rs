@@ -99,6 +99,8 @@ pub(crate) struct Steps<'p> {
     pub pinned: Pinned,
     /// Of vector code of our own, if there is to be any.
     encoding: Option<wide::Encoding>,
+    /// Bytes of results from which on they are stored past the caches.
+    large: usize,
 }
 
 impl<'p> Steps<'p> {
@@ -165,6 +167,7 @@ impl<'p> Steps<'p> {
             constants,
             pinned,
             encoding: options.vectors.encoding(options.cpu),
+            large: options.large,
         }
     }
 
@@ -308,7 +311,7 @@ impl<'p> Steps<'p> {
         let plan = self.plan;
         let nest = &plan.kernels[kernel];
         if let Some(encoding) = self.encoding
-            && let Some(bytes) = wide::compile(nest, encoding)
+            && let Some(bytes) = wide::compile(nest, encoding, self.large)
         {
             testing::MADE.fetch_add(1, Ordering::Relaxed);
             return self.linker.define_bytes(id, &nest.name, bytes, wide::ALIGN);

@@ -132,6 +132,9 @@ pub struct Options {
     /// Whether all kernels and products that can be shared are, however short: for tests.
     #[doc(hidden)]
     pub share_all: bool,
+    /// From how many bytes on a kernel's results are stored past the caches: for tests.
+    #[doc(hidden)]
+    pub large: usize,
 }
 
 impl Default for Options {
@@ -144,6 +147,7 @@ impl Default for Options {
             threads: None,
             workers: 1,
             share_all: false,
+            large: wide::LARGE,
         }
     }
 }
@@ -175,7 +179,7 @@ pub mod testing {
     /// Whether this kernel does.
     pub fn is_wide(nest: &Nest, vectors: Vectors) -> bool {
         let encoding = vectors.encoding(Cpu::Host);
-        encoding.is_some_and(|encoding| wide::compile(nest, encoding).is_some())
+        encoding.is_some_and(|encoding| wide::compile(nest, encoding, wide::LARGE).is_some())
     }
 
     /// Whether this processor can have such code at all.

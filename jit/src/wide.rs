@@ -7,7 +7,7 @@
 //! linked like those that Cranelift makes. What cannot be expressed here is Cranelift's.
 //!
 //! * `lower`, `vector`: statements and loops to instructions on as many registers as they
-//!   like; `places`, `strided`, `dense`, `jam`, `hold`: what they read and write;
+//!   like; `places`, `strided`, `dense`, `jam`, `hold`, `stream`: what they read and write;
 //! * `ops`, `zeros`, `long`: operations of nests as instructions;
 //! * `masks`, `memory`, `combine`: truth values, loads and stores, reductions;
 //! * `inst`: these instructions;
@@ -30,6 +30,7 @@ mod masks;
 mod memory;
 mod ops;
 mod places;
+mod stream;
 mod strided;
 mod table;
 mod vector;
@@ -38,15 +39,17 @@ mod zeros;
 use backstitch_ir::nest::{Mode, Nest, Stmt};
 
 pub(crate) use self::code::{ALIGN, Encoding};
+pub(crate) use self::stream::LARGE;
 
 /// The kernel as a function of a table of its parameters' addresses and a part of its
 /// outermost parallel loop (System V's calling convention); nothing if it has no vector
-/// loop, or something in it cannot be expressed.
-pub(crate) fn compile(nest: &Nest, encoding: Encoding) -> Option<Vec<u8>> {
+/// loop, or something in it cannot be expressed. Results of `large` bytes or more
+/// are stored past the caches.
+pub(crate) fn compile(nest: &Nest, encoding: Encoding, large: usize) -> Option<Vec<u8>> {
     if !has_vectors(&nest.body) {
         return None;
     }
-    let mut program = lower::lower(nest, encoding)?;
+    let mut program = lower::lower(nest, encoding, large)?;
     dead::prune(&mut program);
     Some(emit::emit(&program, encoding))
 }

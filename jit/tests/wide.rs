@@ -19,8 +19,8 @@ use backstitch_ir::index::Idx;
 use backstitch_ir::nest::{Access, At, Axis, Cmp, Mode, Monoid, Nest, Param, Range, ScalarOp, Var};
 use backstitch_ir::plan::{BufferDecl, Kernel, Place, Plan, Step};
 use backstitch_ir::{DType, Type, verify_nest};
-use backstitch_jit::{Code, Cpu, Options, Vectors, testing};
-use common::{Rng, compile_with, empty_plan, options, same, whole};
+use backstitch_jit::{Code, Options, Vectors, testing};
+use common::{Rng, compile_with, empty_plan, same, whole};
 
 /// Pages for one array, with a page on each side that nobody can touch.
 struct Pages {
@@ -163,6 +163,11 @@ const ALL: [Vectors; 3] = [Vectors::Widest, Vectors::Bits256, Vectors::Bits128];
 
 /// Runs the nest with all vectors on random data; with the widest also in parts.
 fn check(nest: &Nest, rng: &mut Rng) {
+    check_with(nest, rng, &Options::default());
+}
+
+/// The same with these options otherwise.
+fn check_with(nest: &Nest, rng: &mut Rng, base: &Options) {
     if let Err(e) = verify_nest::verify(nest) {
         panic!("{e:?}\n{nest}");
     }
@@ -172,7 +177,7 @@ fn check(nest: &Nest, rng: &mut Rng) {
     let parts = ALL.map(|vectors| (vectors, 1));
     for (vectors, workers) in parts.into_iter().chain([(Vectors::Widest, 3)]) {
         let share_all = workers > 1;
-        let options = Options { vectors, workers, share_all, ..options(Cpu::Host) };
+        let options = Options { vectors, workers, share_all, verify: true, ..base.clone() };
         let code = compile_with(&plan, &options);
         let context = format!("{vectors:?}, {workers} workers");
         trial.run(&code, End::Last, &context);
@@ -581,4 +586,71 @@ fn many_gathers_at_once() {
     b.store(out, along(&[(i, 1)], 0), sum);
     b.close(&[]);
     check(&b.finish(), &mut Rng::new(9));
+}
+
+/// Rows of a matrix, or one in chunks: what they become, twice, and their sums.
+fn large(dtype: DType, n: usize, chunk: Option<usize>) -> Nest {
+    let mut b = NestBuilder::new("large");
+    let rows = chunk.map_or(3, |size| n.div_ceil(size));
+    let (i, r) = (b.axis(n), b.axis(rows));
+    let step = n.next_multiple_of(4);
+    let x = b.param(dtype, n * rows, Access::In);
+    let outs = [(); 2].map(|()| b.param(dtype, (step + 8) * rows, Access::Out));
+    let sums = b.param(dtype, rows, Access::Out);
+    let along_rows = |step: usize, offset: i64| match chunk {
+        None => along(&[(r, step as i64), (i, 1)], offset),
+        Some(_) => along(&[(i, 1)], offset),
+    };
+    b.open(r, Range::Whole, Mode::Parallel);
+    let range = chunk.map_or(Range::Whole, |size| Range::Chunk { of: r, size });
+    b.open(i, range, Mode::Vector { lanes: 32 });
+    let v = b.load(x, along_rows(n, 0));
+    let w = b.mul(v, v);
+    b.store(outs[0], along_rows(step, 0), w);
+    b.store(outs[1], along_rows(step, 4), v);
+    let sum = b.close(&[(Monoid::Sum, w)])[0];
+    b.store(sums, along(&[(r, 1)], 0), sum);
+    b.close(&[]);
+    b.finish()
+}
+
+/// Results that are stored past the caches where they lie at multiples of 16 bytes.
+#[test]
+fn large_results() {
+    let mut rng = Rng::new(10);
+    let streamed = Options { large: 1, ..Options::default() };
+    let mut checked = |nest: &Nest| {
+        check_with(nest, &mut rng, &streamed);
+        let bytes = |options| compile_with(&plan_of(nest), options).code_bytes();
+        let twice = bytes(&streamed) > bytes(&Options::default());
+        assert_eq!(twice, testing::has_wide(Vectors::Widest), "{nest}");
+    };
+    for dtype in [DType::F32, DType::F64, DType::I32, DType::I64] {
+        for n in [2048, 4096, 5001, 5002, 5003] {
+            checked(&large(dtype, n, None));
+            checked(&large(dtype, n, Some(1024)));
+        }
+    }
+    for text in [
+        // Numbers of 32 bits that are half as wide as others.
+        "kernel @mixed(p0: in f64[2100], p1: out f64[2100], p2: out f32[2100]) {
+  for i0:2100 vector 8 {
+    v0 = load p0[i0] : f64
+    v1 = mul v0, v0 : f64
+    p1[i0] = v1
+    v2 = convert v1 : f32
+    p2[i0] = v2
+  }
+}
+",
+        "kernel @filled(p0: out i64[3000]) {
+  for i0:3000 vector 8 {
+    v0 = index i0 : i64
+    p0[i0] = v0
+  }
+}
+",
+    ] {
+        checked(&backstitch_ir::text::parse_nest(text).unwrap_or_else(|e| panic!("{e}\n{text}")));
+    }
 }

@@ -229,6 +229,11 @@ impl Code {
         }
     }
 
+    pub fn jump(&mut self, label: Label) {
+        self.bytes.push(0xe9);
+        self.distance(label);
+    }
+
     pub fn jump_if(&mut self, cond: Cond, label: Label) {
         self.bytes.extend([0x0f, 0x80 | cond as u8]);
         self.distance(label);
@@ -247,6 +252,11 @@ impl Code {
     /// encodings would wait.
     pub fn zero_upper(&mut self) {
         self.bytes.extend([0xc5, 0xf8, 0x77]);
+    }
+
+    /// Waits for all stores.
+    pub fn fence(&mut self) {
+        self.bytes.extend([0x0f, 0xae, 0xf8]);
     }
 
     pub fn push(&mut self, r: Gpr) {

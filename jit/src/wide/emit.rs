@@ -270,6 +270,7 @@ impl Emitter<'_> {
                 let from = self.general(*from, 2);
                 self.code.store_byte(mem, from);
             }
+            Inst::Jump(label) => self.code.jump(*label),
             Inst::JumpIf(cond, label) => self.code.jump_if(*cond, *label),
             Inst::Label(label) => self.code.place(*label),
             Inst::LoopStart(label) => {
@@ -277,6 +278,7 @@ impl Emitter<'_> {
                 self.code.place(*label);
             }
             Inst::LoopEnd => {}
+            Inst::Fence => self.code.fence(),
         }
     }
 

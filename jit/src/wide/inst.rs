@@ -130,11 +130,14 @@ pub(crate) enum Inst {
         place: Place,
         from: Reg,
     },
+    Jump(Label),
     JumpIf(Cond, Label),
     Label(Label),
     /// The head of a loop; ends at the matching [`LoopEnd`](Self::LoopEnd).
     LoopStart(Label),
     LoopEnd,
+    /// Waits until all that was stored past the caches can be seen.
+    Fence,
 }
 
 impl Inst {
@@ -200,7 +203,12 @@ impl Inst {
                 visit_place(place, &mut f);
                 f(*from, Role::Use);
             }
-            Self::JumpIf(..) | Self::Label(_) | Self::LoopStart(_) | Self::LoopEnd => {}
+            Self::Jump(_)
+            | Self::JumpIf(..)
+            | Self::Label(_)
+            | Self::LoopStart(_)
+            | Self::LoopEnd
+            | Self::Fence => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 //! [`vector`](super::vector) has the vector loops.
 
 use backstitch_ir::DType;
-use backstitch_ir::index::IndexVec;
+use backstitch_ir::index::{Idx, IndexVec};
 use backstitch_ir::nest::{
     At, Axis, Cmp, Const, For, Mode, Nest, Param, Range, ScalarOp, Stmt, Var,
 };
@@ -16,6 +16,7 @@ use super::jam::Rows;
 use super::masks::Tail;
 use super::ops::{Arg, Ops};
 use super::places::{Int, Places};
+use super::stream;
 use super::strided::Pieces;
 use super::zeros::Definitions;
 use crate::nest::{parallel, result};
@@ -77,7 +78,7 @@ pub(crate) struct Lowering<'n> {
     /// Comparisons of floats, for minima and maxima.
     pub less: FxHashMap<Var, (Cmp, Var, Var)>,
     /// Variables outside of vector loops that these take.
-    repeated: FxHashSet<Var>,
+    repeated: &'n FxHashSet<Var>,
     part: Option<(Reg, Reg)>,
     pub current: Option<Current>,
     /// The rows that the vector loop being written does at a time, if several.
@@ -92,11 +93,13 @@ pub(crate) struct Lowering<'n> {
     pub pieces: Pieces,
     /// Arrays that a loop around keeps in registers, by the statement that adds to them.
     pub held: FxHashMap<*const Stmt, Vec<Reg>>,
+    /// Parameters that are stored past the caches.
+    pub streamed: &'n [Param],
 }
 
 /// The nest as a function of a table of its parameters and a part of its outermost
 /// parallel loop; nothing if something in it cannot be expressed.
-pub(crate) fn lower(nest: &Nest, encoding: Encoding) -> Option<Program> {
+pub(crate) fn lower(nest: &Nest, encoding: Encoding, large: usize) -> Option<Program> {
     let mut program = Program::default();
     let params: Vec<Reg> = (0..3).map(|_| program.reg(Class::General)).collect();
     program.params = params.clone();
@@ -111,24 +114,39 @@ pub(crate) fn lower(nest: &Nest, encoding: Encoding) -> Option<Program> {
         .collect();
     let mut repeated = FxHashSet::default();
     taken(&nest.body, &mut repeated);
-    let mut lowering = Lowering {
-        nest,
-        ops: Ops::new(program, encoding),
-        at: Places::new(nest, pointers),
-        bindings: IndexVec::filled(Binding::None, nest.vars.len()),
-        less: FxHashMap::default(),
-        repeated,
-        part: parallel(nest).map(|_| (params[1], params[2])),
-        current: None,
-        rows: None,
-        row: 0,
-        definitions: Definitions::default(),
-        narrow: FxHashSet::default(),
-        pieces: Pieces::default(),
-        held: FxHashMap::default(),
+    let body = |program: Program, streamed: &[Param]| {
+        let mut lowering = Lowering {
+            nest,
+            ops: Ops::new(program, encoding),
+            at: Places::new(nest, pointers.clone()),
+            bindings: IndexVec::filled(Binding::None, nest.vars.len()),
+            less: FxHashMap::default(),
+            repeated: &repeated,
+            part: parallel(nest).map(|_| (params[1], params[2])),
+            current: None,
+            rows: None,
+            row: 0,
+            definitions: Definitions::default(),
+            narrow: FxHashSet::default(),
+            pieces: Pieces::default(),
+            held: FxHashMap::default(),
+            streamed,
+        };
+        lowering.block(&nest.body)?;
+        Some(lowering.ops.program)
     };
-    lowering.block(&nest.body)?;
-    Some(lowering.ops.program)
+    let streamed = stream::results(nest, large);
+    if streamed.is_empty() {
+        return body(program, &[]);
+    }
+    let (ordinary, done) = (program.label(), program.label());
+    let places: Vec<Reg> = streamed.iter().map(|p| pointers[p.index()]).collect();
+    stream::unless_whole(&mut program, &places, ordinary);
+    let mut program = body(program, &streamed)?;
+    program.insts.extend([Inst::Fence, Inst::Jump(done), Inst::Label(ordinary)]);
+    let mut program = body(program, &[])?;
+    program.insts.push(Inst::Label(done));
+    Some(program)
 }
 
 /// What vector loops take from outside.

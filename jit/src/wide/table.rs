@@ -202,6 +202,7 @@ rows! {
     STOREPD = "vmovupd" P66 M0F 0x11 1 Full Avx2 PLAIN;
     MOVAPS = "vmovaps" NP M0F 0x28 0 Full Avx2 PLAIN;
     MOVAPD = "vmovapd" P66 M0F 0x28 1 Full Avx2 PLAIN;
+    STREAMPS = "vmovntps" NP M0F 0x2b 0 Full Avx2 PLAIN;
     STOREB = "vmovdqu8" PF2 M0F 0x7f 0 Full Avx512 PLAIN;
     LOADB = "vmovdqu8" PF2 M0F 0x6f 0 Full Avx512 PLAIN;
     MASKLOADPS = "vmaskmovps" P66 M38 0x2c 0 Full Avx2Only PLAIN;

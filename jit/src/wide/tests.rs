@@ -36,7 +36,7 @@ fn most_nests_with_vector_loops_are_taken() {
         let (mut all, mut taken) = (0, 0);
         for (_, nest) in nests(1000) {
             all += usize::from(has_vectors(&nest.body));
-            taken += usize::from(compile(&nest, encoding).is_some());
+            taken += usize::from(compile(&nest, encoding, LARGE).is_some());
         }
         println!("{encoding:?}: {taken} of {all}");
         assert!(all > 500);
@@ -74,7 +74,7 @@ impl<'c> Walk<'c> {
         for inst in &self.insts {
             for f in inst.cpuid_features() {
                 let everywhere = [F::INTEL8086, F::INTEL186, F::INTEL386, F::X64, F::CMOV];
-                let common = [F::MULTIBYTENOP, F::AVX, F::AVX2, F::FMA, F::BMI2];
+                let common = [F::MULTIBYTENOP, F::SSE, F::AVX, F::AVX2, F::FMA, F::BMI2];
                 let more = [F::AVX512F, F::AVX512VL, F::AVX512DQ, F::AVX512BW, F::AVX512CD];
                 let known = everywhere.contains(f)
                     || common.contains(f)
@@ -216,7 +216,7 @@ fn code_is_what_the_decoder_reads() {
     let (mut frames, mut loops) = (0, 0);
     for (seed, nest) in nests(400) {
         for encoding in [Encoding::Evex, Encoding::Vex] {
-            let Some(bytes) = compile(&nest, encoding) else { continue };
+            let Some(bytes) = compile(&nest, encoding, LARGE) else { continue };
             let check = || {
                 let walk = Walk::of(&bytes);
                 walk.features(encoding);
@@ -235,4 +235,76 @@ fn code_is_what_the_decoder_reads() {
     }
     println!("{frames} {loops}");
     assert!(frames > 20 && loops > 50, "{frames} with frames, {loops} with loops");
+}
+
+/// A kernel of one output, past the caches or not.
+fn streams(text: &str) -> bool {
+    let nest = backstitch_ir::text::parse_nest(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    verify_nest::verify(&nest).unwrap_or_else(|e| panic!("{e:?}\n{text}"));
+    let streams = [Encoding::Evex, Encoding::Vex].map(|encoding| {
+        let bytes = compile(&nest, encoding, 1 << 12).expect("a kernel with vectors");
+        let walk = Walk::of(&bytes);
+        walk.features(encoding);
+        walk.jumps();
+        walk.pool();
+        walk.frame();
+        walk.definitions();
+        let at = |m| walk.insts.iter().position(|i: &Instruction| i.mnemonic() == m);
+        let last = walk.insts.iter().rposition(|i| i.mnemonic() == Mnemonic::Vmovntps);
+        // What was stored past the caches is there when the kernel returns.
+        assert_eq!(last.is_some(), at(Mnemonic::Sfence).is_some());
+        assert!(last <= at(Mnemonic::Sfence));
+        last.is_some()
+    });
+    assert_eq!(streams[0], streams[1]);
+    streams[0]
+}
+
+#[test]
+fn large_results_are_stored_past_the_caches() {
+    let map = |x: &str, y: &str, n: usize, place: &str| {
+        format!(
+            "kernel @map(p0: {x} f32[{n}], p1: {y} f32[99999]) {{
+  for i1:3 {{
+    for i0:{n} vector 16 {{
+      v0 = load p0[i0] : f32
+      p1[{place}] = v0
+    }}
+  }}
+}}
+"
+        )
+    };
+    assert!(streams(&map("in", "out", 2048, "i0 + i1*2048")));
+    assert!(streams(&map("in", "out", 2050, "i0 + i1*4096 + 4")));
+    for (x, y, n, place) in [
+        // In place.
+        ("last", "out", 2048, "i0 + i1*2048"),
+        ("in", "inout", 2048, "i0 + i1*2048"),
+        // Several times.
+        ("in", "out", 2048, "i0"),
+        // Not at multiples of 16 bytes.
+        ("in", "out", 2048, "i0 + i1*2048 + 1"),
+        ("in", "out", 2048, "i0 + i1*2050"),
+        // Not in rows, or in short ones.
+        ("in", "out", 2048, "i0*2 + i1*4096"),
+        ("in", "out", 1000, "i0 + i1*1000"),
+    ] {
+        assert!(!streams(&map(x, y, n, place)), "{x} {y} {n} {place}");
+    }
+}
+
+#[test]
+fn results_that_are_read_again_or_many_are_not() {
+    let several = |count: usize, again: &str| {
+        let mut text = "kernel @several(p0: in f64[2048]".to_owned();
+        (1..=count).for_each(|k| text += &format!(", p{k}: out f64[2048]"));
+        text += ") {\n  for i0:2048 vector 8 {\n    v0 = load p0[i0] : f64\n";
+        (1..=count).for_each(|k| text += &format!("    p{k}[i0] = v0\n"));
+        text + again + "  }\n}\n"
+    };
+    assert!(streams(&several(4, "")));
+    assert!(!streams(&several(5, "")));
+    assert!(!streams(&several(1, "    v1 = load p1[i0] : f64\n")));
+    assert!(!streams(&several(1, "    p1[i0] sum= v0\n")));
 }

@@ -454,6 +454,9 @@ impl Lowering<'_> {
             return self.ops.store_strided(of, place, step, x);
         }
         let place = self.consecutive(param, at)?;
+        if self.streamed.contains(&param) && of.tail.is_none() {
+            return self.ops.store_past_caches(of, place, x);
+        }
         self.ops.store(of, place, x)
     }
 }

@@ -147,7 +147,7 @@ pub const GENERATORS: [(Cpu, Vectors); 4] = [
 /// Options for tests: everything checked.
 pub fn options(cpu: Cpu) -> Options {
     let vectors = Vectors::default();
-    Options { cpu, vectors, verify: true, text: false, threads: None, workers: 1, share_all: false }
+    Options { cpu, vectors, verify: true, ..Options::default() }
 }
 
 /// Memory aligned as arenas are.

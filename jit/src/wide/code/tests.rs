@@ -91,6 +91,7 @@ static SHAPES: &[Shape] = &[
     (&t::STOREPD, "ov/m rv"),
     (&t::MOVAPS, "rv ov/m"),
     (&t::MOVAPD, "rv ov/m"),
+    (&t::STREAMPS, "mv rv -"),
     (&t::STOREB, "ov/m rv"),
     (&t::LOADB, "rv ov/m"),
     (&t::MASKLOADPS, "rv sv mv"),
@@ -799,7 +800,7 @@ const CONDITIONS: [(Cond, &str, &str); 4] = [
 ];
 
 #[test]
-fn conditions() {
+fn conditions_and_jumps() {
     for (cond, jump, choice) in CONDITIONS {
         for reg in ALL_GENERAL {
             for other in ALL_GENERAL {
@@ -809,21 +810,26 @@ fn conditions() {
                 is_register(&inst, 1, r64(other));
             }
         }
-        // Forward and backward, over more than a short jump could.
-        let mut code = Code::new(Encoding::Evex, 2);
-        code.place(Label(0));
-        code.jump_if(cond, Label(1));
-        (0..100).for_each(|_| code.set(0, 1));
-        let back = code.bytes.len();
-        code.jump_if(cond, Label(0));
-        code.place(Label(1));
-        let end = code.bytes.len();
-        let bytes = code.finish(&Pool::default());
-        for (at, target) in [(0, end), (back, 0)] {
-            let inst = Decoder::with_ip(64, &bytes[at..], at as u64, DecoderOptions::NONE).decode();
-            assert_eq!(name(&inst), jump);
-            assert_eq!(inst.near_branch64(), target as u64, "{inst}");
-        }
+        check_jumps(jump, |code, label| code.jump_if(cond, label));
+    }
+    check_jumps("jmp", Code::jump);
+}
+
+/// Forward and backward, over more than a short jump could.
+fn check_jumps(jump: &str, emit: impl Fn(&mut Code, Label)) {
+    let mut code = Code::new(Encoding::Evex, 2);
+    code.place(Label(0));
+    emit(&mut code, Label(1));
+    (0..100).for_each(|_| code.set(0, 1));
+    let back = code.bytes.len();
+    emit(&mut code, Label(0));
+    code.place(Label(1));
+    let end = code.bytes.len();
+    let bytes = code.finish(&Pool::default());
+    for (at, target) in [(0, end), (back, 0)] {
+        let inst = Decoder::with_ip(64, &bytes[at..], at as u64, DecoderOptions::NONE).decode();
+        assert_eq!(name(&inst), jump);
+        assert_eq!(inst.near_branch64(), target as u64, "{inst}");
     }
 }
 
@@ -831,6 +837,7 @@ fn conditions() {
 fn ends_and_what_fills_up() {
     assert_eq!(name(&emitted(Code::ret)), "ret");
     assert_eq!(name(&emitted(Code::zero_upper)), "vzeroupper");
+    assert_eq!(name(&emitted(Code::fence)), "sfence");
     for start in 0..64 {
         let mut code = Code::new(Encoding::Evex, 0);
         (0..start).for_each(|_| code.ret());

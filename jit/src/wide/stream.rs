@@ -6,10 +6,12 @@
 //! places at multiples of their 16 bytes, which most arrays of callers are and some are not;
 //! so a kernel with large results exists twice, and decides when it is called.
 //!
-//! Where little is computed for each element, kernels take a tenth to a quarter less time.
-//! Stores of 16 bytes are as good as those of whole vectors, which would want more of a
-//! place. In place nothing is gained, as the line has been read anyway. With many results at
-//! a time there are more lines than can be gathered, and such stores are slower than others.
+//! Where little is computed for each element, kernels take a tenth to a quarter less time;
+//! where much is, memory is not what they wait for, and the instructions that take vectors
+//! apart are too many. Stores of whole vectors would save them, but want more of a place than
+//! callers' arrays have. In place nothing is gained, as the line has been read anyway. With
+//! many results at a time there are more lines than can be gathered, and such stores are
+//! slower than others.
 
 use backstitch_ir::nest::{Access, At, For, Mode, Nest, Param, Range, Stmt};
 use rustc_hash::FxHashMap;
@@ -21,15 +23,18 @@ use super::ops::{Ops, store_inst};
 use super::table as t;
 use crate::jam;
 
-/// Bytes of results from which on they are stored past the caches: with what is read
-/// meanwhile, more than most last levels hold.
-pub(crate) const LARGE: usize = 32 << 20;
+/// Bytes of results from which on they are stored past the caches: about twice what a last
+/// level holds, so that nothing is left of them there for a kernel that reads them.
+pub(crate) const LARGE: usize = 64 << 20;
 
 /// Bytes that such a store writes, and of which places are multiples.
 const UNIT: usize = 16;
 
 /// Results at a time.
 const MOST: usize = 4;
+
+/// Statements of a loop in which memory takes longer than they do.
+const LIGHT: usize = 20;
 
 /// Bytes that are stored in a row: begun and ended within lines, which are not whole.
 const ROW: usize = 4096;
@@ -100,6 +105,7 @@ impl<'n> Search<'n> {
             Range::Chunk { size, .. } => whole(size as i64),
         };
         let rows = matches!(inner.mode, Mode::Vector { .. })
+            && inner.body.len() <= LIGHT
             && at.stride(inner.axis) == 1
             && extent(inner).saturating_mul(size) >= ROW
             && !outer.iter().any(|l| jam::transposed(self.nest, l).is_some());

@@ -295,7 +295,7 @@ fn large_results_are_stored_past_the_caches() {
 }
 
 #[test]
-fn results_that_are_read_again_or_many_are_not() {
+fn results_that_are_read_again_many_or_much_work_are_not() {
     let several = |count: usize, again: &str| {
         let mut text = "kernel @several(p0: in f64[2048]".to_owned();
         (1..=count).for_each(|k| text += &format!(", p{k}: out f64[2048]"));
@@ -307,4 +307,6 @@ fn results_that_are_read_again_or_many_are_not() {
     assert!(!streams(&several(5, "")));
     assert!(!streams(&several(1, "    v1 = load p1[i0] : f64\n")));
     assert!(!streams(&several(1, "    p1[i0] sum= v0\n")));
+    let much: String = (1..20).map(|k| format!("    v{k} = add v0, v0 : f64\n")).collect();
+    assert!(!streams(&several(1, &much)));
 }

@@ -14,79 +14,64 @@
 //! rows of a column is a constant: of the cotangents, which are unit vectors, nothing is
 //! left but the products with what is one.
 //!
-//! An array has *rows* along the one axis of `n`, of all others together at most
-//! [`MOST_COLUMNS`] elements. Operations whose columns are functions of columns
+//! The same holds of products of many small matrices:
+//!
+//! ```text
+//! L [k, 10, 10] · (x - means) [n, k, 10], squared and summed: [n, k]
+//! ```
+//!
+//! A library call for each of the `k` products takes as long to begin as to multiply, and all
+//! between them goes to memory and back. As columns the products are sums of 10 terms, for all
+//! `n · k` at once; where `L` is triangular, its zeros are terms that are not there.
+//!
+//! # Rows
+//!
+//! Operations relate the axes of their operands and results: those of a function run together,
+//! those of a broadcast become others, those that a product sums over meet. Axes that are so
+//! related are of one [class](axes). An array has *rows* along its axes of some chosen classes,
+//! of all its other axes together at most [`MOST_COLUMNS`] elements; each column has the
+//! chosen axes that the array has, in the order of their extents: the longest is last, where
+//! vectors run along it. Operations whose columns are functions of columns
 //! ([`takes`](Columns::takes)) form connected parts; a part becomes columns if something
-//! is put together inside it and it is not too large to be one kernel or a few. At its
-//! border, columns are slices of arrays, and arrays concatenations of columns.
+//! is put together inside it, or small matrices are multiplied, and it is not too large to
+//! be one kernel or a few. At its border, columns are slices of arrays, and arrays
+//! concatenations of columns.
 
+mod axes;
+mod choice;
 mod rules;
 
 use backstitch_ir::graph::{Origin, Values};
 use backstitch_ir::ops::{Concat, Permute, Slice, SliceAxis};
-use backstitch_ir::{Array, Graph, Idx, IndexVec, Node, Op, Shape, Type, Value};
-use rustc_hash::FxHashMap;
+use backstitch_ir::{Array, Graph, IndexVec, Node, Op, Shape, Type, Value};
 use smallvec::SmallVec;
 
+use self::axes::Classes;
+pub(crate) use self::choice::may_have_columns;
 use crate::rebuild::{Map, live};
 
-/// Columns of an array at most.
+/// Columns of an array with all rows at most.
 const MOST_COLUMNS: usize = 64;
 
-/// Rows at least.
-const LEAST_ROWS: usize = 256;
+/// Columns at most of an array that lacks some of the rows, or all of them.
+const MOST_SMALL_COLUMNS: usize = 256;
 
-/// Rows for each column at least: what is no narrower than that is no narrow array.
-const LEAST_ROWS_PER_COLUMN: usize = 8;
-
-/// Functions of columns in a part at most.
-const MOST_WORK: usize = 4000;
-
-/// Products of columns that one product of matrices becomes at most.
-const MOST_PRODUCTS: usize = 256;
-
-/// Where an element is, or a column: then the index of the row is 0.
+/// Where an element is, or a column: then the indices of rows are 0.
 type Index = SmallVec<[usize; 4]>;
 
-/// Whether something narrow is put together.
-pub(crate) fn may_have_columns(g: &Graph) -> bool {
-    g.nodes().any(|n| joined_rows(g, n).is_some())
-}
-
-/// The number of rows of what a node puts together.
-fn joined_rows(g: &Graph, n: Node) -> Option<usize> {
-    if !matches!(g.op(n), Op::Concat(_) | Op::Pad(_)) {
-        return None;
-    }
-    let ty = g.ty(g.results(n)[0]);
-    let rows = ty.dims().iter().copied().max()?;
-    rows_of(ty, rows).map(|_| rows)
-}
-
-/// The axis of the rows, if a type is narrow.
-fn rows_of(ty: &Type, n: usize) -> Option<usize> {
-    let dims = ty.dims();
-    let axis = dims.iter().position(|&d| d == n)?;
-    let others = dims.iter().enumerate().filter(|&(a, _)| a != axis);
-    let columns = others.map(|(_, &d)| d).product::<usize>();
-    let least = LEAST_ROWS.max(columns * LEAST_ROWS_PER_COLUMN);
-    let narrow = ty.stack == 0 && columns <= MOST_COLUMNS && n >= least;
-    let alone = dims.iter().filter(|&&d| d == n).count() == 1;
-    (narrow && alone).then_some(axis)
-}
+/// For each class of axes along which rows run the axis of an array, if it has one.
+type Rows = SmallVec<[Option<usize>; 3]>;
 
 /// The same program, with columns in the place of narrow arrays where that pays.
 pub fn columns(g: &Graph) -> Graph {
     let live = live(g, g.outputs(), None);
     let nodes: Vec<Node> = live.entries().filter(|(_, live)| **live).map(|(n, _)| n).collect();
-    let mut counts: FxHashMap<usize, usize> = FxHashMap::default();
-    for n in nodes.iter().filter_map(|&n| joined_rows(g, n)) {
-        *counts.entry(n).or_default() += 1;
-    }
-    let Some((&n, _)) = counts.iter().max_by_key(|&(n, count)| (count, n)) else {
+    let mut classes = Classes::of(g, &nodes);
+    let rows = choice::rows(g, &nodes, &mut classes);
+    if rows.is_empty() {
         return g.clone();
-    };
-    let mut pass = Columns::new(g, n, &nodes);
+    }
+    let mut pass = Columns::new(g, &nodes, &mut classes, &rows);
     if !pass.choose(&nodes) {
         return g.clone();
     }
@@ -95,10 +80,10 @@ pub fn columns(g: &Graph) -> Graph {
 
 struct Columns<'g> {
     g: &'g Graph,
-    /// How many rows there are.
-    n: usize,
-    /// The axis of the rows of each narrow array.
-    rows: IndexVec<Value, Option<usize>>,
+    /// How many rows there are along each class.
+    extents: SmallVec<[usize; 3]>,
+    /// The axes of the rows of each narrow array.
+    rows: IndexVec<Value, Option<Rows>>,
     /// Small arrays that depend on no input.
     known: IndexVec<Value, Option<Array>>,
     /// What becomes columns.
@@ -110,59 +95,30 @@ struct Columns<'g> {
 }
 
 impl<'g> Columns<'g> {
-    fn new(g: &'g Graph, n: usize, nodes: &[Node]) -> Self {
+    fn new(
+        g: &'g Graph,
+        nodes: &[Node],
+        classes: &mut Classes,
+        chosen: &[(axes::Class, usize)],
+    ) -> Self {
         let mut rows = IndexVec::filled(None, g.value_count());
         let mut known = IndexVec::filled(None, g.value_count());
         for &node in nodes {
             for v in g.results(node) {
-                rows[v] = rows_of(g.ty(v), n);
+                rows[v] = rows_of(g, v, classes, chosen);
             }
             let v = g.results(node)[0];
             known[v] = known_array(g, node, &known);
         }
         Self {
             g,
-            n,
+            extents: chosen.iter().map(|&(_, extent)| extent).collect(),
             rows,
             known,
             chosen: IndexVec::filled(false, g.node_count()),
             whole: Map::filled(None, g.value_count()),
             columns: IndexVec::filled(None, g.value_count()),
         }
-    }
-
-    /// Chooses the parts that become columns; whether there are any.
-    fn choose(&mut self, nodes: &[Node]) -> bool {
-        let g = self.g;
-        let taken: Vec<Node> = nodes.iter().copied().filter(|&n| self.takes(n)).collect();
-        let mut parts = Parts::new(g.node_count());
-        let mut is_taken = IndexVec::filled(false, g.node_count());
-        for &n in &taken {
-            is_taken[n] = true;
-            // What is the same everywhere connects nothing.
-            for a in g.args(n).into_iter().filter(|&a| g.as_splat(a).is_none()) {
-                let source = g.source(a).0;
-                if is_taken[source] {
-                    parts.join(n, source);
-                }
-            }
-        }
-        // Of each part: whether something is put together inside it, and its functions.
-        let mut found: FxHashMap<usize, (bool, usize)> = FxHashMap::default();
-        for &n in &taken {
-            let joins = matches!(g.op(n), Op::Concat(_) | Op::Pad(_))
-                && g.users(n).any(|user| is_taken[user]);
-            let part = found.entry(parts.find(n.index())).or_default();
-            part.0 |= joins;
-            part.1 = part.1.saturating_add(self.work(n));
-        }
-        let mut any = false;
-        for &n in &taken {
-            let (joins, work) = found[&parts.find(n.index())];
-            self.chosen[n] = joins && work <= MOST_WORK;
-            any |= self.chosen[n];
-        }
-        any
     }
 
     fn build(mut self, nodes: &[Node]) -> Graph {
@@ -201,6 +157,27 @@ impl<'g> Columns<'g> {
         to
     }
 
+    /// The axes of the rows of a narrow array.
+    fn rows(&self, v: Value) -> &Rows {
+        self.rows[v].as_ref().expect("columns are of narrow arrays")
+    }
+
+    /// Whether a value is narrow and has rows.
+    fn has_rows(&self, v: Value) -> bool {
+        self.rows[v].as_ref().is_some_and(|rows| rows.iter().any(Option::is_some))
+    }
+
+    /// How many columns a narrow array has.
+    fn count(&self, v: Value) -> usize {
+        let extents = self.g.ty(v).dims().iter().enumerate();
+        extents.filter(|(a, _)| !self.rows(v).contains(&Some(*a))).map(|(_, &d)| d).product()
+    }
+
+    /// The shape of columns.
+    fn shape(&self, rows: &Rows) -> Shape {
+        present(rows).map(|class| self.extents[class]).collect()
+    }
+
     /// A value as an array.
     fn array(&mut self, to: &mut Graph, v: Value) -> Value {
         if let Some(whole) = self.whole[v] {
@@ -208,8 +185,7 @@ impl<'g> Columns<'g> {
         }
         let columns = self.columns[v].clone().expect("a value is an array or columns");
         let before = to.set_origin(self.g.origin(self.g.source(v).0));
-        let row = self.rows[v].expect("columns are of narrow arrays");
-        let whole = together(to, &columns, self.g.ty(v), row);
+        let whole = self.together(to, &columns, self.g.ty(v), self.rows(v));
         to.set_origin(before);
         self.whole[v] = Some(whole);
         whole
@@ -217,101 +193,133 @@ impl<'g> Columns<'g> {
 
     /// The column of a narrow array at an index.
     fn column(&mut self, to: &mut Graph, v: Value, at: &[usize]) -> Value {
-        let row = self.rows[v].expect("columns are of narrow arrays");
+        let rows = self.rows(v).clone();
         if let Some(columns) = &self.columns[v] {
-            return columns[number(self.g.ty(v).dims(), row, at)];
+            return columns[number(self.g.ty(v).dims(), &rows, at)];
         }
-        if let Some(c) = self.g.as_splat(v) {
+        let shape = self.shape(&rows);
+        let dims = self.g.ty(v).dims();
+        let known = self.known[v].as_ref().filter(|_| !self.has_rows(v));
+        let element = known.map(|array| {
+            let i = at.iter().zip(dims).fold(0, |i, (&a, &d)| i * d + a);
+            array.get(i).expect("an index inside")
+        });
+        if let Some(c) = element.or_else(|| self.g.as_splat(v)) {
             let c = to.constant(Array::scalar(c));
-            return to.broadcast(c, &Shape::from([self.n]), &[]);
+            return to.broadcast(c, &shape, &[]);
         }
         let x = self.array(to, v);
-        let n = self.n;
-        cut(to, x, at, Some(row), [n])
+        cut(to, x, at, &rows)
     }
 
-    /// The element of an array without rows, in all rows.
-    fn element(&mut self, to: &mut Graph, v: Value, at: &[usize]) -> Value {
-        let shape = Shape::from([self.n]);
-        let dims = self.g.ty(v).dims();
-        let x = match &self.known[v] {
-            Some(array) => {
-                let i = at.iter().zip(dims).fold(0, |i, (&a, &d)| i * d + a);
-                to.constant(Array::scalar(array.get(i).expect("an index inside")))
-            }
-            None => {
-                let x = self.array(to, v);
-                cut(to, x, at, None, [])
-            }
+    /// A column with some rows, repeated to others.
+    fn spread(&self, to: &mut Graph, c: Value, have: &Rows, want: &Rows) -> Value {
+        let place = |class: usize| present(want).position(|w| w == class).expect("a row it has");
+        let dims: Vec<usize> = present(have).map(place).collect();
+        let c = to.broadcast(c, &self.shape(want), &dims);
+        crate::simplify::normal(to, c)
+    }
+
+    /// An array of these columns.
+    fn together(&self, to: &mut Graph, columns: &[Value], ty: &Type, rows: &Rows) -> Value {
+        if let Some(&first) = columns.first()
+            && to.as_splat(first).is_some()
+            && columns.iter().all(|&c| c == first)
+        {
+            let c = to.as_splat(first).expect("a splat");
+            let c = to.constant(Array::scalar(c));
+            return to.broadcast(c, &ty.shape, &[]);
+        }
+        let of_rows: SmallVec<[usize; 4]> = rows.iter().flatten().copied().collect();
+        let others = || (0..ty.rank()).filter(|a| !of_rows.contains(a));
+        let last = (0..ty.rank()).rev().find(|&a| ty.dims()[a] != 1);
+        let extents = self.shape(rows);
+        // Columns that lie one behind the other, or beside each other.
+        let behind = columns.len() > 1 && last.is_some_and(|a| of_rows.contains(&a));
+        let mut alone: SmallVec<[usize; 4]> = extents.dims().into();
+        let axis = if behind { 0 } else { alone.len() };
+        alone.insert(axis, 1);
+        let order: Vec<usize> = match behind {
+            true => others().chain(of_rows.iter().copied()).collect(),
+            false => of_rows.iter().copied().chain(others()).collect(),
         };
-        to.broadcast(x, &shape, &[])
+        let parts: Vec<Value> =
+            columns.iter().map(|&c| to.reshape(c, Shape::from(&alone[..]))).collect();
+        let x = match parts[..] {
+            [only] => only,
+            _ => to.push(Concat { axis }, &parts),
+        };
+        let x = to.reshape(x, order.iter().map(|&a| ty.dims()[a]).collect::<Shape>());
+        let place = |a: usize| order.iter().position(|&o| o == a).expect("one of the axes");
+        permuted(to, x, (0..ty.rank()).map(place).collect())
     }
 }
 
-/// The element of an array at an index, or all along an axis.
-fn cut<const R: usize>(
-    to: &mut Graph,
-    x: Value,
-    at: &[usize],
-    along: Option<usize>,
-    shape: [usize; R],
-) -> Value {
+/// The classes of rows that there are.
+fn present(rows: &Rows) -> impl Iterator<Item = usize> + '_ {
+    rows.iter().enumerate().filter(|(_, axis)| axis.is_some()).map(|(class, _)| class)
+}
+
+/// The axes of the rows of a value, if it is narrow.
+fn rows_of(
+    g: &Graph,
+    v: Value,
+    classes: &mut Classes,
+    chosen: &[(axes::Class, usize)],
+) -> Option<Rows> {
+    let ty = g.ty(v);
+    let mut rows: Rows = SmallVec::from_elem(None, chosen.len());
+    let mut columns = 1usize;
+    for (axis, &extent) in ty.dims().iter().enumerate() {
+        let class = classes.of_axis(v, axis);
+        match chosen.iter().position(|c| c.0 == class) {
+            Some(i) if rows[i].is_some() => return None,
+            Some(i) => rows[i] = Some(axis),
+            None => columns = columns.saturating_mul(extent),
+        }
+    }
+    let most = if rows.contains(&None) { MOST_SMALL_COLUMNS } else { MOST_COLUMNS };
+    (ty.stack == 0 && columns <= most).then_some(rows)
+}
+
+/// The element of an array at an index, or all along the axes of the rows.
+fn cut(to: &mut Graph, x: Value, at: &[usize], rows: &Rows) -> Value {
     let dims = to.ty(x).dims();
-    let axis = |(a, &start): (usize, &usize)| match along == Some(a) {
+    let axis = |(a, &start): (usize, &usize)| match rows.contains(&Some(a)) {
         true => SliceAxis::all(dims[a]),
         false => SliceAxis { start, len: 1, step: 1 },
     };
     let axes: SmallVec<[SliceAxis; 4]> = at.iter().enumerate().map(axis).collect();
     let all = axes.iter().zip(dims).all(|(s, &d)| s.len == d);
+    let mut left: SmallVec<[usize; 4]> = rows.iter().flatten().copied().collect();
+    let perm: SmallVec<[usize; 4]> =
+        left.iter().map(|a| left.iter().filter(|b| *b < a).count()).collect();
+    left.sort_unstable();
+    let shape: Shape = left.iter().map(|&a| dims[a]).collect();
     let x = if all { x } else { to.push(Slice { axes }, &[x]) };
     let x = crate::simplify::normal(to, x);
     let x = to.reshape(x, shape);
+    let x = crate::simplify::normal(to, x);
+    permuted(to, x, perm)
+}
+
+fn permuted(to: &mut Graph, x: Value, perm: SmallVec<[usize; 4]>) -> Value {
+    if perm.iter().enumerate().all(|(i, &p)| i == p) {
+        return x;
+    }
+    let x = to.push(Permute { perm: perm.into_iter().collect() }, &[x]);
     crate::simplify::normal(to, x)
 }
 
-/// An array of these columns.
-fn together(to: &mut Graph, columns: &[Value], ty: &Type, row: usize) -> Value {
-    let n = ty.dims()[row];
-    if let Some(&first) = columns.first()
-        && to.as_splat(first).is_some()
-        && columns.iter().all(|&c| c == first)
-    {
-        let c = to.as_splat(first).expect("a splat");
-        let c = to.constant(Array::scalar(c));
-        return to.broadcast(c, &ty.shape, &[]);
-    }
-    let (before, after): (usize, usize) =
-        (ty.dims()[..row].iter().product(), ty.dims()[row + 1..].iter().product());
-    let mut joined = |dims: [usize; 2], axis: usize| {
-        let parts: Vec<Value> = columns.iter().map(|&c| to.reshape(c, dims)).collect();
-        match parts[..] {
-            [only] => only,
-            _ => to.push(Concat { axis }, &parts),
-        }
-    };
-    if before == 1 || after != 1 {
-        let x = joined([n, 1], 1);
-        let others = ty.dims().iter().enumerate().filter(|&(a, _)| a != row).map(|(_, &d)| d);
-        let x = to.reshape(x, std::iter::once(n).chain(others).collect::<Shape>());
-        if row == 0 {
-            return x;
-        }
-        let place = |a: usize| if a == row { 0 } else { a + usize::from(a < row) };
-        return to.push(Permute { perm: (0..ty.rank()).map(place).collect() }, &[x]);
-    }
-    let x = joined([1, n], 0);
-    to.reshape(x, ty.shape.clone())
-}
-
-/// The number of a column, counted in row-major order over all axes but that of the rows.
-fn number(dims: &[usize], row: usize, at: &[usize]) -> usize {
-    let others = dims.iter().zip(at).enumerate().filter(|&(a, _)| a != row);
+/// The number of a column, counted in row-major order over all axes but those of the rows.
+fn number(dims: &[usize], rows: &Rows, at: &[usize]) -> usize {
+    let others = dims.iter().zip(at).enumerate().filter(|(a, _)| !rows.contains(&Some(*a)));
     others.fold(0, |i, (_, (&d, &at))| i * d + at)
 }
 
-/// The indices of all columns, in order; of all elements, without an axis of rows.
-fn indices(dims: &[usize], row: Option<usize>) -> Vec<Index> {
-    let extents = dims.iter().enumerate().map(|(a, &d)| if row == Some(a) { 1 } else { d });
+/// The indices of all columns, in order.
+fn indices(dims: &[usize], rows: &[Option<usize>]) -> Vec<Index> {
+    let extents = dims.iter().enumerate().map(|(a, &d)| if rows.contains(&Some(a)) { 1 } else { d });
     extents.fold(vec![Index::new()], |before, extent| {
         let each = |at: Index| {
             (0..extent).map(move |i| {
@@ -327,7 +335,7 @@ fn indices(dims: &[usize], row: Option<usize>) -> Vec<Index> {
 /// What a node gives, if it is small and depends on no input.
 fn known_array(g: &Graph, n: Node, known: &IndexVec<Value, Option<Array>>) -> Option<Array> {
     let v = g.results(n)[0];
-    if g.ty(v).len() > MOST_COLUMNS || g.ty(v).stack > 0 || g.op(n).is_input() {
+    if g.ty(v).len() > MOST_SMALL_COLUMNS || g.ty(v).stack > 0 || g.op(n).is_input() {
         return None;
     }
     let backstitch_ir::op::Family::Array(p) = g.op(n).family() else { return None };
@@ -337,28 +345,6 @@ fn known_array(g: &Graph, n: Node, known: &IndexVec<Value, Option<Array>>) -> Op
     let args = g.args(n);
     let args: Option<SmallVec<[&Array; 4]>> = args.iter().map(|&a| known[a].as_ref()).collect();
     Some(p.eval(&args?))
-}
-
-/// Which nodes are connected.
-struct Parts(Vec<usize>);
-
-impl Parts {
-    fn new(nodes: usize) -> Self {
-        Self((0..nodes).collect())
-    }
-
-    fn find(&mut self, mut at: usize) -> usize {
-        while self.0[at] != at {
-            self.0[at] = self.0[self.0[at]];
-            at = self.0[at];
-        }
-        at
-    }
-
-    fn join(&mut self, a: Node, b: Node) {
-        let (a, b) = (self.find(a.index()), self.find(b.index()));
-        self.0[a.max(b)] = a.min(b);
-    }
 }
 
 #[cfg(test)]

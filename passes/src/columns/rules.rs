@@ -1,84 +1,100 @@
 //! Columns of the results of operations, from columns of their operands.
 
 use backstitch_ir::ops::{Contract, Gather, Iota, PadAxis, SliceAxis};
-use backstitch_ir::{Array, Graph, Monoid, Node, Op, Scalar, Shape, Type, Value};
+use backstitch_ir::{Array, Graph, Monoid, Node, Op, Scalar, Type, Value};
 use smallvec::smallvec;
 
-use super::{Columns, Index, MOST_PRODUCTS, cut, indices};
+use super::axes::kept_axes;
+use super::{Columns, Index, Rows, cut, indices, present};
+
+/// Products of columns that one product of matrices becomes at most.
+const MOST_PRODUCTS: usize = 256;
 
 impl Columns<'_> {
     /// Whether columns of the result are functions of columns of the operands.
     pub(super) fn takes(&self, n: Node) -> bool {
         let g = self.g;
         let args = g.args(n);
-        let Some(row) = self.rows[g.results(n)[0]] else { return false };
+        let result = g.results(n)[0];
+        let Some(rows) = &self.rows[result] else { return false };
         let narrow = |v: Value| self.rows[v].is_some();
-        let before = |v: Value| -> usize {
-            let row = self.rows[v].expect("it is narrow");
-            g.ty(v).dims()[..row].iter().product()
-        };
+        let free = |axis: usize| !rows.contains(&Some(axis));
+        if matches!(g.op(n), Op::Reduce(_) | Op::Contract(_)) {
+            let some = args.iter().any(|&a| self.has_rows(a));
+            return some && args.iter().all(|&a| narrow(a)) && match g.op(n) {
+                Op::Reduce(_) => !g.ty(args[0]).is_empty(),
+                _ => self.takes_product(n),
+            };
+        }
+        if !self.has_rows(result) {
+            return false;
+        }
         match g.op(n) {
             Op::Map(_) | Op::StopGradient(_) | Op::Permute(_) => narrow(args[0]),
-            Op::Broadcast(_) => true,
+            Op::Broadcast(_) => narrow(args[0]),
             Op::Iota(_) => true,
-            Op::Reshape(_) => narrow(args[0]) && before(args[0]) == before(g.results(n)[0]),
-            Op::Slice(s) => narrow(args[0]) && s.axes[row] == SliceAxis::all(self.n),
-            Op::Pad(p) => narrow(args[0]) && p.axes[row] == PadAxis::NONE,
-            Op::Concat(c) => c.axis != row && args.iter().all(|&a| narrow(a)),
-            Op::Reduce(r) => {
-                let of = self.rows[args[0]];
-                of.is_some_and(|of| !r.axes.contains(&of)) && !g.ty(args[0]).is_empty()
+            Op::Reshape(_) => {
+                // Each of the rows stands where it stood.
+                let kept = kept_axes(g.ty(args[0]).dims(), g.ty(result).dims());
+                let stays = |(&a, &i): (&Option<usize>, &Option<usize>)| match (a, i) {
+                    (Some(a), Some(i)) => kept.contains(&(a, i)),
+                    (None, None) => true,
+                    _ => false,
+                };
+                self.rows[args[0]].as_ref().is_some_and(|of| of.iter().zip(rows).all(stays))
             }
+            Op::Slice(s) => {
+                let dims = g.ty(args[0]).dims();
+                let whole = |&a: &usize| s.axes[a] == SliceAxis::all(dims[a]);
+                narrow(args[0]) && rows.iter().flatten().all(whole)
+            }
+            Op::Pad(p) => {
+                narrow(args[0]) && rows.iter().flatten().all(|&a| p.axes[a] == PadAxis::NONE)
+            }
+            Op::Concat(c) => free(c.axis) && args.iter().all(|&a| narrow(a)),
             Op::Gather(p) => {
                 let of_index = p.axis..p.axis + g.ty(args[1]).rank();
-                of_index.contains(&row) && narrow(args[1])
+                let outside = |a: &usize| !of_index.contains(a);
+                let table = self.has_rows(args[1]) && !rows.iter().flatten().any(outside);
+                let picked = self.known[args[1]].is_some() && self.has_rows(args[0]);
+                table || picked && !self.rows(args[0]).contains(&Some(p.axis))
             }
-            Op::Contract(c) => {
-                let rows = [self.rows[args[0]], self.rows[args[1]]];
-                let pairs = c.batch[0].iter().zip(&c.batch[1]);
-                let together = pairs.into_iter().any(|(&a, &b)| rows == [Some(a), Some(b)]);
-                together && self.products(n) <= MOST_PRODUCTS
+            Op::ScatterAdd(p) => {
+                let known = self.known[args[1]].is_some() && narrow(args[0]) && narrow(args[2]);
+                known && free(p.axis) && self.known[args[1]].as_ref().is_some_and(|i| !i.ty().is_empty())
             }
             _ => false,
         }
     }
 
-    /// Products of columns that a product becomes.
-    fn products(&self, n: Node) -> usize {
-        let Op::Contract(c) = self.g.op(n) else { return 0 };
-        let dims = self.g.ty(self.g.args(n)[0]).dims();
-        let over: usize = c.over[0].iter().map(|&a| dims[a]).product();
-        over * (self.g.ty(self.g.results(n)[0]).len() / self.n)
+    /// Whether a product is one of small matrices, as many as there are rows.
+    fn takes_product(&self, n: Node) -> bool {
+        self.has_rows(self.g.results(n)[0]) && self.products(n) <= MOST_PRODUCTS
     }
 
-    /// How many functions of columns a node becomes.
-    pub(super) fn work(&self, n: Node) -> usize {
-        let g = self.g;
-        match g.op(n) {
-            Op::Map(_) | Op::Gather(_) => g.ty(g.results(n)[0]).len() / self.n,
-            Op::Reduce(_) => g.ty(g.args(n)[0]).len() / self.n,
-            Op::Contract(_) => 2 * self.products(n),
-            _ => 0,
-        }
+    /// Products of columns that a product becomes.
+    pub(super) fn products(&self, n: Node) -> usize {
+        let Op::Contract(c) = self.g.op(n) else { return 0 };
+        let x = self.g.args(n)[0];
+        let over = c.over[0].iter().filter(|&&a| !self.rows(x).contains(&Some(a)));
+        let terms: usize = over.map(|&a| self.g.ty(x).dims()[a]).product();
+        terms * self.count(self.g.results(n)[0])
     }
 
     /// The columns of what a node makes.
     pub(super) fn of_node(&mut self, to: &mut Graph, n: Node) -> Vec<Value> {
-        let g = self.g;
-        let result = g.results(n)[0];
-        let row = self.rows[result].expect("it is narrow");
-        let dims = g.ty(result).dims();
-        let all = indices(dims, Some(row));
-        all.iter().map(|at| self.of_index(to, n, row, at)).collect()
+        let result = self.g.results(n)[0];
+        let rows = self.rows(result).clone();
+        let all = indices(self.g.ty(result).dims(), &rows);
+        all.iter().map(|at| self.of_index(to, n, &rows, at)).collect()
     }
 
     /// The column at an index.
-    fn of_index(&mut self, to: &mut Graph, n: Node, row: usize, at: &Index) -> Value {
+    fn of_index(&mut self, to: &mut Graph, n: Node, rows: &Rows, at: &Index) -> Value {
         let g = self.g;
         let args = g.args(n);
         let adjoint = g.origin(n).adjoint;
         let ty = g.ty(g.results(n)[0]);
-        let column = Type::new(ty.dtype, [self.n]);
         match g.op(n) {
             Op::Map(m) => {
                 let args: Vec<Value> = args.iter().map(|&a| self.column(to, a, at)).collect();
@@ -94,27 +110,29 @@ impl Columns<'_> {
                 self.column(to, args[0], &from)
             }
             Op::Broadcast(b) => {
-                let from = g.ty(args[0]).dims();
-                let index = b.dims.iter().zip(from);
+                let have = self.rows(args[0]).clone();
+                let index = b.dims.iter().zip(g.ty(args[0]).dims());
                 let from: Index =
                     index.map(|(&axis, &extent)| if extent == 1 { 0 } else { at[axis] }).collect();
-                match self.rows[args[0]] {
-                    Some(_) => self.column(to, args[0], &from),
-                    None => self.element(to, args[0], &from),
+                let x = self.column(to, args[0], &from);
+                self.spread(to, x, &have, rows)
+            }
+            Op::Iota(i) => {
+                let column = Type::new(ty.dtype, self.shape(rows));
+                match rows.iter().flatten().position(|&a| a == i.axis) {
+                    Some(axis) => to.push(Iota { ty: column, axis }, &[]),
+                    None => to.splat(&column, at[i.axis] as f64),
                 }
             }
-            Op::Iota(i) if i.axis == row => to.push(Iota { ty: column, axis: 0 }, &[]),
-            Op::Iota(i) => to.splat(&column, at[i.axis] as f64),
             Op::Reshape(_) => {
-                // As many columns before the rows, and in the same order.
-                let number = super::number(ty.dims(), row, at);
-                let from = g.ty(args[0]).dims();
-                let index = index_of(from, self.rows[args[0]].expect("it is narrow"), number);
+                // As many columns, and in the same order.
+                let number = super::number(ty.dims(), rows, at);
+                let index = index_of(g.ty(args[0]).dims(), self.rows(args[0]), number);
                 self.column(to, args[0], &index)
             }
             Op::Slice(s) => {
                 let moved = |(axis, &i): (usize, &usize)| match s.axes[axis] {
-                    _ if axis == row => 0,
+                    _ if rows.contains(&Some(axis)) => 0,
                     SliceAxis { start, step, .. } => start.wrapping_add_signed(i as isize * step),
                 };
                 let from: Index = at.iter().enumerate().map(moved).collect();
@@ -132,7 +150,7 @@ impl Columns<'_> {
                     Some(from) => self.column(to, args[0], &from),
                     None => {
                         let c = to.constant(Array::scalar(p.value));
-                        to.broadcast(c, &column.shape, &[])
+                        to.broadcast(c, &self.shape(rows), &[])
                     }
                 }
             }
@@ -148,15 +166,25 @@ impl Columns<'_> {
             }
             Op::Reduce(r) => {
                 let dims = g.ty(args[0]).dims();
-                let of = self.rows[args[0]].expect("it is narrow");
+                let of = self.rows(args[0]).clone();
                 let left: Vec<usize> = (0..dims.len()).filter(|a| !r.axes.contains(a)).collect();
                 let fixed = |a: usize| left.iter().position(|&l| l == a).map(|i| at[i]);
-                let all = indices(dims, Some(of)).into_iter();
+                let all = indices(dims, &of).into_iter();
                 let over =
                     all.filter(|i| (0..dims.len()).all(|a| fixed(a).is_none_or(|at| at == i[a])));
                 let columns: Vec<Value> = over.map(|i| self.column(to, args[0], &i)).collect();
-                let f = combination(r.monoid);
-                folded(to, f, columns, adjoint)
+                let x = folded(to, combination(r.monoid), columns, adjoint);
+                let gone = |class: usize| of[class].is_some_and(|a| r.axes.contains(&a));
+                reduced(to, r.monoid, x, &of, gone)
+            }
+            Op::Gather(p) if self.known[args[1]].is_some() => {
+                let rank = g.ty(args[1]).rank();
+                let from = &at[p.axis..p.axis + rank];
+                let picked = self.place(args[1], from, g.ty(args[0]).dims()[p.axis]);
+                let mut from: Index = at[..p.axis].into();
+                from.push(picked);
+                from.extend(at[p.axis + rank..].iter().copied());
+                self.column(to, args[0], &from)
             }
             Op::Gather(p) => {
                 let rank = g.ty(args[1]).rank();
@@ -164,14 +192,36 @@ impl Columns<'_> {
                 let mut from: Index = at[..p.axis].into();
                 from.push(0);
                 from.extend(at[p.axis + rank..].iter().copied());
-                let extent = g.ty(args[0]).dims()[p.axis];
                 let x = self.array(to, args[0]);
-                let x = cut(to, x, &from, Some(p.axis), [extent]);
+                let x = cut(to, x, &from, &smallvec![Some(p.axis)]);
                 to.push(Gather { axis: 0 }, &[x, index])
+            }
+            Op::ScatterAdd(p) => {
+                let extent = ty.dims()[p.axis];
+                let index = g.ty(args[1]).dims();
+                let mut x = self.column(to, args[0], at);
+                for i in indices(index, &[]) {
+                    if self.place(args[1], &i, extent) == at[p.axis] {
+                        let mut from: Index = at[..p.axis].into();
+                        from.extend(i.into_iter().chain(at[p.axis + 1..].iter().copied()));
+                        let u = self.column(to, args[2], &from);
+                        x = function(to, Scalar::Add, &[x, u], adjoint);
+                    }
+                }
+                x
             }
             Op::Contract(c) => self.product(to, c, [args[0], args[1]], at, adjoint),
             _ => unreachable!("only what is taken becomes columns"),
         }
+    }
+
+    /// What a known index says, clamped as indices are.
+    fn place(&self, index: Value, at: &[usize], extent: usize) -> usize {
+        let i = at.iter().zip(self.g.ty(index).dims()).fold(0, |i, (&a, &d)| i * d + a);
+        let array = self.known[index].as_ref().expect("a known index");
+        let i = array.get(i).expect("an index inside").to_f64();
+        // The conversion clamps as well.
+        (i as usize).min(extent - 1)
     }
 
     /// A sum of products.
@@ -188,30 +238,50 @@ impl Columns<'_> {
         let free = [c.free(0, ranks[0]), c.free(1, ranks[1])];
         let (batch, rest) = at.split_at(c.batch[0].len());
         let (first, second) = rest.split_at(free[0].len());
-        let extents: Vec<usize> = c.over[0].iter().map(|&a| g.ty(args[0]).dims()[a]).collect();
+        let rows = args.map(|a| self.rows(a).clone());
+        let both: Rows = rows[0].iter().zip(&rows[1]).map(|(x, y)| x.or(*y)).collect();
+        let gone = |a: &Option<usize>| a.is_some_and(|a| c.over[0].contains(&a));
+        let summed: Vec<bool> = rows[0].iter().map(gone).collect();
+        let column = |&a: &usize| if rows[0].contains(&Some(a)) { 1 } else { g.ty(args[0]).dims()[a] };
+        let extents: Vec<usize> = c.over[0].iter().map(column).collect();
         let mut terms = Vec::new();
-        for k in indices(&extents, None) {
+        for k in indices(&extents, &[]) {
             let mut side = |i: usize, own: &[usize]| {
                 let mut from: Index = smallvec![0; ranks[i]];
                 let places = c.batch[i].iter().zip(batch).chain(free[i].iter().zip(own));
                 places.chain(c.over[i].iter().zip(&k)).for_each(|(&axis, &at)| from[axis] = at);
-                self.column(to, args[i], &from)
+                let x = self.column(to, args[i], &from);
+                self.spread(to, x, &rows[i], &both)
             };
             let factors = [side(0, first), side(1, second)];
             terms.push(function(to, Scalar::Mul, &factors, adjoint));
         }
         if terms.is_empty() {
-            let column = Type { shape: Shape::from([self.n]), ..g.ty(args[0]).clone() };
-            return to.splat(&column, 0.0);
+            let column = Type::new(g.ty(args[0]).dtype, self.shape(&both));
+            terms.push(to.splat(&column, 0.0));
         }
-        folded(to, Scalar::Add, terms, adjoint)
+        let x = folded(to, Scalar::Add, terms, adjoint);
+        reduced(to, Monoid::Sum, x, &both, |class| summed[class])
     }
 }
 
+/// A column reduced over some of its rows.
+fn reduced(
+    to: &mut Graph,
+    monoid: Monoid,
+    x: Value,
+    rows: &Rows,
+    gone: impl Fn(usize) -> bool,
+) -> Value {
+    let axes = present(rows).enumerate().filter(|&(_, class)| gone(class));
+    let axes: Vec<usize> = axes.map(|(axis, _)| axis).collect();
+    to.reduce(monoid, x, &axes)
+}
+
 /// The index of the column of that number.
-fn index_of(dims: &[usize], row: usize, mut number: usize) -> Index {
+fn index_of(dims: &[usize], rows: &Rows, mut number: usize) -> Index {
     let mut at: Index = smallvec![0; dims.len()];
-    for axis in (0..dims.len()).rev().filter(|&a| a != row) {
+    for axis in (0..dims.len()).rev().filter(|&a| !rows.contains(&Some(a))) {
         at[axis] = number % dims[axis];
         number /= dims[axis];
     }

@@ -1,0 +1,192 @@
+//! What becomes columns.
+
+use backstitch_ir::ops::Contract;
+use backstitch_ir::{Graph, Idx, IndexVec, Node, Op};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::axes::{Class, Classes};
+use super::{Columns, MOST_COLUMNS};
+
+/// Rows at least.
+const LEAST_ROWS: usize = 256;
+
+/// Rows for each column at least: what is no narrower than that is no narrow array.
+const LEAST_ROWS_PER_COLUMN: usize = 8;
+
+/// Functions of columns in a part at most.
+const MOST_WORK: usize = 4000;
+
+/// Multiplications for each row of products of small matrices at most. (Of more, the library
+/// makes more in a nanosecond than loops do.)
+const MOST_SMALL: usize = 256;
+
+/// The same for a part in which nothing is put together.
+const MOST_WORK_OF_PRODUCTS: usize = 2500;
+
+/// Rows of one small matrix, or of the other side of its product, from which they are an axis to
+/// run along.
+const LONG: usize = 32;
+
+/// Whether something narrow is put together, or small matrices are multiplied.
+pub(crate) fn may_have_columns(g: &Graph) -> bool {
+    g.nodes().any(|n| !reason(g, n).is_empty())
+}
+
+/// Axes of a node's result along which there would be rows, if it is a reason for columns.
+/// The last is the one to run along.
+fn reason(g: &Graph, n: Node) -> SmallVec<[usize; 4]> {
+    match g.op(n) {
+        Op::Concat(_) | Op::Pad(_) => joined_rows(g, n).into_iter().collect(),
+        Op::Contract(c) => small_matrices(g, n, c).unwrap_or_default(),
+        _ => SmallVec::new(),
+    }
+}
+
+/// The axis of the rows of what a node puts together, if that is narrow.
+fn joined_rows(g: &Graph, n: Node) -> Option<usize> {
+    let ty = g.ty(g.results(n)[0]);
+    let rows = ty.dims().iter().copied().max()?;
+    let axis = ty.dims().iter().position(|&d| d == rows)?;
+    let others = ty.dims().iter().enumerate().filter(|&(a, _)| a != axis);
+    let columns = others.map(|(_, &d)| d).product::<usize>();
+    let least = LEAST_ROWS.max(columns * LEAST_ROWS_PER_COLUMN);
+    let alone = ty.dims().iter().filter(|&&d| d == rows).count() == 1;
+    (ty.stack == 0 && columns <= MOST_COLUMNS && rows >= least && alone).then_some(axis)
+}
+
+/// The axes of the rows of a product of many small matrices: those of the batch, and those
+/// that only the longer side has.
+fn small_matrices(g: &Graph, n: Node, c: &Contract) -> Option<SmallVec<[usize; 4]>> {
+    let args = g.args(n);
+    let dims = [0, 1].map(|side| g.ty(args[side]).dims());
+    let len = |side: usize, axes: &[usize]| axes.iter().map(|&a| dims[side][a]).product::<usize>();
+    let free = [0, 1].map(|side| c.free(side, dims[side].len()));
+    let sides = [0, 1].map(|side| len(side, &free[side]));
+    let batch = c.batch[0].len();
+    let (many, over) = (len(0, &c.batch[0]), len(0, &c.over[0]));
+    let long = usize::from(sides[1] > sides[0]);
+    let along = sides[long] >= LONG;
+    let inner = if along { sides[1 - long] } else { sides[0] * sides[1] };
+    let rows = if along { many.saturating_mul(sides[long]) } else { many };
+    let small = over > 1
+        && inner > 1
+        && over.saturating_mul(inner) <= MOST_SMALL
+        && many > 1
+        && rows >= LEAST_ROWS.max(inner * LEAST_ROWS_PER_COLUMN);
+    if !small || !g.ty(args[0]).is_float() {
+        return None;
+    }
+    let result = g.ty(g.results(n)[0]).dims();
+    let first = batch + if long == 0 { 0 } else { free[0].len() };
+    let of_long = (first..first + free[long].len()).filter(|_| along);
+    let longer = |&i: &usize| result[i] > 1;
+    let mut of_batch: SmallVec<[usize; 4]> = (0..batch).filter(longer).collect();
+    of_batch.sort_by_key(|&i| result[i]);
+    Some(of_batch.into_iter().chain(of_long.filter(longer)).collect())
+}
+
+/// The classes along which rows run that most reasons are for.
+pub(super) fn rows(g: &Graph, nodes: &[Node], classes: &mut Classes) -> Vec<(Class, usize)> {
+    let mut votes: FxHashMap<Vec<(Class, usize)>, (usize, Vec<(Class, usize)>)> =
+        FxHashMap::default();
+    for &n in nodes {
+        let axes = reason(g, n);
+        if axes.is_empty() {
+            continue;
+        }
+        let r = g.results(n)[0];
+        let of = |&a: &usize| (classes.of_axis(r, a), g.ty(r).dims()[a]);
+        let order: Vec<(Class, usize)> = axes.iter().map(of).collect();
+        let mut set = order.clone();
+        set.sort_unstable();
+        set.dedup();
+        if set.len() == order.len() {
+            votes.entry(set).or_insert((0, order)).0 += 1;
+        }
+    }
+    // The largest of equals, so that it does not depend on a hash which that is.
+    let largest = votes.into_iter().max_by_key(|(set, (count, _))| (*count, rank(set), set.clone()));
+    largest.map(|(_, (_, order))| order).unwrap_or_default()
+}
+
+fn rank(set: &[(Class, usize)]) -> usize {
+    set.iter().map(|&(_, extent)| extent).product()
+}
+
+impl Columns<'_> {
+    /// Chooses the parts that become columns; whether there are any.
+    pub(super) fn choose(&mut self, nodes: &[Node]) -> bool {
+        let g = self.g;
+        let taken: Vec<Node> = nodes.iter().copied().filter(|&n| self.takes(n)).collect();
+        let mut parts = Parts::new(g.node_count());
+        let mut is_taken = IndexVec::filled(false, g.node_count());
+        for &n in &taken {
+            is_taken[n] = true;
+            // What is the same everywhere connects nothing.
+            for a in g.args(n).into_iter().filter(|&a| g.as_splat(a).is_none()) {
+                let source = g.source(a).0;
+                if is_taken[source] {
+                    parts.join(n.index(), source.index());
+                }
+            }
+        }
+        // Of each part: whether something is put together inside it, or small matrices are
+        // multiplied, and its functions.
+        let mut found: FxHashMap<usize, [usize; 3]> = FxHashMap::default();
+        for &n in &taken {
+            let part = found.entry(parts.find(n.index())).or_default();
+            match g.op(n) {
+                Op::Concat(_) | Op::Pad(_) if g.users(n).any(|user| is_taken[user]) => part[0] += 1,
+                Op::Contract(c) if small_matrices(g, n, c).is_some() => part[1] += 1,
+                _ => {}
+            }
+            part[2] = part[2].saturating_add(self.work(n));
+        }
+        let mut any = false;
+        for &n in &taken {
+            let most = match found[&parts.find(n.index())] {
+                [0, 0, _] => continue,
+                [0, _, _] => MOST_WORK_OF_PRODUCTS,
+                _ => MOST_WORK,
+            };
+            self.chosen[n] = found[&parts.find(n.index())][2] <= most;
+            any |= self.chosen[n];
+        }
+        any
+    }
+
+    /// How many functions of columns a node becomes.
+    fn work(&self, n: Node) -> usize {
+        let g = self.g;
+        match g.op(n) {
+            Op::Map(_) | Op::Gather(_) => self.count(g.results(n)[0]),
+            Op::ScatterAdd(_) => self.count(g.args(n)[2]),
+            Op::Reduce(_) => self.count(g.args(n)[0]),
+            Op::Contract(_) => 2 * self.products(n),
+            _ => 0,
+        }
+    }
+}
+
+/// What is connected.
+pub(super) struct Parts(Vec<usize>);
+
+impl Parts {
+    pub fn new(count: usize) -> Self {
+        Self((0..count).collect())
+    }
+
+    pub fn find(&mut self, mut at: usize) -> usize {
+        while self.0[at] != at {
+            self.0[at] = self.0[self.0[at]];
+            at = self.0[at];
+        }
+        at
+    }
+
+    pub fn join(&mut self, a: usize, b: usize) {
+        let (a, b) = (self.find(a), self.find(b));
+        self.0[a.max(b)] = a.min(b);
+    }
+}

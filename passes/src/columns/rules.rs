@@ -86,7 +86,32 @@ impl Columns<'_> {
         let result = self.g.results(n)[0];
         let rows = self.rows(result).clone();
         let all = indices(self.g.ty(result).dims(), &rows);
-        all.iter().map(|at| self.of_index(to, n, &rows, at)).collect()
+        match self.g.op(n) {
+            Op::ScatterAdd(p) => self.scattered(to, n, p.axis, &all),
+            _ => all.iter().map(|at| self.of_index(to, n, &rows, at)).collect(),
+        }
+    }
+
+    /// The columns of what is added at known places.
+    fn scattered(&mut self, to: &mut Graph, n: Node, axis: usize, all: &[Index]) -> Vec<Value> {
+        let g = self.g;
+        let args = g.args(n);
+        let adjoint = g.origin(n).adjoint;
+        let extent = g.ty(args[0]).dims()[axis];
+        let mut added: Vec<Vec<Index>> = vec![vec![]; extent];
+        for i in indices(g.ty(args[1]).dims(), &[]) {
+            added[self.place(args[1], &i, extent)].push(i);
+        }
+        let mut column = |at: &Index| {
+            let x = self.column(to, args[0], at);
+            added[at[axis]].iter().fold(x, |x, i| {
+                let mut from: Index = at[..axis].into();
+                from.extend(i.iter().chain(&at[axis + 1..]).copied());
+                let u = self.column(to, args[2], &from);
+                function(to, Scalar::Add, &[x, u], adjoint)
+            })
+        };
+        all.iter().map(&mut column).collect()
     }
 
     /// The column at an index.
@@ -195,20 +220,6 @@ impl Columns<'_> {
                 let x = self.array(to, args[0]);
                 let x = cut(to, x, &from, &smallvec![Some(p.axis)]);
                 to.push(Gather { axis: 0 }, &[x, index])
-            }
-            Op::ScatterAdd(p) => {
-                let extent = ty.dims()[p.axis];
-                let index = g.ty(args[1]).dims();
-                let mut x = self.column(to, args[0], at);
-                for i in indices(index, &[]) {
-                    if self.place(args[1], &i, extent) == at[p.axis] {
-                        let mut from: Index = at[..p.axis].into();
-                        from.extend(i.into_iter().chain(at[p.axis + 1..].iter().copied()));
-                        let u = self.column(to, args[2], &from);
-                        x = function(to, Scalar::Add, &[x, u], adjoint);
-                    }
-                }
-                x
             }
             Op::Contract(c) => self.product(to, c, [args[0], args[1]], at, adjoint),
             _ => unreachable!("only what is taken becomes columns"),

@@ -71,14 +71,14 @@ impl Chunks {
     pub fn choose(mut chunk: usize, choice: &Choice<'_>, reductions: &[Reduction]) -> Option<Self> {
         let &Choice { loops, phased, blocked, tiles, kept, work } = choice;
         let total: usize = (0..loops.len()).map(|d| loops.extent(d)).product();
-        let for_threads = reductions.is_empty() && !blocked && kept == 0;
+        let cut: Vec<&Reduction> = reductions.iter().filter(|r| crosses(loops, r)).collect();
+        let for_threads = cut.is_empty() && !blocked && kept == 0;
         if for_threads && work > LIGHT {
             chunk = (chunk * LIGHT / work).max(LEAST_CHUNK.min(chunk));
         }
         if phased || loops.len() == 0 || total <= LEAST * chunk {
             return None;
         }
-        let cut: Vec<&Reduction> = reductions.iter().filter(|r| crosses(loops, r)).collect();
         if cut.is_empty() && !blocked && total <= LEAST_SHARED * chunk {
             return None;
         }

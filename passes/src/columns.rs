@@ -14,15 +14,17 @@
 //! rows of a column is a constant: of the cotangents, which are unit vectors, nothing is
 //! left but the products with what is one.
 //!
-//! The same holds of products of many small matrices:
+//! The same holds of products with small matrices, one or many:
 //!
 //! ```text
 //! L [k, 10, 10] · (x - means) [n, k, 10], squared and summed: [n, k]
+//! tanh(x [n, 8] · W [8, 8] + b)
 //! ```
 //!
-//! A library call for each of the `k` products takes as long to begin as to multiply, and all
-//! between them goes to memory and back. As columns the products are sums of 10 terms, for all
-//! `n · k` at once; where `L` is triangular, its zeros are terms that are not there.
+//! The library's loops are made for large ones, and all between two products goes to memory and
+//! back. As columns the products are sums of 10 terms, for all `n · k` at once; of places that
+//! numbers are put to and picked from (`L` may be made of what is below its diagonal) nothing is
+//! left, and in derivatives nothing of what is zero.
 //!
 //! # Rows
 //!
@@ -50,6 +52,10 @@ use self::axes::Classes;
 pub(crate) use self::choice::may_have_columns;
 use crate::rebuild::{Map, live};
 
+/// Rows at least. Of fewer than [`choice::ROWS_PER_COLUMN`] for each column an array is not
+/// narrow.
+const LEAST_ROWS: usize = 256;
+
 /// Columns of an array with all rows at most.
 const MOST_COLUMNS: usize = 64;
 
@@ -62,17 +68,23 @@ type Index = SmallVec<[usize; 4]>;
 /// For each class of axes along which rows run the axis of an array, if it has one.
 type Rows = SmallVec<[Option<usize>; 3]>;
 
-/// The same program, with columns in the place of narrow arrays where that pays.
+/// The same program, with columns in the place of narrow arrays where that pays: of
+/// [`LEAST_ROWS`] rows and more.
 pub fn columns(g: &Graph) -> Graph {
+    of_rows(g, LEAST_ROWS)
+}
+
+/// The same, of so many rows and more.
+fn of_rows(g: &Graph, least: usize) -> Graph {
     let live = live(g, g.outputs(), None);
     let nodes: Vec<Node> = live.entries().filter(|(_, live)| **live).map(|(n, _)| n).collect();
     let mut classes = Classes::of(g, &nodes);
-    let rows = choice::rows(g, &nodes, &mut classes);
+    let rows = choice::rows(g, &nodes, &mut classes, least);
     if rows.is_empty() {
         return g.clone();
     }
     let mut pass = Columns::new(g, &nodes, &mut classes, &rows);
-    if !pass.choose(&nodes) {
+    if !pass.choose(&nodes, least) {
         return g.clone();
     }
     pass.build(&nodes)
@@ -88,6 +100,8 @@ struct Columns<'g> {
     known: IndexVec<Value, Option<Array>>,
     /// What becomes columns.
     chosen: IndexVec<Node, bool>,
+    /// For each node one of the new graph that is made of it.
+    at: IndexVec<Node, Option<Node>>,
     /// Values of the new graph: arrays,
     whole: Map,
     /// and columns.
@@ -116,6 +130,7 @@ impl<'g> Columns<'g> {
             rows,
             known,
             chosen: IndexVec::filled(false, g.node_count()),
+            at: IndexVec::filled(None, g.node_count()),
             whole: Map::filled(None, g.value_count()),
             columns: IndexVec::filled(None, g.value_count()),
         }
@@ -125,24 +140,21 @@ impl<'g> Columns<'g> {
         let g = self.g;
         let mut to = g.successor();
         for &v in g.inputs() {
-            to.set_origin(g.origin(g.source(v).0));
+            to.set_origin(self.origin(g.source(v).0));
             self.whole[v] = Some(to.input(g.ty(v).clone(), g.name_of(v)));
         }
-        let mut at: IndexVec<Node, Option<Node>> = IndexVec::filled(None, g.node_count());
         for &n in nodes.iter().filter(|&&n| !g.op(n).is_input()) {
-            let mut origin = g.origin(n);
-            origin.primal = origin.primal.and_then(|p| at[p]);
-            to.set_origin(origin);
+            to.set_origin(self.origin(n));
             if self.chosen[n] {
                 let columns = self.of_node(&mut to, n);
-                at[n] = columns.last().map(|&c| to.source(c).0);
+                self.at[n] = columns.last().map(|&c| to.source(c).0);
                 self.columns[g.results(n)[0]] = Some(columns);
                 continue;
             }
             let args: Values = g.args(n).iter().map(|&a| self.array(&mut to, a)).collect();
             let made = crate::rebuild::same(&mut to, g, n, &args);
             for (r, m) in g.results(n).into_iter().zip(made) {
-                at[n] = Some(to.source(m).0);
+                self.at[n] = Some(to.source(m).0);
                 self.whole[r] = Some(m);
                 if let Some(name) = g.name_of(r)
                     && to.name_of(m).is_none()
@@ -155,6 +167,12 @@ impl<'g> Columns<'g> {
         to.set_origin(Origin::default());
         to.set_outputs(outputs);
         to
+    }
+
+    /// Where what a node becomes comes from.
+    fn origin(&self, n: Node) -> Origin {
+        let origin = self.g.origin(n);
+        Origin { primal: origin.primal.and_then(|p| self.at[p]), ..origin }
     }
 
     /// The axes of the rows of a narrow array.
@@ -184,7 +202,7 @@ impl<'g> Columns<'g> {
             return whole;
         }
         let columns = self.columns[v].clone().expect("a value is an array or columns");
-        let before = to.set_origin(self.g.origin(self.g.source(v).0));
+        let before = to.set_origin(self.origin(self.g.source(v).0));
         let whole = self.together(to, &columns, self.g.ty(v), self.rows(v));
         to.set_origin(before);
         self.whole[v] = Some(whole);
@@ -279,7 +297,7 @@ fn rows_of(
         }
     }
     let most = if rows.contains(&None) { MOST_SMALL_COLUMNS } else { MOST_COLUMNS };
-    (ty.stack == 0 && columns <= most).then_some(rows)
+    (ty.stack == 0 && (1..=most).contains(&columns)).then_some(rows)
 }
 
 /// The element of an array at an index, or all along the axes of the rows.
@@ -319,7 +337,8 @@ fn number(dims: &[usize], rows: &Rows, at: &[usize]) -> usize {
 
 /// The indices of all columns, in order.
 fn indices(dims: &[usize], rows: &[Option<usize>]) -> Vec<Index> {
-    let extents = dims.iter().enumerate().map(|(a, &d)| if rows.contains(&Some(a)) { 1 } else { d });
+    let extents =
+        dims.iter().enumerate().map(|(a, &d)| if rows.contains(&Some(a)) { 1 } else { d });
     extents.fold(vec![Index::new()], |before, extent| {
         let each = |at: Index| {
             (0..extent).map(move |i| {

@@ -28,6 +28,10 @@ mod lower;
 pub mod math;
 mod motion;
 pub mod pipeline;
+#[cfg(test)]
+#[path = "../../tests/common/random.rs"]
+#[allow(dead_code, missing_docs, unreachable_pub, reason = "other tests share it")]
+mod random;
 mod rebuild;
 mod residuals;
 mod simplify;

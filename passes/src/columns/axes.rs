@@ -89,7 +89,8 @@ impl Classes {
                 for (&x, &y) in c.over[0].iter().zip(&c.over[1]) {
                     self.meet(g, (args[0], x), (args[1], y));
                 }
-                let sides = free.iter().enumerate().flat_map(|(s, f)| f.iter().map(move |&a| (s, a)));
+                let sides =
+                    free.iter().enumerate().flat_map(|(s, f)| f.iter().map(move |&a| (s, a)));
                 for (i, (side, a)) in sides.enumerate() {
                     self.meet(g, (args[side], a), (r, c.batch[0].len() + i));
                 }

@@ -6,58 +6,61 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::axes::{Class, Classes};
-use super::{Columns, MOST_COLUMNS};
+use super::{Columns, LEAST_ROWS, MOST_COLUMNS};
 
-/// Rows at least.
-const LEAST_ROWS: usize = 256;
-
-/// Rows for each column at least: what is no narrower than that is no narrow array.
-const LEAST_ROWS_PER_COLUMN: usize = 8;
+/// For each column of a narrow array there are this many rows at least, where [`LEAST_ROWS`] are
+/// enough.
+pub(super) const ROWS_PER_COLUMN: usize = 8;
 
 /// Functions of columns in a part at most.
 const MOST_WORK: usize = 4000;
 
-/// Multiplications for each row of products of small matrices at most. (Of more, the library
-/// makes more in a nanosecond than loops do.)
-const MOST_SMALL: usize = 256;
+/// Bytes of a small matrix at most. Alone, products of 10000 rows with matrices of 2×2 to 10×10
+/// take a twentieth to two thirds of the library's time in `f32`, with 15×15 as long, and of
+/// `f64` those of 10×10 do.
+const MOST_SMALL: usize = 900;
 
 /// The same for a part in which nothing is put together.
 const MOST_WORK_OF_PRODUCTS: usize = 2500;
 
-/// Rows of one small matrix, or of the other side of its product, from which they are an axis to
-/// run along.
+/// Rows on the longer side of a product from which they are an axis to run along.
 const LONG: usize = 32;
 
-/// Whether something narrow is put together, or small matrices are multiplied.
+/// How many of them are wanted where so many rows are enough: in proportion.
+fn wanted(of: usize, least: usize) -> usize {
+    of * least / LEAST_ROWS
+}
+
+/// Whether something narrow is put together, or multiplied with small matrices.
 pub(crate) fn may_have_columns(g: &Graph) -> bool {
-    g.nodes().any(|n| !reason(g, n).is_empty())
+    g.nodes().any(|n| !reason(g, n, LEAST_ROWS).is_empty())
 }
 
 /// Axes of a node's result along which there would be rows, if it is a reason for columns.
 /// The last is the one to run along.
-fn reason(g: &Graph, n: Node) -> SmallVec<[usize; 4]> {
+fn reason(g: &Graph, n: Node, least: usize) -> SmallVec<[usize; 4]> {
     match g.op(n) {
-        Op::Concat(_) | Op::Pad(_) => joined_rows(g, n).into_iter().collect(),
-        Op::Contract(c) => small_matrices(g, n, c).unwrap_or_default(),
+        Op::Concat(_) | Op::Pad(_) => joined_rows(g, n, least).into_iter().collect(),
+        Op::Contract(c) => small_matrices(g, n, c, least).unwrap_or_default(),
         _ => SmallVec::new(),
     }
 }
 
 /// The axis of the rows of what a node puts together, if that is narrow.
-fn joined_rows(g: &Graph, n: Node) -> Option<usize> {
+fn joined_rows(g: &Graph, n: Node, least: usize) -> Option<usize> {
     let ty = g.ty(g.results(n)[0]);
     let rows = ty.dims().iter().copied().max()?;
     let axis = ty.dims().iter().position(|&d| d == rows)?;
     let others = ty.dims().iter().enumerate().filter(|&(a, _)| a != axis);
     let columns = others.map(|(_, &d)| d).product::<usize>();
-    let least = LEAST_ROWS.max(columns * LEAST_ROWS_PER_COLUMN);
+    let least = least.max(columns * wanted(ROWS_PER_COLUMN, least));
     let alone = ty.dims().iter().filter(|&&d| d == rows).count() == 1;
     (ty.stack == 0 && columns <= MOST_COLUMNS && rows >= least && alone).then_some(axis)
 }
 
-/// The axes of the rows of a product of many small matrices: those of the batch, and those
-/// that only the longer side has.
-fn small_matrices(g: &Graph, n: Node, c: &Contract) -> Option<SmallVec<[usize; 4]>> {
+/// The axes of the rows of products with small matrices: those of the batch, and those that
+/// only the longer side has.
+fn small_matrices(g: &Graph, n: Node, c: &Contract, least: usize) -> Option<SmallVec<[usize; 4]>> {
     let args = g.args(n);
     let dims = [0, 1].map(|side| g.ty(args[side]).dims());
     let len = |side: usize, axes: &[usize]| axes.iter().map(|&a| dims[side][a]).product::<usize>();
@@ -66,14 +69,14 @@ fn small_matrices(g: &Graph, n: Node, c: &Contract) -> Option<SmallVec<[usize; 4
     let batch = c.batch[0].len();
     let (many, over) = (len(0, &c.batch[0]), len(0, &c.over[0]));
     let long = usize::from(sides[1] > sides[0]);
-    let along = sides[long] >= LONG;
+    let along = sides[long] >= wanted(LONG, least).max(1);
     let inner = if along { sides[1 - long] } else { sides[0] * sides[1] };
     let rows = if along { many.saturating_mul(sides[long]) } else { many };
+    let bytes = over.saturating_mul(inner).saturating_mul(g.ty(args[0]).dtype.size());
     let small = over > 1
         && inner > 1
-        && over.saturating_mul(inner) <= MOST_SMALL
-        && many > 1
-        && rows >= LEAST_ROWS.max(inner * LEAST_ROWS_PER_COLUMN);
+        && bytes <= MOST_SMALL
+        && rows >= least.max(inner * wanted(ROWS_PER_COLUMN, least));
     if !small || !g.ty(args[0]).is_float() {
         return None;
     }
@@ -86,18 +89,20 @@ fn small_matrices(g: &Graph, n: Node, c: &Contract) -> Option<SmallVec<[usize; 4
     Some(of_batch.into_iter().chain(of_long.filter(longer)).collect())
 }
 
+/// Classes of axes and their extents, in the order of a column's axes.
+pub(super) type Along = Vec<(Class, usize)>;
+
 /// The classes along which rows run that most reasons are for.
-pub(super) fn rows(g: &Graph, nodes: &[Node], classes: &mut Classes) -> Vec<(Class, usize)> {
-    let mut votes: FxHashMap<Vec<(Class, usize)>, (usize, Vec<(Class, usize)>)> =
-        FxHashMap::default();
+pub(super) fn rows(g: &Graph, nodes: &[Node], classes: &mut Classes, least: usize) -> Along {
+    let mut votes: FxHashMap<Along, (usize, Along)> = FxHashMap::default();
     for &n in nodes {
-        let axes = reason(g, n);
+        let axes = reason(g, n, least);
         if axes.is_empty() {
             continue;
         }
         let r = g.results(n)[0];
         let of = |&a: &usize| (classes.of_axis(r, a), g.ty(r).dims()[a]);
-        let order: Vec<(Class, usize)> = axes.iter().map(of).collect();
+        let order: Along = axes.iter().map(of).collect();
         let mut set = order.clone();
         set.sort_unstable();
         set.dedup();
@@ -106,7 +111,8 @@ pub(super) fn rows(g: &Graph, nodes: &[Node], classes: &mut Classes) -> Vec<(Cla
         }
     }
     // The largest of equals, so that it does not depend on a hash which that is.
-    let largest = votes.into_iter().max_by_key(|(set, (count, _))| (*count, rank(set), set.clone()));
+    let largest =
+        votes.into_iter().max_by_key(|(set, (count, _))| (*count, rank(set), set.clone()));
     largest.map(|(_, (_, order))| order).unwrap_or_default()
 }
 
@@ -116,7 +122,7 @@ fn rank(set: &[(Class, usize)]) -> usize {
 
 impl Columns<'_> {
     /// Chooses the parts that become columns; whether there are any.
-    pub(super) fn choose(&mut self, nodes: &[Node]) -> bool {
+    pub(super) fn choose(&mut self, nodes: &[Node], least: usize) -> bool {
         let g = self.g;
         let taken: Vec<Node> = nodes.iter().copied().filter(|&n| self.takes(n)).collect();
         let mut parts = Parts::new(g.node_count());
@@ -138,7 +144,7 @@ impl Columns<'_> {
             let part = found.entry(parts.find(n.index())).or_default();
             match g.op(n) {
                 Op::Concat(_) | Op::Pad(_) if g.users(n).any(|user| is_taken[user]) => part[0] += 1,
-                Op::Contract(c) if small_matrices(g, n, c).is_some() => part[1] += 1,
+                Op::Contract(c) if small_matrices(g, n, c, least).is_some() => part[1] += 1,
                 _ => {}
             }
             part[2] = part[2].saturating_add(self.work(n));

@@ -19,19 +19,23 @@ impl Columns<'_> {
         let Some(rows) = &self.rows[result] else { return false };
         let narrow = |v: Value| self.rows[v].is_some();
         let free = |axis: usize| !rows.contains(&Some(axis));
+        // An axis along which something is cut or put together is none of rows before either.
+        let alike = |v: Value| self.rows[v].as_ref() == Some(rows);
         if matches!(g.op(n), Op::Reduce(_) | Op::Contract(_)) {
             let some = args.iter().any(|&a| self.has_rows(a));
-            return some && args.iter().all(|&a| narrow(a)) && match g.op(n) {
-                Op::Reduce(_) => !g.ty(args[0]).is_empty(),
-                _ => self.takes_product(n),
-            };
+            return some
+                && args.iter().all(|&a| narrow(a))
+                && match g.op(n) {
+                    Op::Reduce(_) => !g.ty(args[0]).is_empty(),
+                    _ => self.products(n) <= MOST_PRODUCTS,
+                };
         }
         if !self.has_rows(result) {
             return false;
         }
         match g.op(n) {
-            Op::Map(_) | Op::StopGradient(_) | Op::Permute(_) => narrow(args[0]),
-            Op::Broadcast(_) => narrow(args[0]),
+            Op::Map(_) | Op::StopGradient(_) => args.iter().all(|&a| alike(a)),
+            Op::Permute(_) | Op::Broadcast(_) => narrow(args[0]),
             Op::Iota(_) => true,
             Op::Reshape(_) => {
                 // Each of the rows stands where it stood.
@@ -46,30 +50,30 @@ impl Columns<'_> {
             Op::Slice(s) => {
                 let dims = g.ty(args[0]).dims();
                 let whole = |&a: &usize| s.axes[a] == SliceAxis::all(dims[a]);
-                narrow(args[0]) && rows.iter().flatten().all(whole)
+                alike(args[0]) && rows.iter().flatten().all(whole)
             }
             Op::Pad(p) => {
-                narrow(args[0]) && rows.iter().flatten().all(|&a| p.axes[a] == PadAxis::NONE)
+                alike(args[0]) && rows.iter().flatten().all(|&a| p.axes[a] == PadAxis::NONE)
             }
-            Op::Concat(c) => free(c.axis) && args.iter().all(|&a| narrow(a)),
+            Op::Concat(c) => free(c.axis) && args.iter().all(|&a| alike(a)),
             Op::Gather(p) => {
                 let of_index = p.axis..p.axis + g.ty(args[1]).rank();
                 let outside = |a: &usize| !of_index.contains(a);
-                let table = self.has_rows(args[1]) && !rows.iter().flatten().any(outside);
-                let picked = self.known[args[1]].is_some() && self.has_rows(args[0]);
-                table || picked && !self.rows(args[0]).contains(&Some(p.axis))
+                match self.has_rows(args[1]) {
+                    true => !rows.iter().flatten().any(outside),
+                    false => {
+                        let known = self.known[args[1]].is_some() && narrow(args[0]);
+                        known && !self.rows(args[0]).contains(&Some(p.axis))
+                    }
+                }
             }
             Op::ScatterAdd(p) => {
-                let known = self.known[args[1]].is_some() && narrow(args[0]) && narrow(args[2]);
-                known && free(p.axis) && self.known[args[1]].as_ref().is_some_and(|i| !i.ty().is_empty())
+                let known = self.known[args[1]].as_ref().is_some_and(|i| !i.ty().is_empty());
+                let fixed = known && !self.has_rows(args[1]) && free(p.axis);
+                fixed && alike(args[0]) && narrow(args[2])
             }
             _ => false,
         }
-    }
-
-    /// Whether a product is one of small matrices, as many as there are rows.
-    fn takes_product(&self, n: Node) -> bool {
-        self.has_rows(self.g.results(n)[0]) && self.products(n) <= MOST_PRODUCTS
     }
 
     /// Products of columns that a product becomes.
@@ -202,7 +206,7 @@ impl Columns<'_> {
                 let gone = |class: usize| of[class].is_some_and(|a| r.axes.contains(&a));
                 reduced(to, r.monoid, x, &of, gone)
             }
-            Op::Gather(p) if self.known[args[1]].is_some() => {
+            Op::Gather(p) if !self.has_rows(args[1]) => {
                 let rank = g.ty(args[1]).rank();
                 let from = &at[p.axis..p.axis + rank];
                 let picked = self.place(args[1], from, g.ty(args[0]).dims()[p.axis]);
@@ -253,7 +257,8 @@ impl Columns<'_> {
         let both: Rows = rows[0].iter().zip(&rows[1]).map(|(x, y)| x.or(*y)).collect();
         let gone = |a: &Option<usize>| a.is_some_and(|a| c.over[0].contains(&a));
         let summed: Vec<bool> = rows[0].iter().map(gone).collect();
-        let column = |&a: &usize| if rows[0].contains(&Some(a)) { 1 } else { g.ty(args[0]).dims()[a] };
+        let column =
+            |&a: &usize| if rows[0].contains(&Some(a)) { 1 } else { g.ty(args[0]).dims()[a] };
         let extents: Vec<usize> = c.over[0].iter().map(column).collect();
         let mut terms = Vec::new();
         for k in indices(&extents, &[]) {

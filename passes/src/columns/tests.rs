@@ -3,6 +3,7 @@ use backstitch_ir::{DType, Monoid, Scalar};
 use smallvec::smallvec;
 
 use super::*;
+use crate::random;
 
 const N: usize = 300;
 
@@ -212,4 +213,33 @@ fn an_index_outside_is_clamped_before_columns_are_picked() {
     g.set_outputs([z]);
     let after = same_as_columns(&g);
     assert_eq!(count(&after, |op| matches!(op, Op::Gather(_) | Op::ScatterAdd(_))), 0, "{after}");
+}
+
+#[test]
+fn random_programs_are_the_same_as_columns() {
+    let mut changed = 0;
+    for seed in 0..1500u64 {
+        let mut rng = random::Rng(seed ^ 77 << 32);
+        let g = random::graph(&mut rng, DType::F64, 4 + (seed % 24) as usize, false);
+        let g = if seed % 4 == 0 { g } else { random::with_gradients(&g) };
+        let after = crate::prune(&of_rows(&g, 2));
+        backstitch_ir::verify::verify_graph(&after).unwrap();
+        if after == crate::prune(&g) {
+            continue;
+        }
+        changed += 1;
+        let inputs: Vec<Array> =
+            g.inputs().iter().map(|&v| rng.array(g.ty(v), -1.5, 1.5)).collect();
+        let (want, got) = (eval_arrays(&g, &inputs), eval_arrays(&after, &inputs));
+        for (i, (want, got)) in want.iter().zip(&got).enumerate() {
+            assert_eq!(want.ty(), got.ty(), "seed {seed}, output {i}");
+            let (a, b) = (want.to_f64_vec(), got.to_f64_vec());
+            let scale = a.iter().fold(1.0, |m: f64, x| m.max(x.abs()));
+            for (a, b) in a.into_iter().zip(b) {
+                let same = (a - b).abs() <= 1e-9 * scale || a == b || a.is_nan() && b.is_nan();
+                assert!(same, "seed {seed}, output {i}: {a} and {b}\n{g}\n{after}");
+            }
+        }
+    }
+    assert!(changed > 150, "{changed}");
 }

@@ -4,11 +4,8 @@ use backstitch_ir::{DType, Scalar};
 
 use super::*;
 use crate::control::open;
+use crate::random;
 use crate::vjp::reverse;
-
-#[path = "../../../tests/common/random.rs"]
-#[allow(dead_code, missing_docs, unreachable_pub)]
-mod random;
 
 /// A random graph with its adjoint behind it; every other input is known.
 struct Case {

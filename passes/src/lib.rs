@@ -21,6 +21,7 @@ mod colouring;
 mod columns;
 mod control;
 pub mod explain;
+mod invert;
 mod jvp;
 mod legalise;
 mod linear;
@@ -48,6 +49,7 @@ pub use colouring::{
 pub use columns::columns;
 pub use control::{Keep, checkpoint, fixed_point, inline_regions};
 pub use explain::{Explanation, explain};
+pub use invert::invert_loops;
 pub use jvp::forward;
 pub use legalise::legalise;
 pub use linear::{Split, split, tangent};

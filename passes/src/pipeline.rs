@@ -10,13 +10,14 @@ use rustc_hash::FxHashMap;
 
 use crate::budget::{self, Memory};
 use crate::columns::may_have_columns;
+use crate::invert::has_late_predicates;
 use crate::legalise::{is_illegal, legalise};
 use crate::lower::{CHUNK, Lowered, lower_as};
 use crate::rebuild::{live, prune, rebuild, same};
 use crate::unroll::has_short_loops;
 use crate::{
-    batch_rows, columns, hoist_invariants, inline_regions, map_sums, merge_conds, merge_loops,
-    simplify, start_sums, sum_products, unroll,
+    batch_rows, columns, hoist_invariants, inline_regions, invert_loops, map_sums, merge_conds,
+    merge_loops, simplify, start_sums, sum_products, unroll,
 };
 
 /// A pass from graph to graph.
@@ -126,6 +127,15 @@ pub const PIPELINE: &[Pass] = &[
         name: "sum_products",
         run: |g, _| sum_products(g),
         applies: may_keep_rows,
+        optional: true,
+        programs: Programs::All,
+    },
+    // What leaves loops has left them, and simplification is yet to see what predicate and
+    // body have in common.
+    Pass {
+        name: "invert_loops",
+        run: |g, _| invert_loops(g),
+        applies: |g, _| has_late_predicates(g),
         optional: true,
         programs: Programs::All,
     },

@@ -135,10 +135,13 @@ impl Lowering<'_> {
         let size = sizes.iter().copied().max().unwrap_or(4);
         let least = sizes.iter().copied().min().unwrap_or(4);
         let mut lanes = self.ops.widest().bytes() / size;
-        let copies = if l.accs.is_empty() {
+        // Truth values may be combined in any order; each vector has a mask of its own, of
+        // which there are few.
+        let free = l.accs.iter().all(|a| of(a.result) == DType::Bool);
+        let copies = if free {
             match stmts.len() {
                 _ if self.rows.is_some() => 1,
-                0..=LIGHT => 4,
+                0..=LIGHT if l.accs.is_empty() => 4,
                 _ if stmts.len() <= 2 * LIGHT => 2,
                 _ => 1,
             }

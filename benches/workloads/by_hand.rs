@@ -8,7 +8,10 @@
 //! are those of the Cephes library, good to about one unit in the last place;
 //! sine and cosine share their reduction, which is for arguments below 10⁴; tanh
 //! and sigmoid share one exponential, which stops at the smallest normal number.
+//! Sums are of blocks, which are added in `f64`. In `f64` it is [`doubles`].
 
+#[cfg(target_arch = "x86_64")]
+mod doubles;
 mod loops;
 
 use ndarray::ArrayD;
@@ -27,7 +30,7 @@ pub fn functions(workload: &str) -> Vec<(&'static str, ByHand<f32>)> {
             all.push((FORWARD, loops::doubling_forward));
         }
         #[cfg(target_arch = "x86_64")]
-        "W06a_elem_1e3" | "W06b_elem_1e5" => {
+        "W06a_elem_1e3" | "W06b_elem_1e5" | "W06c_elem_1e7" => {
             if is_x86_feature_detected!("sse4.1") && is_x86_feature_detected!("fma") {
                 all.push(("handwritten", x86::elementwise_128));
             }
@@ -46,6 +49,10 @@ const FORWARD: &str = "handwritten_forward";
 /// The same for workloads of `f64`.
 pub fn functions_f64(workload: &str) -> Vec<(&'static str, ByHand<f64>)> {
     let (both, forward): (ByHand<f64>, ByHand<f64>) = match workload {
+        #[cfg(target_arch = "x86_64")]
+        "W06d_elem_1e5_f64" => {
+            return doubles::elementwise().map(|f| ("handwritten512", f)).into_iter().collect();
+        }
         "W17_newton" => (loops::cube_roots, loops::cube_roots_forward),
         "W18_nested" => (loops::nested, loops::nested_forward),
         "W19_ode" => (loops::predators, loops::predators_forward),
@@ -156,10 +163,25 @@ fn elementwise<V: Lanes>(x: V) -> (V, V) {
     (y, slope.fma(bell, wave.mul(turn)))
 }
 
+/// Elements of a block.
+#[cfg(target_arch = "x86_64")]
+const BLOCK: usize = 8192;
+
 /// The sum of values; derivatives to `slopes`.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn sum<V: Lanes>(xs: &[f32], slopes: &mut [f32]) -> f32 {
+    let mut all = 0.0;
+    for (x, slope) in xs.chunks(BLOCK).zip(slopes.chunks_mut(BLOCK)) {
+        all += f64::from(block::<V>(x, slope));
+    }
+    all as f32
+}
+
+/// The same for a block.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn block<V: Lanes>(xs: &[f32], slopes: &mut [f32]) -> f32 {
     let mut sums = [V::splat(0.0); 2];
     let pairs = xs.chunks_exact(2 * V::N);
     let rest = pairs.remainder();

@@ -9,12 +9,14 @@
 //! * `lower`, `vector`: statements and loops to instructions on as many registers as they
 //!   like; `places`, `strided`, `dense`, `jam`, `hold`, `stream`: what they read and write;
 //! * `ops`, `zeros`, `long`: operations of nests as instructions;
+//! * `ahead`: what is asked for before it is read;
 //! * `masks`, `memory`, `combine`: truth values, loads and stores, reductions;
 //! * `inst`: these instructions;
 //! * `dead`: instructions that turned out to be of no use;
 //! * `alloc`: registers, by linear scan;
 //! * `emit`, `code`, `table`: bytes.
 
+mod ahead;
 mod alloc;
 mod code;
 mod combine;

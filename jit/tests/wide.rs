@@ -398,6 +398,84 @@ fn a_constant_that_looks_like_offsets() {
     }
 }
 
+/// Rows that are read twice, by a product with something that is the same for all and by a
+/// sum over them, in chunks or as a whole.
+fn read_twice(dtype: DType, rows: usize, n: usize, size: Option<usize>, lanes: usize) -> Nest {
+    let mut b = NestBuilder::new("twice");
+    let chunks = size.map_or(3, |size| rows.div_ceil(size));
+    let x = b.param(dtype, if size.is_some() { rows * n } else { 3 * rows * n }, Access::In);
+    let w = b.param(dtype, n + 1, Access::In);
+    let products = b.param(dtype, chunks * rows, Access::Out);
+    let sums = b.param(dtype, chunks * n, Access::Out);
+    let zero = b.int(dtype, 0);
+    let c = b.axis(chunks);
+    let range = size.map_or(Range::Whole, |size| Range::Chunk { of: c, size });
+    let at = |i: Axis, j: Axis| {
+        let apart = (c, (rows * n) as i64);
+        let strides = [(i, n as i64), (j, 1)].into_iter().chain(size.is_none().then_some(apart));
+        At { strides: strides.collect(), ..At::default() }
+    };
+    b.open(c, Range::Whole, Mode::Parallel);
+    let j = b.axis(n);
+    b.open(j, Range::Whole, Mode::Vector { lanes: 8 });
+    b.store(sums, along(&[(c, n as i64), (j, 1)], 0), zero);
+    b.close(&[]);
+    let (i, j) = (b.axis(rows), b.axis(n));
+    b.open(i, range, Mode::Sequential);
+    b.open(j, Range::Whole, Mode::Vector { lanes });
+    let (v, u) = (b.load(x, at(i, j)), b.load(w, along(&[(j, 1)], 1)));
+    let product = b.mul(v, u);
+    let sum = b.close(&[(Monoid::Sum, product)])[0];
+    b.store(products, along(&[(c, rows as i64), (i, 1)], 0), sum);
+    b.close(&[]);
+    let (i, j) = (b.axis(rows), b.axis(n));
+    b.open(i, range, Mode::Sequential);
+    b.open(j, Range::Whole, Mode::Vector { lanes: 8 });
+    let r = b.load(products, along(&[(c, rows as i64), (i, 1)], 0));
+    let v = b.load(x, at(i, j));
+    let product = b.mul(v, r);
+    b.accumulate(sums, along(&[(c, n as i64), (j, 1)], 0), Monoid::Sum, product);
+    b.close(&[]);
+    b.close(&[]);
+    b.close(&[]);
+    b.finish()
+}
+
+#[test]
+fn vectors_kept_for_all_rows() {
+    let (mut rng, mut taken) = (Rng::new(11), Taken::default());
+    for dtype in [DType::F32, DType::F64, DType::I32, DType::I64] {
+        // From less than a vector to more of them than are kept, and than there are registers.
+        for (k, n) in [3, 8, 15, 16, 17, 33, 63, 100, 130, 200, 321, 500].into_iter().enumerate() {
+            let (rows, lanes) = ([1, 2, 5, 17][k % 4], [32, 16, 8][k % 3]);
+            let size = [None, Some(4), Some(1), Some(20)][k % 4];
+            let nest = read_twice(dtype, rows, n, size, lanes);
+            if lanes * dtype.size() >= 32 {
+                taken.see(&nest);
+            }
+            check_named(&|| format!("{dtype}, {rows} rows of {n}, {size:?}"), &nest, &mut rng);
+        }
+    }
+    taken.insist(90);
+}
+
+/// Large arrays, of which rows are asked for before they are read: up to the end and beyond.
+#[test]
+fn rows_asked_for_ahead() {
+    let (mut rng, mut taken) = (Rng::new(12), Taken::default());
+    for (dtype, rows, n, size) in [
+        (DType::F32, 2700, 100, Some(64)),
+        (DType::F32, 950, 100, None),
+        (DType::F64, 1900, 70, Some(37)),
+        (DType::I64, 5000, 33, Some(1000)),
+    ] {
+        let nest = read_twice(dtype, rows, n, size, 16);
+        taken.see(&nest);
+        check_named(&|| format!("{dtype}, {rows} rows of {n}, {size:?}"), &nest, &mut rng);
+    }
+    taken.insist(100);
+}
+
 /// More values at once than there are registers: each is made before the first is used.
 /// Vectors and masks within a loop, numbers and words around one.
 fn crowd(dtype: DType, count: usize, n: usize, lanes: usize) -> Nest {

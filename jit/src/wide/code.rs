@@ -319,6 +319,11 @@ impl Code {
         self.general(&[0x0f, 0xb6], reg, Operand::Memory(mem), 0);
     }
 
+    /// Asks for a line in all caches.
+    pub fn prefetch(&mut self, mem: Mem) {
+        self.general(&[0x0f, 0x18], 1, Operand::Memory(mem), 0);
+    }
+
     pub fn multiply(&mut self, reg: Gpr, operand: Operand, by: i32) {
         self.general(&[0x69], reg, operand, 4);
         self.bytes.extend(by.to_le_bytes());

@@ -270,6 +270,10 @@ impl Emitter<'_> {
                 let from = self.general(*from, 2);
                 self.code.store_byte(mem, from);
             }
+            Inst::Prefetch { place } => {
+                let mem = self.place(place);
+                self.code.prefetch(mem);
+            }
             Inst::Jump(label) => self.code.jump(*label),
             Inst::JumpIf(cond, label) => self.code.jump_if(*cond, *label),
             Inst::Label(label) => self.code.place(*label),

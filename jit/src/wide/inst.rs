@@ -130,6 +130,10 @@ pub(crate) enum Inst {
         place: Place,
         from: Reg,
     },
+    /// Asks for the line of the cache that is there; no place is wrong.
+    Prefetch {
+        place: Place,
+    },
     Jump(Label),
     JumpIf(Cond, Label),
     Label(Label),
@@ -203,6 +207,7 @@ impl Inst {
                 visit_place(place, &mut f);
                 f(*from, Role::Use);
             }
+            Self::Prefetch { place } => visit_place(place, &mut f),
             Self::Jump(_)
             | Self::JumpIf(..)
             | Self::Label(_)

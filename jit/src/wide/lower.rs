@@ -10,6 +10,7 @@ use backstitch_ir::nest::{
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
+use super::ahead::Ahead;
 use super::code::{Alu, Cond, Encoding, Width};
 use super::inst::{Class, Inst, Place, Program, Reg, Value};
 use super::jam::Rows;
@@ -91,8 +92,11 @@ pub(crate) struct Lowering<'n> {
     pub narrow: FxHashSet<Var>,
     /// Strided accesses of the vector loop being written.
     pub pieces: Pieces,
-    /// Arrays that a loop around keeps in registers, by the statement that adds to them.
+    /// Vectors that a loop around keeps in registers, by the statement that adds to them or
+    /// loads them.
     pub held: FxHashMap<*const Stmt, Vec<Reg>>,
+    /// What is asked for before it is read, by the statement that loads something else.
+    pub ahead: FxHashMap<*const Stmt, Ahead>,
     /// Parameters that are stored past the caches.
     pub streamed: &'n [Param],
 }
@@ -130,6 +134,7 @@ pub(crate) fn lower(nest: &Nest, encoding: Encoding, large: usize) -> Option<Pro
             narrow: FxHashSet::default(),
             pieces: Pieces::default(),
             held: FxHashMap::default(),
+            ahead: FxHashMap::default(),
             streamed,
         };
         lowering.block(&nest.body)?;
@@ -335,6 +340,7 @@ impl Lowering<'_> {
 
     fn for_loop(&mut self, l: &For) -> Option<()> {
         let span = self.span(l)?;
+        self.look_ahead(l);
         match l.mode {
             Mode::Vector { lanes } => self.vector(l, lanes, span),
             Mode::Sequential | Mode::Parallel => match self.rows_at_a_time(l) {

@@ -310,3 +310,84 @@ fn results_that_are_read_again_many_or_much_work_are_not() {
     let much: String = (1..20).map(|k| format!("    v{k} = add v0, v0 : f64\n")).collect();
     assert!(!streams(&several(1, &much)));
 }
+
+/// A chunk of rows that two loops read, of which the first multiplies with what is the same
+/// for all.
+fn rows(n: usize, rows: usize, dtype: &str) -> String {
+    let (all, chunks) = (n * rows, rows / 50);
+    let sums = n * chunks;
+    format!(
+        "kernel @rows(p0: in {dtype}[{all}], p1: in {dtype}[{n}], p2: out {dtype}[{rows}], \
+         p3: inout {dtype}[{sums}]) {{
+  for i0:{chunks} parallel {{
+    for i1:{rows} chunk 50 of i0 {{
+      for i2:{n} vector 16 (v2 = sum v3 : {dtype}) {{
+        v0 = load p0[i1*{n} + i2] : {dtype}
+        v1 = load p1[i2] : {dtype}
+        v3 = mul v0, v1 : {dtype}
+      }}
+      p2[i1] = v2
+    }}
+    for i3:{rows} chunk 50 of i0 {{
+      for i4:{n} vector 8 {{
+        v4 = load p2[i3] : {dtype}
+        v5 = load p0[i3*{n} + i4] : {dtype}
+        v6 = mul v4, v5 : {dtype}
+        p3[i0*{n} + i4] sum= v6
+      }}
+    }}
+  }}
+}}
+"
+    )
+}
+
+/// How many instructions of each loop over rows read vectors other than constants, and
+/// how many ask for lines.
+fn counts(text: &str, encoding: Encoding) -> ([usize; 2], [usize; 2]) {
+    let nest = backstitch_ir::text::parse_nest(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    verify_nest::verify(&nest).unwrap_or_else(|e| panic!("{e:?}\n{text}"));
+    let bytes = compile(&nest, encoding, 1 << 30).expect("a kernel with vectors");
+    let walk = Walk::of(&bytes);
+    walk.features(encoding);
+    // Loops over rows are those that jump back and have none inside.
+    let ends = walk.insts.iter().filter(|i| i.is_jcc_near() && i.near_branch_target() < i.ip());
+    let mut loops = ends.map(|i| i.near_branch_target()..i.ip());
+    let both = [(); 2].map(|()| loops.next().expect("two loops over rows"));
+    let count = |f: &dyn Fn(&Instruction) -> bool| {
+        both.clone().map(|l| walk.insts.iter().filter(|i| l.contains(&i.ip()) && f(i)).count())
+    };
+    let reads = count(&|i| {
+        i.op0_register().is_vector_register()
+            && i.op_kind(i.op_count() - 1) == OpKind::Memory
+            && i.memory_size().size() >= 16
+            && !i.is_ip_rel_memory_operand()
+    });
+    (reads, count(&|i| i.mnemonic() == Mnemonic::Prefetcht0))
+}
+
+#[test]
+fn what_rows_share_is_kept_in_registers() {
+    // Seven vectors of each row, and nothing of what all rows are multiplied with.
+    let (reads, _) = counts(&rows(100, 100, "f32"), Encoding::Evex);
+    assert_eq!(reads, [7, 7]);
+    let (reads, _) = counts(&rows(50, 100, "f64"), Encoding::Evex);
+    assert_eq!(reads, [7, 7]);
+    let (reads, _) = counts(&rows(64, 100, "f32"), Encoding::Vex);
+    assert_eq!(reads, [8, 8]);
+    // 25 vectors, of which 20 are kept; and too many.
+    let (reads, _) = counts(&rows(400, 100, "f32"), Encoding::Evex);
+    assert_eq!(reads[0], 25 + 5);
+}
+
+#[test]
+fn what_is_far_away_is_asked_for() {
+    let asks = |n, all, dtype, encoding| counts(&rows(n, all, dtype), encoding).1;
+    // All lines of a row a few rows on, and half of those of the next chunk.
+    assert_eq!(asks(100, 10_000, "f32", Encoding::Evex), [6, 3]);
+    assert_eq!(asks(100, 10_000, "f32", Encoding::Vex), [6, 3]);
+    assert_eq!(asks(96, 10_000, "f64", Encoding::Evex), [12, 6]);
+    // Near enough, or in long rows.
+    assert_eq!(asks(100, 1000, "f32", Encoding::Evex), [0, 0]);
+    assert_eq!(asks(520, 10_000, "f32", Encoding::Evex), [0, 0]);
+}

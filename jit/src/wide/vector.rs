@@ -357,10 +357,19 @@ impl Lowering<'_> {
             }
             Stmt::Let { var, op, args } => Some(self.operation(*var, *op, args, lanes)?),
             Stmt::Index { var, .. } => Some(self.vector_index(*var)?),
-            Stmt::Load { param, at, .. } => match self.load_of_piece(s)? {
-                Some(x) => Some(x),
-                None => Some(self.vector_load(*param, at)?),
-            },
+            Stmt::Load { param, at, .. } => {
+                let number = self.current.expect("vector code").number;
+                let held = self.held.get(&std::ptr::from_ref(s));
+                if let Some(&x) = held.and_then(|regs| regs.get(number)) {
+                    return Some(Some(x));
+                }
+                let x = match self.load_of_piece(s)? {
+                    Some(x) => x,
+                    None => self.vector_load(*param, at)?,
+                };
+                self.ask_ahead(s, *param, at)?;
+                Some(x)
+            }
             Stmt::Store { param, at, value } => {
                 let x = self.value(*value);
                 if !self.store_of_piece(s, x)? {
@@ -407,7 +416,7 @@ impl Lowering<'_> {
     // ---- Memory ----
 
     /// The place of the first lane, if the lanes' elements are consecutive.
-    fn consecutive(&mut self, param: Param, at: &At) -> Option<Place> {
+    pub(super) fn consecutive(&mut self, param: Param, at: &At) -> Option<Place> {
         let axis = self.current.expect("vector code").axis;
         let place = self.at.place(&mut self.ops.program, param, at, Some(axis))?;
         match at.index {

@@ -1,0 +1,125 @@
+//! Rows from far away, asked for before they are read.
+//!
+//! ```text
+//! for c parallel {
+//!   for i in chunk c { for j vector (s = sum) { s += w[j] · x[i,j] } }
+//!   …
+//!   for i in chunk c { for j vector { y[j] += r[i] · x[i,j] } }
+//! }
+//! ```
+//!
+//! Where the array is larger than the second cache, the first loop waits for it, and the
+//! second finds the chunk in the first cache while nothing is under way from further out.
+//! So each loop that reads a chunk again asks for its share of the lines of the next chunk:
+//! every second one if there are two loops. The processor guesses what is read next from
+//! what has been missing, and does not see that the other lines still are: the first loop
+//! asks for what it reads a few rows on, which costs next to nothing where it is there.
+//!
+//! Asking for what is outside of an array does nothing.
+
+use backstitch_ir::nest::{At, Axis, For, Mode, Param, Range, Stmt};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::inst::{Inst, Place};
+use super::lower::Lowering;
+
+/// Bytes of an array that is far away: no second cache has more.
+const FAR: usize = 1 << 20;
+
+/// Bytes of a row at most: in long ones the processor guesses well.
+const LONG: i64 = 2048;
+
+/// How far on the first loop asks, in bytes.
+const AHEAD: i64 = 4096;
+
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
+
+/// What is asked for where something is loaded.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    /// How far on.
+    bytes: i64,
+    /// One line of so many.
+    every: usize,
+}
+
+/// A load of short rows: the parameter, bytes from row to row, where the first element is,
+/// rows of a chunk.
+type Rows = (Param, i64, i64, usize);
+
+impl Lowering<'_> {
+    /// Decides what the loops of a chunk ask for.
+    pub(super) fn look_ahead(&mut self, l: &For) {
+        if l.mode != Mode::Parallel {
+            return;
+        }
+        let mut readers: FxHashMap<Rows, SmallVec<[(*const Stmt, i64); 2]>> = FxHashMap::default();
+        for s in &l.body {
+            let Stmt::For(rows) = s else { continue };
+            if rows.mode != Mode::Sequential {
+                continue;
+            }
+            for s in &rows.body {
+                let Stmt::For(inner) = s else { continue };
+                for s in &inner.body {
+                    if let Some((key, next)) = self.short_rows(l.axis, rows, inner, s) {
+                        let all = readers.entry(key).or_default();
+                        all.push((std::ptr::from_ref(s), next));
+                    }
+                }
+            }
+        }
+        for ((_, row, ..), all) in readers {
+            if all.len() < 2 {
+                continue;
+            }
+            let near = Ahead { bytes: row * (AHEAD / row.abs()), every: 1 };
+            for (k, (stmt, next)) in all.iter().enumerate() {
+                let ahead = if k == 0 { near } else { Ahead { bytes: *next, every: all.len() } };
+                self.ahead.insert(*stmt, ahead);
+            }
+        }
+    }
+
+    /// What a statement loads, and how far away that is for the next chunk, if it loads
+    /// short rows of an array that is far away.
+    fn short_rows(&self, chunks: Axis, rows: &For, inner: &For, s: &Stmt) -> Option<(Rows, i64)> {
+        let Stmt::Load { param, at, .. } = s else { return None };
+        let size = self.dtype(*param).size() as i64;
+        let bytes = |stride: i64| stride.checked_mul(size);
+        let row = bytes(at.stride(rows.axis))?;
+        let len = match rows.range {
+            Range::Whole => 0,
+            Range::Chunk { of, size } if of == chunks => size,
+            Range::Chunk { .. } => return None,
+        };
+        let next = row.checked_mul(len as i64)?.checked_add(bytes(at.stride(chunks))?)?;
+        let far = self.nest.params[*param].len.saturating_mul(size as usize) >= FAR;
+        let short = row != 0 && row.unsigned_abs() <= LONG as u64;
+        let whole = matches!(inner.mode, Mode::Vector { .. }) && inner.range == Range::Whole;
+        let plain = at.index.is_none() && at.stride(inner.axis) == 1;
+        let fits = i32::try_from(next).is_ok();
+        (far && short && whole && plain && fits && next != 0)
+            .then_some(((*param, row, at.offset, len), next))
+    }
+
+    /// Asks for what belongs to the current vector of a load.
+    pub(super) fn ask_ahead(&mut self, s: &Stmt, param: Param, at: &At) -> Option<()> {
+        let Some(&Ahead { bytes, every }) = self.ahead.get(&std::ptr::from_ref(s)) else {
+            return Some(());
+        };
+        let current = self.current.expect("vector code");
+        let vectors = (LINE / (current.lanes * current.size)).max(1);
+        // The last elements of a row are on a line with the next row.
+        if current.tail.is_some() || !current.number.is_multiple_of(every * vectors) {
+            return Some(());
+        }
+        let place = self.consecutive(param, at)?;
+        if let Some(disp) = place.disp.checked_add(bytes as i32) {
+            self.ops.push(Inst::Prefetch { place: Place { disp, ..place } });
+        }
+        Some(())
+    }
+}

@@ -112,6 +112,7 @@ pub fn legalise(b: &mut NestBuilder, f: Scalar, dtype: DType, args: &[Var]) -> V
         Scalar::Div => b.div(x, args[1]),
         Scalar::Neg => b.neg(x),
         Scalar::MulZ => strong_product(b, x, args[1]),
+        Scalar::Fma => b.fma(x, args[1], args[2]),
         Scalar::Pow => pow::pow(b, x, args[1]),
         Scalar::Square => b.mul(x, x),
         Scalar::Sqrt => b.sqrt(x),

@@ -31,6 +31,7 @@ impl Scalar {
             | Self::Shl
             | Self::Shr
             | Self::Select
+            | Self::Fma
             | Self::ToF32
             | Self::ToF64
             | Self::ToI32

@@ -28,6 +28,15 @@ pub(super) fn map2<A: Element, R: Element>(
     R::wrap(out)
 }
 
+pub(super) fn map3<A: Element, R: Element>(
+    a: &ArcArray<A, IxDyn>,
+    others: [&Array; 2],
+    f: impl Fn(A, A, A) -> R,
+) -> Array {
+    let [b, c] = others.map(|x| A::unwrap(x).expect("map: operands were type-checked"));
+    R::wrap(Zip::from(a).and(b).and(c).map_collect(|&x, &y, &z| f(x, y, z)).into_shared())
+}
+
 pub(super) fn select(args: &[&Array]) -> Array {
     fn of<T: Element>(c: &ArcArray<bool, IxDyn>, x: &ArcArray<T, IxDyn>, y: &Array) -> Array {
         let y = T::unwrap(y).expect("select: operands were type-checked");

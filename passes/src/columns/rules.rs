@@ -269,14 +269,10 @@ impl Columns<'_> {
                 let x = self.column(to, args[i], &from);
                 self.spread(to, x, &rows[i], &both)
             };
-            let factors = [side(0, first), side(1, second)];
-            terms.push(function(to, Scalar::Mul, &factors, adjoint));
+            terms.push([side(0, first), side(1, second)]);
         }
-        if terms.is_empty() {
-            let column = Type::new(g.ty(args[0]).dtype, self.shape(&both));
-            terms.push(to.splat(&column, 0.0));
-        }
-        let x = folded(to, Scalar::Add, terms, adjoint);
+        let column = Type::new(g.ty(args[0]).dtype, self.shape(&both));
+        let x = sum_of_products(to, &column, terms, adjoint);
         reduced(to, Monoid::Sum, x, &both, |class| summed[class])
     }
 }
@@ -308,6 +304,35 @@ fn index_of(dims: &[usize], rows: &Rows, mut number: usize) -> Index {
 fn folded(to: &mut Graph, f: Scalar, columns: Vec<Value>, adjoint: bool) -> Value {
     let next = |a, b| function(to, f, &[a, b], adjoint);
     columns.into_iter().reduce(next).expect("a reduction of something")
+}
+
+/// The sum of some products, each added by a single rounding as in products of matrices.
+fn sum_of_products(to: &mut Graph, ty: &Type, mut terms: Vec<[Value; 2]>, adjoint: bool) -> Value {
+    let is = |to: &Graph, v: Value, x: f64| to.as_splat(v).is_some_and(|c| c.to_f64() == x);
+    let is_zero = |to: &Graph, t: &[Value; 2]| t.iter().any(|&v| is(to, v, 0.0));
+    if adjoint {
+        terms.retain(|t| !is_zero(to, t));
+    } else {
+        // Zero times infinity is to be seen. Rows of a triangle share what they have of that if
+        // it comes first, the last of it before all.
+        let (mut zeros, others): (Vec<_>, Vec<_>) = terms.into_iter().partition(|t| is_zero(to, t));
+        zeros.reverse();
+        zeros.extend(others);
+        terms = zeros;
+    }
+    let mut sum: Option<Value> = None;
+    for [x, y] in terms {
+        let plain = adjoint && (is(to, x, 1.0) || is(to, y, 1.0));
+        sum = Some(match sum {
+            Some(sum) if plain => {
+                let product = function(to, Scalar::Mul, &[x, y], adjoint);
+                function(to, Scalar::Add, &[sum, product], adjoint)
+            }
+            Some(sum) => function(to, Scalar::Fma, &[x, y, sum], adjoint),
+            None => function(to, Scalar::Mul, &[x, y], adjoint),
+        });
+    }
+    sum.unwrap_or_else(|| to.splat(ty, 0.0))
 }
 
 fn combination(monoid: Monoid) -> Scalar {

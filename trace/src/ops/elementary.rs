@@ -107,6 +107,27 @@ impl<'t> Tensor<'t> {
         self.binary(Scalar::Atan2, x)
     }
 
+    /// `x · factor + term` of floats, rounded once: one instruction where the processor has it.
+    /// So what the rounding of a product loses can be had.
+    ///
+    /// ```
+    /// # use backstitch_trace::Trace;
+    /// let t = Trace::eager();
+    /// let third = t.constant(1.0 / 3.0);
+    /// // 3 times that, rounded, is 1; the difference shows that it is not.
+    /// assert_eq!((third * 3.0 - 1.0).item::<f64>()?, 0.0);
+    /// assert_eq!(third.mul_add(3.0, -1.0).item::<f64>()?, -2f64.powi(-54));
+    /// # Ok::<(), backstitch_trace::TraceError>(())
+    /// ```
+    #[doc(alias = "fma")]
+    #[doc(alias = "addcmul")]
+    #[track_caller]
+    pub fn mul_add(self, factor: impl Into<Operand<'t>>, term: impl Into<Operand<'t>>) -> Self {
+        let operands = [self.into(), factor.into(), term.into()];
+        let operands = self.trace.tensors("mul_add", operands);
+        self.trace.map(Scalar::Fma, &operands)
+    }
+
     /// `√(x² + y²)`, without overflow. At the origin both derivatives are 0.
     ///
     /// ```

@@ -1,9 +1,10 @@
 //! Sums, products, powers of two and one half; the larger and the smaller.
 
 use super::{POSITIVE, SMOOTH_FLOAT, SMOOTH_NUMBER, TIE, ZERO, flat_at_origin, shared_at_tie};
+use crate::array::Array;
 use crate::range::Range;
 use crate::scalar::Partial::{MinusOne, One, Times};
-use crate::scalar::eval::{float, number};
+use crate::scalar::eval::{float, map3, number};
 use crate::scalar::{Def, Scalar};
 
 pub(super) static ADD: Def = Def {
@@ -45,6 +46,19 @@ pub(super) static MUL_Z: Def = Def {
     eval: float!(x, y => if x == 0.0 || y == 0.0 { 0.0 } else { x * y }),
     partial: |_, x, _, i| Times(x[1 - i]),
     range: |r| r[0].mul(r[1]),
+    ..SMOOTH_FLOAT
+};
+
+pub(super) static FMA: Def = Def {
+    name: "fma",
+    arity: 3,
+    eval: |a| match a[0] {
+        Array::F32(v) => map3(v, [a[1], a[2]], f32::mul_add),
+        Array::F64(v) => map3(v, [a[1], a[2]], f64::mul_add),
+        _ => unreachable!("map: operands were type-checked"),
+    },
+    partial: |_, x, _, i| if i == 2 { One } else { Times(x[1 - i]) },
+    range: |r| r[0].mul(r[1]).add(r[2]),
     ..SMOOTH_FLOAT
 };
 

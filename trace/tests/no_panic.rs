@@ -383,6 +383,8 @@ table! {
     x.fmod(y);
     x.atan2(y);
     x.hypot(y);
+    x.mul_add(y, 1.0);
+    x.mul_add(2, y);
     x.logaddexp(y);
     x.xlogy(y);
     x.xlog1py(y);

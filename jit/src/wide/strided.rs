@@ -15,7 +15,7 @@
 
 use backstitch_ir::DType;
 use backstitch_ir::nest::{At, Axis, Nest, Param, Stmt};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::code::{Encoding, Width};
@@ -49,6 +49,8 @@ pub(super) struct Pieces {
     places: FxHashMap<*const Stmt, (usize, usize)>,
     /// Columns that have been read, or are to be written, by copy of the body.
     columns: FxHashMap<(usize, usize, usize), Reg>,
+    /// Pieces, by copy of the body, of which some columns are still to be stored.
+    waiting: FxHashSet<(usize, usize)>,
 }
 
 impl Pieces {
@@ -183,8 +185,9 @@ impl Pieces {
         }
     }
 
-    /// A new iteration begins.
+    /// An iteration ends: all that it stores has been stored.
     pub fn forget(&mut self) {
+        assert!(self.waiting.is_empty(), "stores that have not been made");
         self.columns.clear();
     }
 }
@@ -222,11 +225,13 @@ impl Lowering<'_> {
             return Some(false);
         };
         self.pieces.columns.insert((piece, column, copy), x);
+        self.pieces.waiting.insert((piece, copy));
         let columns = self.pieces.pieces[piece].columns;
         let all: SmallVec<[Reg; 4]> = (0..columns)
             .filter_map(|k| self.pieces.columns.get(&(piece, k, copy)).copied())
             .collect();
         if all.len() == columns {
+            self.pieces.waiting.remove(&(piece, copy));
             let (param, place, step) = self.piece(piece)?;
             match *all {
                 _ if let Some(dense) = self.dense(piece, self.dtype(param).size(), rows) => {

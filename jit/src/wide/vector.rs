@@ -265,11 +265,11 @@ impl Lowering<'_> {
         tail: Option<Tail>,
     ) -> Option<()> {
         let axis = body.l.axis;
-        self.pieces.forget();
         self.definitions.forget();
         self.at.enter(axis, at);
         let Some(rows_axis) = self.rows.as_ref().map(|rows| rows.axis) else {
             self.statements(body, which.len(), number, tail)?;
+            self.pieces.forget();
             return self.sums(body, which, number, tail);
         };
         for row in 0..self.rows.as_ref().map_or(0, |rows| rows.tables.len()) {
@@ -286,6 +286,7 @@ impl Lowering<'_> {
                 rows.tables[row] = table;
             }
         }
+        self.pieces.forget();
         self.row = 0;
         self.current = None;
         self.at.leave(axis);

@@ -8,9 +8,10 @@
 //!
 //! * `lower`, `vector`: statements and loops to instructions on as many registers as they
 //!   like; `places`, `strided`, `dense`, `jam`, `hold`, `stream`: what they read and write;
-//! * `ops`, `zeros`, `long`: operations of nests as instructions;
 //! * `ahead`: what is asked for before it is read;
+//! * `apply`, `compare`, `convert`, `zeros`, `long`: operations of nests as instructions;
 //! * `masks`, `memory`, `combine`: truth values, loads and stores, reductions;
+//! * `ops`: what all of these are made of;
 //! * `inst`: these instructions;
 //! * `dead`: instructions that turned out to be of no use;
 //! * `alloc`: registers, by linear scan;
@@ -18,8 +19,11 @@
 
 mod ahead;
 mod alloc;
+mod apply;
 mod code;
 mod combine;
+mod compare;
+mod convert;
 mod dead;
 mod dense;
 mod emit;

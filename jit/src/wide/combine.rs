@@ -4,8 +4,9 @@ use backstitch_ir::DType;
 use backstitch_ir::nest::{Const, Monoid};
 
 use super::code::{Encoding, Width};
+use super::compare::{ORDERED, UNORDERED};
 use super::inst::{Class, Inst, Reg, Role, Source, Vector};
-use super::masks::{AND, AND_NOT, Mask, ORDERED, UNORDERED};
+use super::masks::{AND, AND_NOT, Mask};
 use super::ops::{Arg, Ops, blank, sized, unary_vector};
 use super::table::{self as t, Row};
 

@@ -5,8 +5,8 @@ use backstitch_ir::DType;
 use backstitch_ir::nest::{Cmp, Const, Monoid};
 
 use super::code::Width;
+use super::compare::{UNORDERED, float_predicate};
 use super::inst::{Reg, Source};
-use super::masks::{UNORDERED, float_predicate};
 use super::ops::{Arg, Ops};
 use super::table as t;
 

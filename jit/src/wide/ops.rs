@@ -1,16 +1,17 @@
-//! Operations of nests as vector instructions.
+//! Instructions, appended to a program: constants, forms of instructions, and moves.
 //!
 //! Every value is a vector register, or a mask register for `bool` (see
 //! [`masks`](super::masks)): scalars are 128 bits of which the first lane counts. So there is
-//! one form of each operation, and a number of lanes.
+//! one form of each operation, and a number of lanes. [`apply`](super::apply) has the
+//! operations of nests.
 
 use backstitch_ir::DType;
-use backstitch_ir::nest::{Cmp, Const, Monoid, ScalarOp};
+use backstitch_ir::nest::Const;
 use rustc_hash::FxHashMap;
 
 use super::code::{Alu, Encoding, Width};
-use super::inst::{Class, Fma, Inst, Place, Program, Reg, Role, Source, Value, Vector};
-use super::masks::{AND, Mask, OR, UNORDERED, XOR, float_predicate};
+use super::inst::{Class, Inst, Place, Program, Reg, Role, Source, Value, Vector};
+use super::masks::Mask;
 use super::table::{self as t, Row, Since};
 
 /// An operand: in a register, or known.
@@ -69,6 +70,12 @@ impl Ops {
             Encoding::Evex => element.to_vec(),
             Encoding::Vex => element.repeat(width.bytes() / element.len()),
         }
+    }
+
+    /// A constant with these bits.
+    pub(super) fn bits(&self, dtype: DType, bits: u64) -> Arg {
+        let bits = if dtype.size() == 8 { bits } else { bits & 0xffff_ffff };
+        Arg::Const(Const { dtype, bits })
     }
 
     /// A constant as the last operand.
@@ -182,7 +189,13 @@ impl Ops {
     }
 
     /// The same where the sides can be exchanged.
-    fn commuting(&mut self, row: &'static Row, width: Width, a: Arg, b: Arg) -> Option<Reg> {
+    pub(super) fn commuting(
+        &mut self,
+        row: &'static Row,
+        width: Width,
+        a: Arg,
+        b: Arg,
+    ) -> Option<Reg> {
         match a {
             Arg::Const(_) => self.binary(row, width, b, a),
             Arg::Reg(_) => self.binary(row, width, a, b),
@@ -272,214 +285,6 @@ impl Ops {
         let inst = Vector { reg: Some((x, Role::Use)), to_source: true, ..blank(&t::TO_R64) };
         self.push(Inst::Vector(Vector { source: Source::Reg(to), ..inst }));
         to
-    }
-
-    // ---- Operations ----
-
-    /// `op args` on vectors of so many lanes, where operands have type `from`.
-    pub fn apply(
-        &mut self,
-        op: ScalarOp,
-        from: DType,
-        to: DType,
-        lanes: usize,
-        args: &[Arg],
-    ) -> Option<Reg> {
-        let width = Width::of(lanes * to.size().max(4));
-        let float = to.is_float();
-        let wide = to.size() == 8;
-        let vex = self.encoding == Encoding::Vex;
-        let pick = |narrow: &'static Row, big: &'static Row| sized(to, narrow, big);
-        Some(match (op, args) {
-            (ScalarOp::Const(c), _) => self.constant(c),
-            (ScalarOp::Cmp(c), &[a, b]) => self.compare(c, from, lanes, a, b)?,
-            (ScalarOp::And, &[a, b]) if to == DType::Bool => self.masks(AND, lanes, a, b)?,
-            (ScalarOp::Or, &[a, b]) if to == DType::Bool => self.masks(OR, lanes, a, b)?,
-            (ScalarOp::Xor, &[a, b]) if to == DType::Bool => self.masks(XOR, lanes, a, b)?,
-            (ScalarOp::Not, &[a]) if to == DType::Bool => self.not(a, lanes)?,
-            (ScalarOp::Select, &[c, a, b]) => self.select(to, lanes, c, a, b)?,
-            (ScalarOp::Add, &[a, b]) if float => {
-                self.commuting(pick(&t::ADDPS, &t::ADDPD), width, a, b)?
-            }
-            (ScalarOp::Add, &[a, b]) => self.commuting(pick(&t::PADDD, &t::PADDQ), width, a, b)?,
-            (ScalarOp::Sub, &[a, b]) if float => {
-                self.binary(pick(&t::SUBPS, &t::SUBPD), width, a, b)?
-            }
-            (ScalarOp::Sub, &[a, b]) => self.binary(pick(&t::PSUBD, &t::PSUBQ), width, a, b)?,
-            (ScalarOp::Mul, &[a, b]) if float => {
-                self.commuting(pick(&t::MULPS, &t::MULPD), width, a, b)?
-            }
-            (ScalarOp::Mul, &[a, b]) if wide && vex => self.multiply_long(lanes, a, b)?,
-            (ScalarOp::Mul, &[a, b]) => {
-                self.commuting(pick(&t::PMULLD, &t::PMULLQ), width, a, b)?
-            }
-            (ScalarOp::Div, &[a, b]) => self.binary(pick(&t::DIVPS, &t::DIVPD), width, a, b)?,
-            (ScalarOp::Neg, &[a]) if float => {
-                let sign = self.bits(to, if wide { 1 << 63 } else { 1 << 31 });
-                self.commuting(pick(&t::XORD, &t::XORQ), width, a, sign)?
-            }
-            (ScalarOp::Neg, &[a]) => {
-                let zero = self.bits(to, 0);
-                self.binary(pick(&t::PSUBD, &t::PSUBQ), width, zero, a)?
-            }
-            (ScalarOp::Abs, &[a]) if float => {
-                let rest = self.bits(to, if wide { !0 >> 1 } else { 0x7fff_ffff });
-                self.commuting(pick(&t::ANDD, &t::ANDQ), width, a, rest)?
-            }
-            (ScalarOp::Abs, &[a]) if wide && vex => self.abs_long(lanes, a)?,
-            (ScalarOp::Abs, &[a]) => {
-                let a = self.source(a);
-                self.unary(pick(&t::PABSD, &t::PABSQ), width, a)?
-            }
-            (ScalarOp::Sqrt, &[a]) => {
-                let a = self.source(a);
-                self.unary(pick(&t::SQRTPS, &t::SQRTPD), width, a)?
-            }
-            (ScalarOp::Fma, &[a, b, c]) => self.fma(wide, width, [a, b, c]),
-            (ScalarOp::Nearest | ScalarOp::Floor | ScalarOp::Ceil | ScalarOp::Trunc, &[a]) => {
-                let how = match op {
-                    ScalarOp::Nearest => 8,
-                    ScalarOp::Floor => 9,
-                    ScalarOp::Ceil => 10,
-                    _ => 11,
-                };
-                let a = self.source(a);
-                self.unary_with(pick(&t::ROUNDPS, &t::ROUNDPD), width, a, how)?
-            }
-            (ScalarOp::And, &[a, b]) => self.commuting(pick(&t::ANDD, &t::ANDQ), width, a, b)?,
-            (ScalarOp::Or, &[a, b]) => self.commuting(pick(&t::ORD, &t::ORQ), width, a, b)?,
-            (ScalarOp::Xor, &[a, b]) => self.commuting(pick(&t::XORD, &t::XORQ), width, a, b)?,
-            (ScalarOp::Not, &[a]) => {
-                let ones = self.bits(to, !0);
-                self.commuting(pick(&t::XORD, &t::XORQ), width, a, ones)?
-            }
-            (ScalarOp::Shl | ScalarOp::ShrU | ScalarOp::ShrS, &[a, by]) => {
-                let row = match op {
-                    ScalarOp::Shl => pick(&t::PSLLVD, &t::PSLLVQ),
-                    ScalarOp::ShrU => pick(&t::PSRLVD, &t::PSRLVQ),
-                    _ => pick(&t::PSRAVD, &t::PSRAVQ),
-                };
-                let last = if wide { 63 } else { 31 };
-                let by = match by {
-                    Arg::Const(c) => self.bits(to, c.bits & last),
-                    Arg::Reg(_) => {
-                        let last = self.bits(to, last);
-                        Arg::Reg(self.commuting(pick(&t::ANDD, &t::ANDQ), width, by, last)?)
-                    }
-                };
-                if op == ScalarOp::ShrS && wide && vex {
-                    return self.shift_long(lanes, a, by);
-                }
-                self.binary(row, width, a, by)?
-            }
-            (ScalarOp::Bitcast, &[a]) => self.reg(a),
-            (ScalarOp::Convert, &[a]) => self.convert(from, to, lanes, a)?,
-            _ => unreachable!("{} does not take {} operands", op.name(), args.len()),
-        })
-    }
-
-    /// A constant with these bits.
-    fn bits(&self, dtype: DType, bits: u64) -> Arg {
-        let bits = if dtype.size() == 8 { bits } else { bits & 0xffff_ffff };
-        Arg::Const(Const { dtype, bits })
-    }
-
-    pub(super) fn fma(&mut self, double: bool, width: Width, args: [Arg; 3]) -> Reg {
-        // One operand may come from memory: rather the summand, rather the second factor.
-        let mut rest = true;
-        let [c, b, a] = [args[2], args[1], args[0]].map(|arg| match arg {
-            Arg::Const(_) if rest => {
-                rest = false;
-                self.source(arg)
-            }
-            _ => Source::Reg(self.reg(arg)),
-        });
-        let def = self.program.reg(Class::Vector);
-        self.push(Inst::Fma(Fma { double, width, def, args: [a, b, c] }));
-        def
-    }
-
-    /// `x < y ? a : b` where `{a, b} = {x, y}`.
-    pub fn select_less(
-        &mut self,
-        to: DType,
-        lanes: usize,
-        [x, y]: [Arg; 2],
-        least: bool,
-    ) -> Option<Reg> {
-        let width = Width::of(lanes * to.size());
-        if least {
-            self.binary(sized(to, &t::MINPS, &t::MINPD), width, x, y)
-        } else {
-            self.binary(sized(to, &t::MAXPS, &t::MAXPD), width, y, x)
-        }
-    }
-
-    fn convert(&mut self, from: DType, to: DType, lanes: usize, a: Arg) -> Option<Reg> {
-        if from == to {
-            return Some(self.reg(a));
-        }
-        if from == DType::Bool {
-            return self.number_of(to, lanes, a);
-        }
-        let x = self.reg(a);
-        let wider = Width::of(lanes * from.size().max(to.size()));
-        if self.encoding == Encoding::Vex {
-            match (from, to) {
-                (DType::I64, DType::F64) => return self.double_of_long(lanes, x),
-                (DType::F64, DType::I64) => return self.long_of_double(lanes, x),
-                (DType::F32, DType::I64) => {
-                    let x = self.unary(&t::PS_TO_PD, wider, Source::Reg(x))?;
-                    return self.long_of_double(lanes, x);
-                }
-                (DType::I64, DType::I32) => return self.low_halves(x, lanes),
-                _ => {}
-            }
-        }
-        let row = match (from, to) {
-            (DType::F32, DType::F64) => &t::PS_TO_PD,
-            (DType::F64, DType::F32) => &t::PD_TO_PS,
-            (DType::I32, DType::F32) => &t::D_TO_PS,
-            (DType::I32, DType::F64) => &t::D_TO_PD,
-            (DType::I64, DType::F32) => &t::Q_TO_PS,
-            (DType::I64, DType::F64) => &t::Q_TO_PD,
-            (DType::I32, DType::I64) => &t::D_TO_Q,
-            (DType::I64, DType::I32) => {
-                self.has(&t::Q_TO_D)?;
-                let def = self.program.reg(Class::Vector);
-                let inst = Vector { reg: Some((x, Role::Use)), ..blank(&t::Q_TO_D) };
-                self.push(Inst::Vector(Vector {
-                    width: wider,
-                    source: Source::Reg(def),
-                    to_source: true,
-                    ..inst
-                }));
-                return Some(def);
-            }
-            _ => return self.truncate(from, to, lanes, x),
-        };
-        self.unary(row, wider, Source::Reg(x))
-    }
-
-    /// Truncates, saturates, and takes NaN to 0. The instructions make the least integer
-    /// of everything that does not fit.
-    fn truncate(&mut self, from: DType, to: DType, lanes: usize, x: Reg) -> Option<Reg> {
-        let wider = Width::of(lanes * from.size().max(to.size()));
-        let row = match (from, to) {
-            (DType::F32, DType::I32) => &t::PS_TO_D,
-            (DType::F64, DType::I32) => &t::PD_TO_D,
-            (DType::F32, _) => &t::PS_TO_Q,
-            _ => &t::PD_TO_Q,
-        };
-        let n = self.unary(row, wider, Source::Reg(x))?;
-        let bound = if to == DType::I32 { 2f64.powi(31) } else { 2f64.powi(63) };
-        let (ge, bound) = (float_predicate(Cmp::Ge), Arg::Const(Const::of_float(from, bound)));
-        let over = self.compare_floats(ge, from, lanes, Arg::Reg(x), bound)?;
-        let greatest = Arg::Const(Monoid::Min.identity(to));
-        let n = self.select(to, lanes, Arg::Reg(over), greatest, Arg::Reg(n))?;
-        let nan = self.compare_floats(UNORDERED, from, lanes, Arg::Reg(x), Arg::Reg(x))?;
-        let zero = Arg::Const(Const::of_int(to, 0));
-        self.select(to, lanes, Arg::Reg(nan), zero, Arg::Reg(n))
     }
 }
 

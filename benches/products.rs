@@ -1,9 +1,17 @@
-//! Small matrix products: by the library, and as nests.
+//! Who multiplies matrices: the numbers from which the compiler chooses.
 //!
-//!     cargo bench --bench products
+//!     cargo bench --bench products -- [nests] [rows] [layers]
 //!
-//! Prints nanoseconds per product, of a batch that is one program; nests with their loops in
-//! several orders. `passes/src/legalise.rs` takes from these numbers which product is a nest.
+//! `nests`: small products by the library, and as nests with their loops in several orders;
+//! nanoseconds per product, of a batch that is one program. `passes/src/legalise.rs` takes from
+//! these numbers which product is a nest.
+//!
+//! `rows`: many rows with one small matrix, by the library and as columns; how many times as
+//! long the library takes. `passes/src/columns/choice.rs` takes from it what is small.
+//!
+//! `layers`: a product alone, and with what a layer adds to it in a pass of its own; what of the
+//! time the pass is. That is the most that could be saved by doing it piece by piece, behind
+//! the product.
 #![allow(missing_docs)]
 
 use std::time::Instant;
@@ -14,7 +22,7 @@ use backstitch::prelude::*;
 use backstitch::runtime::{ArrayRef, Executable};
 use backstitch::{Array, Backend, DType};
 
-/// Products in a program.
+/// Products in a program of nests.
 const BATCH: usize = 16;
 
 /// The order of the loops of a nest.
@@ -25,10 +33,10 @@ enum Form {
     Kmn,
 }
 
-/// The library's product, whatever its size.
-fn library(dtype: DType, [m, n, k]: [usize; 3], turned: [bool; 2]) -> Executable {
+/// The library's products, whatever their size.
+fn library(dtype: DType, batch: usize, [m, n, k]: [usize; 3], turned: [bool; 2]) -> Executable {
     let (mk, kn, mn) = (m * k, k * n, m * n);
-    let [a, b, c] = [mk, kn, mn].map(|len| BATCH * len);
+    let [a, b, c] = [mk, kn, mn].map(|len| batch * len);
     let strides = |rows, cols, turned| if turned { [1, rows] } else { [cols, 1] };
     let ([ai, ak], [bk, bj]) = (strides(m, k, turned[0]), strides(k, n, turned[1]));
     let text = format!(
@@ -38,7 +46,7 @@ fn library(dtype: DType, [m, n, k]: [usize; 3], turned: [bool; 2]) -> Executable
           buffer b0 : {dtype}[{a}] input 0
           buffer b1 : {dtype}[{b}] input 1
           buffer b2 : {dtype}[{c}] output 0
-          gemm {dtype} b2[{n}, 1] = b0[{ai}, {ak}] * b1[{bk}, {bj}] over m {m} n {n} k {k} batch ({BATCH}: {mk}, {kn}, {mn})
+          gemm {dtype} b2[{n}, 1] = b0[{ai}, {ak}] * b1[{bk}, {bj}] over m {m} n {n} k {k} batch ({batch}: {mk}, {kn}, {mn})
         }}"
     );
     Executable::new(parse_plan(&text).expect("a plan"), Backend::Cpu).expect("a program")
@@ -60,7 +68,19 @@ fn nest(dtype: DType, [m, n, k]: [usize; 3], turned: [bool; 2], form: Form) -> E
     Executable::new(program.executable().plan().clone(), Backend::Cpu).expect("a program")
 }
 
-/// The least of some means, in nanoseconds per product.
+/// `x · W`, or a layer's function of it, as the compiler does it.
+fn layer(
+    dtype: DType,
+    [m, n, k]: [usize; 3],
+    f: for<'t> fn(Tensor<'t>, Tensor<'t>) -> Tensor<'t>,
+) -> Executable {
+    let specs = (Spec::new(dtype, [m, k]), Spec::new(dtype, [k, n]), Spec::new(dtype, [n]));
+    let f = trace(specs, (), |_, (x, w, b), ()| f(x.matmul(w), b));
+    let program = f.expect("a layer").compile().expect("a program");
+    Executable::new(program.executable().plan().clone(), Backend::Cpu).expect("a program")
+}
+
+/// The least of some means, in nanoseconds per call.
 fn time(f: &Executable) -> f64 {
     let ones = |ty: &Type| Array::full(&ty.shape, Const::of_float(ty.dtype, 1.0));
     let inputs: Vec<Array> = f.inputs().iter().map(ones).collect();
@@ -79,13 +99,27 @@ fn time(f: &Executable) -> f64 {
         if time < 1e-4 {
             calls *= 2;
         } else {
-            least = least.min(time * 1e9 / calls as f64 / BATCH as f64);
+            least = least.min(time * 1e9 / calls as f64);
         }
     }
     least
 }
 
+/// A table, and its name.
+type Table = (&'static str, fn());
+
+const TABLES: [Table; 3] = [("nests", nests), ("rows", rows), ("layers", layers)];
+
 fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    for (name, table) in TABLES {
+        if wanted.is_empty() || wanted.iter().any(|w| w == name) {
+            table();
+        }
+    }
+}
+
+fn nests() {
     let mut shapes: Vec<[usize; 3]> =
         [2, 3, 4, 6, 8, 12, 16, 24, 32].into_iter().map(|n| [n, n, n]).collect();
     shapes.extend([[2, 32, 2], [32, 2, 2], [2, 2, 32], [4, 32, 4], [32, 4, 4], [4, 4, 32]]);
@@ -93,18 +127,52 @@ fn main() {
     for dtype in [DType::F32, DType::F64] {
         for shape in shapes.iter().copied() {
             for turned in [[false, false], [true, false], [false, true]] {
+                let each = |f: &Executable| time(f) / BATCH as f64;
                 let nests = [Form::Mnk, Form::Mkn, Form::Kmn];
-                let nests = nests.map(|form| time(&nest(dtype, shape, turned, form)));
-                let times = [time(&library(dtype, shape, turned)), nests[0], nests[1], nests[2]];
+                let nests = nests.map(|form| each(&nest(dtype, shape, turned, form)));
+                let library = each(&library(dtype, BATCH, shape, turned));
                 let [m, n, k] = shape;
                 let [a, b] = turned.map(|t| if t { "ᵀ" } else { "" });
-                let library = times[0];
                 println!(
                     "{dtype} {m:2}·{n:2}·{k:2} x{a}·y{b}: library {library:6.1}, nests \
                      mnk {:6.1} mkn {:6.1} kmn {:6.1}",
-                    times[1], times[2], times[3],
+                    nests[0], nests[1], nests[2],
                 );
             }
+        }
+    }
+}
+
+fn rows() {
+    for dtype in [DType::F32, DType::F64] {
+        for m in [300, 3000, 30_000] {
+            for [k, n] in
+                [[2, 2], [3, 3], [4, 4], [3, 8], [8, 8], [10, 10], [15, 15], [10, 2], [2, 10]]
+            {
+                let shape = [m, n, k];
+                let library = time(&library(dtype, 1, shape, [false; 2]));
+                let ours = time(&layer(dtype, shape, |x, _| x));
+                println!(
+                    "{dtype} {m:5}·{k:2} with {k:2}·{n:2}: {:5.2} ({ours:.0} ns)",
+                    library / ours
+                );
+            }
+        }
+    }
+}
+
+fn layers() {
+    let shapes =
+        [[128, 784, 512], [128, 512, 512], [512, 64, 64], [4096, 512, 512], [8192, 64, 64]];
+    for dtype in [DType::F32, DType::F64] {
+        for [m, k, n] in shapes {
+            let shape = [m, n, k];
+            let product = time(&layer(dtype, shape, |x, _| x));
+            let relu = time(&layer(dtype, shape, |x, b| (x + b).relu()));
+            let part = 100.0 * (1.0 - product / relu);
+            println!(
+                "{dtype} {m:4}·{k:3} with {k:3}·{n:3}: {product:9.0} ns, the pass {part:4.1} % of all"
+            );
         }
     }
 }

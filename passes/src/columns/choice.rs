@@ -20,8 +20,10 @@ const MOST_WORK: usize = 4000;
 /// three quarters; with 15×15, and in `f64` with 10×10, as long, but they fuse.
 const MOST_SMALL: usize = 900;
 
-/// The same for a part in which nothing is put together.
-const MOST_WORK_OF_PRODUCTS: usize = 2500;
+/// The same for a part in which nothing is put together but matrices are multiplied: compiling a
+/// function takes some 3 microseconds, and running it for a row saves some 40 picoseconds. So with
+/// more rows there may be more, within these bounds.
+const MOST_WORK_OF_PRODUCTS: [usize; 2] = [1000, 10_000];
 
 /// Rows on the longer side of a product from which they are an axis to run along.
 const LONG: usize = 32;
@@ -149,11 +151,14 @@ impl Columns<'_> {
             }
             part[2] = part[2].saturating_add(self.work(n));
         }
+        let rows: usize = self.extents.iter().product();
+        let [least_work, most_work] = MOST_WORK_OF_PRODUCTS;
+        let work_of_products = rows.saturating_mul(4).clamp(least_work, most_work);
         let mut any = false;
         for &n in &taken {
             let most = match found[&parts.find(n.index())] {
                 [0, 0, _] => continue,
-                [0, _, _] => MOST_WORK_OF_PRODUCTS,
+                [0, _, _] => work_of_products,
                 _ => MOST_WORK,
             };
             self.chosen[n] = found[&parts.find(n.index())][2] <= most;

@@ -137,8 +137,8 @@ fn test(file: &File, program: &Result<Program, Unread>) -> Tested {
     };
     let mut compile = None;
     let mut compiled = |optimise: bool| {
-        let (results, time) = transformed(program, &Options::default().optimise(optimise))?;
-        compile.get_or_insert(time);
+        let (results, compilation) = transformed(program, &Options::default().optimise(optimise))?;
+        compile.get_or_insert(compilation.time);
         Ok(results)
     };
     let mut report = Report::default();

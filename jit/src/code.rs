@@ -41,6 +41,7 @@ pub struct Code {
     pub(crate) entry: Entry,
     pub(crate) bytes: usize,
     pub(crate) functions: usize,
+    pub(crate) wide: usize,
     pub(crate) texts: Vec<(String, String)>,
     /// Where `entry` is.
     pub(crate) _memory: Memory,
@@ -99,6 +100,11 @@ impl Code {
     /// have none of their own.
     pub fn functions(&self) -> usize {
         self.functions
+    }
+
+    /// How many of these are vector code of full width, which is not Cranelift's.
+    pub fn wide_functions(&self) -> usize {
+        self.wide
     }
 
     /// Name and Cranelift text of each function, if

@@ -13,8 +13,6 @@
 //! One function is written at a time. Those that a function calls are promised,
 //! and written when it is done.
 
-use std::sync::atomic::Ordering;
-
 use backstitch_ir::index::IndexVec;
 use backstitch_ir::nest::Param;
 use backstitch_ir::plan::{Buffer, Kernel, Place, Plan, RowOf, Step};
@@ -33,7 +31,7 @@ use crate::part::PartEmitter;
 use crate::registers::indexed;
 use crate::survey::{Span, Survey, written_out};
 use crate::work::Sharing;
-use crate::{Code, Externs, Options, testing, wide};
+use crate::{Code, Externs, Options, wide};
 
 /// About how many statements a function of steps may have.
 const LIMIT: usize = 600;
@@ -313,7 +311,6 @@ impl<'p> Steps<'p> {
         if let Some(encoding) = self.encoding
             && let Some(bytes) = wide::compile(nest, encoding, self.large)
         {
-            testing::MADE.fetch_add(1, Ordering::Relaxed);
             return self.linker.define_bytes(id, &nest.name, bytes, wide::ALIGN);
         }
         let mut func = self.linker.function(id, self.kernel_signature());

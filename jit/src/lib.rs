@@ -163,20 +163,11 @@ pub fn compile(plan: &Plan, externs: &Externs, options: &Options) -> Result<Code
 /// What tests need to be sure that full-width vector code is what they test.
 #[doc(hidden)]
 pub mod testing {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use backstitch_ir::nest::Nest;
 
     use crate::{Cpu, Vectors, wide};
 
-    pub(crate) static MADE: AtomicU64 = AtomicU64::new(0);
-
-    /// How many kernels have become vector code of our own.
-    pub fn made() -> u64 {
-        MADE.load(Ordering::Relaxed)
-    }
-
-    /// Whether this kernel does.
+    /// Whether this kernel becomes vector code of our own.
     pub fn is_wide(nest: &Nest, vectors: Vectors) -> bool {
         let encoding = vectors.encoding(Cpu::Host);
         encoding.is_some_and(|encoding| wide::compile(nest, encoding, wide::LARGE).is_some())

@@ -29,12 +29,14 @@ pub(crate) struct Linker {
     promised: usize,
     /// Name and text of each function, if they are wanted.
     texts: Option<Vec<(String, String)>>,
+    /// How many functions came as machine code.
+    wide: usize,
 }
 
 impl Linker {
     pub fn new(options: &Options) -> Result<Self, JitError> {
         let texts = options.text.then(Vec::new);
-        Ok(Self { crew: Crew::new(options)?, promised: 0, texts })
+        Ok(Self { crew: Crew::new(options)?, promised: 0, texts, wide: 0 })
     }
 
     /// What instructions there are.
@@ -87,6 +89,7 @@ impl Linker {
             let text = format!("; {} bytes of vector code that is not Cranelift's\n", bytes.len());
             texts.push((name.to_owned(), text));
         }
+        self.wide += 1;
         self.crew.put(id.0 as usize, Compiled { bytes, align, relocs: Vec::new() });
     }
 
@@ -94,6 +97,7 @@ impl Linker {
     pub fn finish(self, entry: FunctionId, pinned: Pinned) -> Result<Code, JitError> {
         let failed = |e: cranelift_module::ModuleError| JitError::Memory(e.to_string());
         let (isa, signature) = (self.crew.isa().clone(), self.signature());
+        let (texts, wide) = (self.texts.unwrap_or_default(), self.wide);
         let image = Image::new(self.crew.finish()?, self.promised)?;
         let builder = JITBuilder::with_isa(isa, default_libcall_names());
         let mut memory = Memory::new(JITModule::new(builder));
@@ -109,9 +113,8 @@ impl Linker {
         // SAFETY: at that address is a function made with this signature and
         // the platform's calling convention.
         let entry = unsafe { std::mem::transmute::<*const u8, Entry>(address) };
-        let texts = self.texts.unwrap_or_default();
         let (bytes, functions) = (image.bytes.len(), image.starts.len());
-        Ok(Code { entry, bytes, functions, texts, _memory: memory, _pinned: pinned })
+        Ok(Code { entry, bytes, functions, wide, texts, _memory: memory, _pinned: pinned })
     }
 }
 

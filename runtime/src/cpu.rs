@@ -81,6 +81,10 @@ impl Program for Compiled {
         self.code.functions()
     }
 
+    fn wide_functions(&self) -> usize {
+        self.code.wide_functions()
+    }
+
     #[inline]
     unsafe fn run(
         &self,

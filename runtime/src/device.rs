@@ -37,6 +37,11 @@ pub trait Program: Send + Sync {
         0
     }
 
+    /// How many of these are vector code of full width.
+    fn wide_functions(&self) -> usize {
+        0
+    }
+
     /// Runs it.
     ///
     /// # Safety

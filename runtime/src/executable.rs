@@ -49,6 +49,8 @@ pub struct Stats {
     /// Of how many functions the machine code is: kernels that do the same on other arrays
     /// share one.
     pub functions: usize,
+    /// How many of these are vector code of full width: AVX-512 or AVX2.
+    pub wide_functions: usize,
     /// Bytes of machine code.
     pub code_bytes: usize,
 }
@@ -168,6 +170,7 @@ impl Executable {
             arena_bytes: self.0.plan.arena_bytes,
             kernels: self.0.plan.kernels.len(),
             functions: self.0.program.functions(),
+            wide_functions: self.0.program.wide_functions(),
             code_bytes: self.0.program.code_bytes(),
         }
     }

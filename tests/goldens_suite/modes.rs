@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use backstitch::ir::Graph;
 use backstitch::passes::prepare;
 use backstitch::prelude::*;
+use backstitch::runtime::Stats;
 use backstitch::{Array, Error, Gradient, Options, Status, specs};
 
 use super::interpret::{Values, run, run_moved};
@@ -151,12 +152,19 @@ pub fn taped(program: &Program) -> Result<Results<Array>, Error> {
     traced.compile()?.call(&inputs, &extra)
 }
 
-/// Traced, transformed and compiled, and how long it took from the trace to the
-/// function that computes targets and gradients.
+/// How targets and gradients were compiled.
+pub struct Compilation {
+    /// How long it took, from the trace.
+    pub time: Duration,
+    /// What came of it.
+    pub stats: Stats,
+}
+
+/// Traced, transformed and compiled.
 pub fn transformed(
     program: &Program,
     options: &Options,
-) -> Result<(Results<Array>, Duration), Error> {
+) -> Result<(Results<Array>, Compilation), Error> {
     // Sources are parameters, all other inputs are data.
     let all = arrays(&program.inputs);
     let (params, others) = parameters(program, &all)?;
@@ -173,17 +181,19 @@ pub fn transformed(
     let is_scalar =
         differentiable.outputs().len() == 1 && differentiable.outputs()[0].dims().is_empty();
     let plain = program.grad.as_ref().is_none_or(|grad| grad.cotangent.is_none());
-    let (time, found, gradients);
+    let (compilation, found, gradients);
     if is_scalar && plain {
         let gradient = differentiable.value_and_grad()?;
         let compiled = gradient.compile_with(options)?;
-        time = begun.elapsed();
+        let time = begun.elapsed();
+        compilation = Compilation { time, stats: compiled.executable().stats() };
         check_workspace(gradient.graph(), options);
         (found, gradients) = compiled.call(&params, &data)?;
     } else {
         let gradient = differentiable.vjp()?;
         let compiled = gradient.compile_with(options)?;
-        time = begun.elapsed();
+        let time = begun.elapsed();
+        compilation = Compilation { time, stats: compiled.executable().stats() };
         check_workspace(gradient.graph(), options);
         (found, gradients) = compiled.call(&params, &(&data, &extra.cotangents))?;
     }
@@ -215,7 +225,7 @@ pub fn transformed(
         results.jacobian = blocks(jacobian.call(&params, &data)?);
     }
     if program.hvp.is_none() && !program.hessian {
-        return Ok((results, time));
+        return Ok((results, compilation));
     }
     let weighted = trace(specs(&params), specs(&data), |t, params, data| {
         let targets = values_of(t, program, &others, params, data).all(targets).into_iter();
@@ -230,7 +240,7 @@ pub fn transformed(
         let hessian = weighted.hessian()?.compile_with(options)?;
         results.hessian = blocks(hessian.call(&params, &data)?);
     }
-    Ok((results, time))
+    Ok((results, compilation))
 }
 
 /// The workspace is hardly larger than what is in it at once.

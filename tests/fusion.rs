@@ -98,3 +98,23 @@ fn programs_of_rows_in_chunks() {
         compare(DType::F64, dims, 1e-8);
     }
 }
+
+/// A few elements of what a kernel has at hand for each of its own are computed again; here
+/// they lie across the rows of a part of an array.
+#[test]
+fn a_look_across_rows_of_a_part_of_an_array() {
+    let f = trace_tree(Spec::f64([40, 9]), (), |t, x, ()| {
+        let inner = x.slice(0, 1..38, 1).slice(1, 1..8, 1).abs();
+        let flat = inner.reshape([37 * 7]);
+        let looks = [flat.slice(0, 5..17, 1), flat.slice(0, 200..3, -11)];
+        t.outputs(&vec![inner.sum(), looks[0].sin(), looks[1].sin()])
+    });
+    let f = f.unwrap();
+    let mut rng = random::Rng(3);
+    let x = rng.array(&Type::new(DType::F64, [40, 9]), -1.0, 1.0);
+    let run = |options: Options| f.compile_with(&options).unwrap().call(&x, &()).unwrap();
+    let (fused, apart) = (run(Options::default()), run(Options::default().optimise(false)));
+    for (a, b) in fused[1..].iter().zip(&apart[1..]) {
+        assert!(a.same_bits(b), "{a:?} and {b:?}");
+    }
+}

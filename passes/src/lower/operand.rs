@@ -45,23 +45,31 @@ impl Operand {
             let strides = Strides::from_elem(0, to.rank());
             return Some(Self::At { val: *val, offset: 0, strides });
         }
-        // The view's strides count elements of a contiguous `from`: take them
-        // apart into steps along its axes.
-        let own = contiguous(from);
-        let at = *offset + follow(view.offset as i64, &own, from, strides)?;
+        // The view's strides count elements of a contiguous `from`: take them apart into steps
+        // along its axes. All steps together stay inside of each: to go on along the next is no
+        // such step.
+        let axes = merged(from, strides);
+        let start = follow(view.offset as i64, &axes)?;
+        let mut reached: Steps = start.iter().map(|&i| [i, i]).collect();
         let mut out = Strides::new();
         for (&s, &extent) in view.strides.iter().zip(to.dims()) {
             if extent <= 1 {
                 out.push(0);
                 continue;
             }
-            out.push(if s < 0 {
-                -follow(-s as i64, &own, from, strides)?
-            } else {
-                follow(s as i64, &own, from, strides)?
-            });
+            let (sign, last) = ((s as i64).signum(), extent as i64 - 1);
+            let steps = follow((s as i64).abs(), &axes)?;
+            for (reached, &step) in reached.iter_mut().zip(&steps) {
+                reached[usize::from(sign > 0)] += sign * step * last;
+            }
+            out.push(sign * distance(&steps, &axes));
         }
-        Some(Self::At { val: *val, offset: at, strides: out })
+        let inside =
+            |([first, last], axis): (&[i64; 2], &Merged)| *first >= 0 && *last < axis.extent;
+        if !reached.iter().zip(&axes).all(inside) {
+            return None;
+        }
+        Some(Self::At { val: *val, offset: *offset + distance(&start, &axes), strides: out })
     }
 
     /// The same elements in another shape, if the strides allow it.
@@ -93,24 +101,49 @@ pub(crate) fn same_strides(a: &[i64], b: &[i64], shape: &Shape) -> bool {
     shape.is_empty() || a.iter().zip(b).zip(shape.dims()).all(|((a, b), &d)| d == 1 || a == b)
 }
 
-/// Takes a distance in a contiguous array of shape `from` apart into steps along
-/// its axes, and measures them with other strides. `None` if a step would leave an
-/// axis: never the case for views of whole axes.
-fn follow(distance: i64, own: &[i64], from: &Shape, strides: &[i64]) -> Option<i64> {
-    let mut left = distance;
-    let mut out = 0;
-    for ((&o, &s), &d) in own.iter().zip(strides).zip(from.dims()) {
-        if o == 0 || d <= 1 {
-            continue;
+/// How far a view goes along each axis: the least index and the greatest.
+type Steps = SmallVec<[[i64; 2]; 4]>;
+
+/// Axes that follow each other in memory as well, as one.
+struct Merged {
+    extent: i64,
+    /// Elements from one index to the next, in an array that is contiguous,
+    own: i64,
+    /// and in memory.
+    stride: i64,
+}
+
+/// The axes of an array of that shape, merged where its strides allow it.
+fn merged(shape: &Shape, strides: &[i64]) -> SmallVec<[Merged; 4]> {
+    let mut axes: SmallVec<[Merged; 4]> = SmallVec::new();
+    let own = contiguous(shape);
+    let all = shape.dims().iter().zip(own).zip(strides).filter(|((d, _), _)| **d != 1);
+    for ((&d, own), &stride) in all {
+        let extent = d as i64;
+        match axes.last_mut().filter(|before| before.stride == stride * extent) {
+            Some(before) => *before = Merged { extent: before.extent * extent, own, stride },
+            None => axes.push(Merged { extent, own, stride }),
         }
-        let steps = left / o;
-        if steps >= d as i64 {
-            return None;
-        }
-        left -= steps * o;
-        out += steps * s;
     }
-    (left == 0).then_some(out)
+    axes
+}
+
+/// Takes a distance in a contiguous array apart into steps along its axes. `None` if a step
+/// would leave an axis.
+fn follow(distance: i64, axes: &[Merged]) -> Option<SmallVec<[i64; 4]>> {
+    let mut left = distance;
+    let mut step = |axis: &Merged| {
+        let steps = left / axis.own;
+        left -= steps * axis.own;
+        (steps < axis.extent).then_some(steps)
+    };
+    let steps = axes.iter().map(&mut step).collect::<Option<_>>()?;
+    (left == 0).then_some(steps)
+}
+
+/// How far steps along axes go in memory.
+fn distance(steps: &[i64], axes: &[Merged]) -> i64 {
+    steps.iter().zip(axes).map(|(&n, axis)| n * axis.stride).sum()
 }
 
 /// Strides of the same elements in another shape: axes are merged and split as
@@ -223,5 +256,36 @@ mod tests {
             panic!("a permutation of a broadcast is a view")
         };
         assert_eq!((offset, strides.as_slice()), (2, &[-1, 0][..]));
+    }
+
+    #[test]
+    fn a_view_across_rows_is_one_only_where_rows_follow_each_other() {
+        let from = Shape::from([2, 5, 4]);
+        let at = |strides: [i64; 3]| {
+            let from = &from;
+            let x = Operand::At {
+                val: backstitch_ir::Idx::new(0),
+                offset: 7,
+                strides: strides.into_iter().collect(),
+            };
+            move |offset, stride, n: usize| {
+                let view = View { offset, strides: [stride].into_iter().collect() };
+                match x.view(&view, from, &Shape::from([n])) {
+                    Some(Operand::At { offset, strides, .. }) => Some((offset, strides[0])),
+                    _ => None,
+                }
+            }
+        };
+        let part = at([42, 6, 1]);
+        assert_eq!(part(4, 1, 4), Some((13, 1)));
+        assert_eq!(part(4, 1, 5), None);
+        assert_eq!(part(5, 1, 4), None);
+        assert_eq!(part(20, 4, 5), Some((49, 6)));
+        assert_eq!(part(16, 4, 2), None);
+        assert_eq!(part(7, -1, 4), Some((16, -1)));
+        assert_eq!(part(7, -1, 5), None);
+        let rows = at([42, 4, 1]);
+        assert_eq!(rows(20, 1, 20), Some((49, 1)));
+        assert_eq!(rows(19, 1, 2), None);
     }
 }

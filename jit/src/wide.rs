@@ -15,7 +15,7 @@
 //! * `inst`: these instructions;
 //! * `dead`: instructions that turned out to be of no use;
 //! * `alloc`: registers, by linear scan;
-//! * `emit`, `code`, `table`: bytes.
+//! * `emit`, `homes`, `code`, `table`: bytes.
 
 mod ahead;
 mod alloc;
@@ -28,6 +28,7 @@ mod dead;
 mod dense;
 mod emit;
 mod hold;
+mod homes;
 mod inst;
 mod jam;
 mod long;

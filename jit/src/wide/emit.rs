@@ -1,21 +1,15 @@
 //! Bytes of a program whose virtual registers have homes.
 //!
 //! What lives in the frame is an operand in memory where the instruction takes one, and
-//! otherwise passes through a scratch register.
+//! otherwise passes through a scratch register: see [`homes`](super::homes).
 
-use super::alloc::{Allocation, Home, PARAMS, SCRATCH, SCRATCH_MASKS, allocate, scratch_vectors};
-use super::code::{self, Alu, Code, Encoding, Mem, Operand, RSP, Width};
-use super::inst::{Class, Fma, Inst, Place, Program, Reg, Role, Source, Value, Vector};
+use super::alloc::{Allocation, Home, SCRATCH, SCRATCH_MASKS, allocate, scratch_vectors};
+use super::code::{self, Alu, Code, Encoding, Operand};
+use super::inst::{Class, Fma, Inst, Program, Reg, Role, Source, Value, Vector};
 use super::table::{self, Kind, Row, Tuple};
 
 /// Loops begin at a multiple of this.
 const LOOP_ALIGN: usize = 32;
-
-/// Bytes that are less than a page apart, with room for what aligning takes.
-const PAGE: i32 = 4096 - 128;
-
-/// Registers that a function leaves as they were.
-const SAVED: [u8; 6] = [3, 5, 12, 13, 14, 15];
 
 /// Machine code of a program; its calling convention is System V's.
 pub(crate) fn emit(program: &Program, encoding: Encoding) -> Vec<u8> {
@@ -28,202 +22,16 @@ pub(crate) fn emit(program: &Program, encoding: Encoding) -> Vec<u8> {
     emitter.code.finish(&program.pool)
 }
 
-struct Emitter<'p> {
-    program: &'p Program,
-    allocation: Allocation,
-    code: Code,
-    saved: Vec<u8>,
+/// A program being written.
+pub(super) struct Emitter<'p> {
+    pub program: &'p Program,
+    pub allocation: Allocation,
+    pub code: Code,
+    /// Registers that go back to what they were.
+    pub saved: Vec<u8>,
 }
 
 impl Emitter<'_> {
-    // ---- The frame ----
-
-    fn slot_bytes(&self) -> u32 {
-        match self.code.encoding {
-            Encoding::Evex => 64,
-            Encoding::Vex => 32,
-        }
-    }
-
-    fn frame(&self) -> u32 {
-        let bytes = self.allocation.vectors * self.slot_bytes() + 8 * self.allocation.words + 8;
-        bytes.next_multiple_of(64)
-    }
-
-    fn has_frame(&self) -> bool {
-        self.allocation.vectors + self.allocation.words > 0
-    }
-
-    fn enter(&mut self) {
-        let used = |r: &&u8| {
-            let classes = self.program.classes.iter();
-            classes
-                .zip(&self.allocation.homes)
-                .any(|(class, home)| *class == Class::General && *home == Home::Register(**r))
-        };
-        self.saved = SAVED.iter().filter(used).copied().collect();
-        for &r in &self.saved {
-            self.code.push(r);
-        }
-        if self.has_frame() {
-            // The stack pointer as it was goes to the frame's last word.
-            let frame = self.frame() as i32;
-            self.code.alu(Alu::Mov, SCRATCH[0], Operand::Register(RSP));
-            let mut left = frame;
-            // Each page is touched in order, so that the guard page behind the stack is.
-            while left > PAGE {
-                self.code.alu_immediate(Alu::Sub, RSP, PAGE);
-                self.code.store(at_stack(0), SCRATCH[0]);
-                left -= PAGE;
-            }
-            self.code.alu_immediate(Alu::Sub, RSP, left);
-            self.code.alu_immediate(Alu::And, RSP, -64);
-            self.code.store(at_stack(frame - 8), SCRATCH[0]);
-        }
-        for (&param, &register) in self.program.params.iter().zip(&PARAMS) {
-            if let Home::Slot(_) = self.home(param) {
-                let to = self.slot(param);
-                self.code.store(to, register);
-            }
-        }
-    }
-
-    fn leave(&mut self) {
-        self.code.zero_upper();
-        if self.has_frame() {
-            let saved = at_stack(self.frame() as i32 - 8);
-            self.code.alu(Alu::Mov, RSP, Operand::Memory(saved));
-        }
-        for &r in self.saved.clone().iter().rev() {
-            self.code.pop(r);
-        }
-        self.code.ret();
-    }
-
-    fn home(&self, reg: Reg) -> Home {
-        self.allocation.homes[reg.0 as usize]
-    }
-
-    fn slot(&self, reg: Reg) -> Mem {
-        let Home::Slot(n) = self.home(reg) else { unreachable!("a place in the frame") };
-        let at = match self.program.classes[reg.0 as usize] {
-            Class::Vector => n * self.slot_bytes(),
-            Class::Mask | Class::General => self.allocation.vectors * self.slot_bytes() + 8 * n,
-        };
-        at_stack(at as i32)
-    }
-
-    // ---- Operands ----
-
-    /// A general register that holds this one now.
-    fn general(&mut self, reg: Reg, scratch: usize) -> u8 {
-        match self.home(reg) {
-            Home::Register(n) => n,
-            _ => {
-                let from = Operand::Memory(self.slot(reg));
-                self.code.alu(Alu::Mov, SCRATCH[scratch], from);
-                SCRATCH[scratch]
-            }
-        }
-    }
-
-    /// The general register that a result goes to first.
-    fn target(&self, reg: Reg) -> u8 {
-        match self.home(reg) {
-            Home::Register(n) => n,
-            _ => SCRATCH[2],
-        }
-    }
-
-    /// Puts a result where it lives.
-    fn put(&mut self, reg: Reg) {
-        if let Home::Slot(_) = self.home(reg) {
-            let to = self.slot(reg);
-            self.code.store(to, SCRATCH[2]);
-        }
-    }
-
-    fn place(&mut self, place: &Place) -> Mem {
-        let base = self.general(place.base, 0);
-        let index = place.index.map(|(index, scale)| {
-            let register = match self.program.classes[index.0 as usize] {
-                Class::General => self.general(index, 1),
-                // What is gathered or scattered has the other scratch register.
-                _ => self.vector_register(index, 0),
-            };
-            (register, scale)
-        });
-        Mem { base, index, disp: place.disp }
-    }
-
-    /// A vector register that holds this one now.
-    fn vector_register(&mut self, reg: Reg, scratch: usize) -> u8 {
-        match self.home(reg) {
-            Home::Register(n) => n,
-            _ => {
-                let register = scratch_vectors(self.code.encoding)[scratch];
-                let from = self.slot(reg);
-                self.move_vector(register, Operand::Memory(from));
-                register
-            }
-        }
-    }
-
-    fn widest(&self) -> Width {
-        match self.code.encoding {
-            Encoding::Evex => Width::Z512,
-            Encoding::Vex => Width::Y256,
-        }
-    }
-
-    fn move_vector(&mut self, to: u8, from: Operand) {
-        if matches!(from, Operand::Register(n) if n == to) {
-            return;
-        }
-        let row = match from {
-            Operand::Repeated(_) => &table::REPEATD,
-            _ => &table::LOADPS,
-        };
-        self.simple(row, to, from);
-    }
-
-    fn simple(&mut self, row: &Row, reg: u8, operand: Operand) {
-        let width = self.widest();
-        let (second, immediate, mask) = (None, None, None);
-        self.code.vector(&code::Vector { row, width, reg, second, operand, immediate, mask });
-    }
-
-    fn mask_register(&mut self, reg: Reg, scratch: usize) -> u8 {
-        match self.home(reg) {
-            Home::Register(n) => n,
-            _ => {
-                let from = Operand::Memory(self.slot(reg));
-                self.simple(&table::KMOV, SCRATCH_MASKS[scratch], from);
-                SCRATCH_MASKS[scratch]
-            }
-        }
-    }
-
-    fn class(&self, reg: Reg) -> Class {
-        self.program.classes[reg.0 as usize]
-    }
-
-    fn value(&mut self, value: &Value, scratch: usize) -> Operand {
-        match value {
-            Value::Reg(r) => match self.home(*r) {
-                Home::Register(n) => Operand::Register(n),
-                _ => Operand::Memory(self.slot(*r)),
-            },
-            Value::Place(p) => Operand::Memory(self.place(p)),
-            Value::Known(n) => {
-                self.code.set(SCRATCH[scratch], *n);
-                Operand::Register(SCRATCH[scratch])
-            }
-        }
-    }
-
-    // ---- Instructions ----
-
     fn inst(&mut self, inst: &Inst) {
         match inst {
             Inst::Vector(v) => self.vector(v),
@@ -503,8 +311,4 @@ impl Emitter<'_> {
             mask: None,
         });
     }
-}
-
-fn at_stack(disp: i32) -> Mem {
-    Mem { base: RSP, index: None, disp }
 }

@@ -293,6 +293,45 @@ fn loops_of_all_lengths() {
     taken.insist(85);
 }
 
+/// A maximum and a minimum are NaN where there was one, whatever comes later.
+#[test]
+fn one_nan_among_numbers() {
+    for dtype in [DType::F32, DType::F64] {
+        for (n, lanes) in [(70, 32), (70, 8), (1000, 16)] {
+            let mut b = NestBuilder::new("extremes");
+            let i = b.axis(n);
+            let x = b.param(dtype, n, Access::In);
+            let out = b.param(dtype, 2, Access::Out);
+            b.open(i, Range::Whole, Mode::Vector { lanes });
+            let v = b.load(x, along(&[(i, 1)], 0));
+            for (k, most) in b.close(&[(Monoid::Max, v), (Monoid::Min, v)]).into_iter().enumerate()
+            {
+                b.store(out, along(&[], k as i64), most);
+            }
+            let nest = b.finish();
+            let codes = ALL.map(|vectors| {
+                compile_with(
+                    &plan_of(&nest),
+                    &Options { vectors, verify: true, ..Options::default() },
+                )
+            });
+            // Everywhere, and nowhere.
+            for at in (0..=n).step_by(n.div_ceil(80)) {
+                let number = |k: usize| if k == at { f64::NAN } else { (k * 37 % n) as f64 - 20.0 };
+                let bytes = |k: usize| match dtype {
+                    DType::F32 => (number(k) as f32).to_le_bytes().to_vec(),
+                    _ => number(k).to_le_bytes().to_vec(),
+                };
+                let data = [(0..n).flat_map(bytes).collect(), vec![0; 2 * dtype.size()]];
+                let mut trial = Trial::new(&nest, &data);
+                for (code, vectors) in codes.iter().zip(ALL) {
+                    trial.run(code, End::Last, &format!("{dtype}, {vectors:?}, NaN at {at}"));
+                }
+            }
+        }
+    }
+}
+
 /// Loads and stores in steps, within rows of a matrix.
 fn steps(dtype: DType, read: i64, write: i64, n: usize, lanes: usize) -> Nest {
     let mut b = NestBuilder::new("steps");

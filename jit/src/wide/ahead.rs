@@ -12,8 +12,8 @@
 //! second finds the chunk in the first cache while nothing is under way from further out.
 //! So each loop that reads a chunk again asks for its share of the lines of the next chunk:
 //! every second one if there are two loops. The processor guesses what is read next from
-//! what has been missing, and does not see that the other lines still are: the first loop
-//! asks for what it reads a few rows on, which costs next to nothing where it is there.
+//! what has been missing, and does not see that the other lines still are: for these the
+//! first loop asks, a few rows before it reads them.
 //!
 //! Asking for what is outside of an array does nothing.
 
@@ -41,8 +41,9 @@ const LINE: usize = 64;
 pub(super) struct Ahead {
     /// How far on.
     bytes: i64,
-    /// One line of so many.
-    every: usize,
+    /// Lines with this number, of so many.
+    line: usize,
+    of: usize,
 }
 
 /// A load of short rows: the parameter, bytes from row to row, where the first element is,
@@ -75,10 +76,9 @@ impl Lowering<'_> {
             if all.len() < 2 {
                 continue;
             }
-            let near = Ahead { bytes: row * (AHEAD / row.abs()), every: 1 };
-            for (k, (stmt, next)) in all.iter().enumerate() {
-                let ahead = if k == 0 { near } else { Ahead { bytes: *next, every: all.len() } };
-                self.ahead.insert(*stmt, ahead);
+            for (line, &(stmt, next)) in all.iter().enumerate() {
+                let bytes = if line == 0 { row * (AHEAD / row.abs()) } else { next };
+                self.ahead.insert(stmt, Ahead { bytes, line, of: all.len() });
             }
         }
     }
@@ -107,13 +107,15 @@ impl Lowering<'_> {
 
     /// Asks for what belongs to the current vector of a load.
     pub(super) fn ask_ahead(&mut self, s: &Stmt, param: Param, at: &At) -> Option<()> {
-        let Some(&Ahead { bytes, every }) = self.ahead.get(&std::ptr::from_ref(s)) else {
+        let Some(&Ahead { bytes, line, of }) = self.ahead.get(&std::ptr::from_ref(s)) else {
             return Some(());
         };
         let current = self.current.expect("vector code");
-        let vectors = (LINE / (current.lanes * current.size)).max(1);
+        let first = current.number * current.lanes * current.size;
         // The last elements of a row are on a line with the next row.
-        if current.tail.is_some() || !current.number.is_multiple_of(every * vectors) {
+        let asks =
+            current.tail.is_none() && first.is_multiple_of(LINE) && (first / LINE) % of == line;
+        if !asks {
             return Some(());
         }
         let place = self.consecutive(param, at)?;

@@ -100,6 +100,58 @@ impl Ops {
         Some(())
     }
 
+    // ---- Minima and maxima of floats in a loop ----
+    //
+    // A NaN stays, and to see that, each step would have to look at what the step before has
+    // made. In a loop one looks at what comes instead, and leaves numbers alone: in a lane
+    // where there was a NaN, nothing else matters.
+
+    /// Where a NaN has come, if a loop's reduction is to look out for that: nowhere yet.
+    pub fn watch(&mut self, op: Monoid, of: DType) -> Option<Reg> {
+        let watched = self.encoding == Encoding::Evex
+            && matches!(op, Monoid::Max | Monoid::Min)
+            && of.is_float();
+        watched.then(|| {
+            let none = self.mask_constant(0);
+            self.variable(none)
+        })
+    }
+
+    /// `acc = acc ⊕ x` for one partial result or two, in the lanes of the mask.
+    pub fn combine_watched(
+        &mut self,
+        seen: Reg,
+        op: Monoid,
+        of: DType,
+        lanes: usize,
+        each: &[(Reg, Reg)],
+        mask: Mask,
+    ) -> Option<()> {
+        let width = Width::of(lanes * of.size());
+        let (first, last) = (each.first()?.1, each.last()?.1);
+        let compare = sized(of, &t::CMPPS, &t::CMPPD);
+        let nan = self.compare_into(compare, width, first, Source::Reg(last), UNORDERED, mask)?;
+        self.combine_masks(seen, Monoid::Any, lanes, nan)?;
+        for &(acc, x) in each {
+            let role = if mask.is_some() { Role::Change } else { Role::Def };
+            self.push(Inst::Vector(Vector {
+                width,
+                reg: Some((acc, role)),
+                second: Some(acc),
+                source: Source::Reg(x),
+                mask: mask.map(|k| (k, false)),
+                ..blank(row(op, of))
+            }));
+        }
+        Some(())
+    }
+
+    /// Puts NaN where one has come.
+    pub fn settle(&mut self, seen: Reg, of: DType, lanes: usize, acc: Reg) {
+        let nan = self.constant(Const::of_float(of, f64::NAN));
+        self.blend(of.size(), lanes, acc, seen, Source::Reg(nan), acc);
+    }
+
     fn combine_vectors(
         &mut self,
         acc: Reg,

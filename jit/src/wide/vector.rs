@@ -41,6 +41,8 @@ struct Body<'b> {
     shape: Shape,
     /// The partial results of each reduction, one for each vector.
     partials: Vec<Vec<Reg>>,
+    /// Where a NaN has come, for reductions that look out for that.
+    seen: Vec<Option<Reg>>,
 }
 
 /// How many elements an iteration does.
@@ -77,11 +79,12 @@ impl Lowering<'_> {
         self.at.prepare(&mut self.ops.program, &l.body)?;
         let (uniform, stmts) = split(l);
         let shape = self.shape(l, partial, &stmts)?;
-        let mut body = Body { l, stmts, shape, partials: Vec::new() };
+        let mut body = Body { l, stmts, shape, partials: Vec::new(), seen: Vec::new() };
         for a in &l.accs {
             let dtype = self.nest.vars[a.result];
             let partials = self.partials(dtype, a.op.identity(dtype), shape.copies);
             body.partials.push(partials);
+            body.seen.push(self.ops.watch(a.op, dtype));
         }
         // Without iterations nothing may be read.
         let done = self.ops.program.label();
@@ -109,7 +112,10 @@ impl Lowering<'_> {
         let hoist = self.ops.hoist.take().expect("constants of this loop");
         self.ops.program.insts.splice(before..before, hoist.insts);
         self.ops.push(Inst::Label(done));
-        for (a, partials) in l.accs.iter().zip(&body.partials) {
+        for ((a, partials), seen) in l.accs.iter().zip(&body.partials).zip(&body.seen) {
+            if let Some(seen) = *seen {
+                self.ops.settle(seen, self.nest.vars[a.result], shape.lanes, partials[0]);
+            }
             let x = self.ops.finish(a.op, self.nest.vars[a.result], shape.lanes, partials)?;
             self.bind(a.result, x)?;
         }
@@ -328,19 +334,25 @@ impl Lowering<'_> {
         tail: Option<Tail>,
     ) -> Option<()> {
         let (axis, lanes, copies) = (body.l.axis, body.shape.lanes, which.len());
-        for (a, partials) in body.l.accs.iter().zip(&body.partials) {
+        let mask = mask_of(tail);
+        for ((a, partials), seen) in body.l.accs.iter().zip(&body.partials).zip(&body.seen) {
+            let dtype = self.nest.vars[a.result];
+            let mut each: SmallVec<[(Reg, Reg); 4]> = SmallVec::new();
             for copy in 0..copies {
                 self.current = Some(body.shape.current(axis, copy, number + copy, tail));
-                let x = self.value(a.value);
-                let dtype = self.nest.vars[a.result];
-                self.ops.combine_into(
-                    partials[which.start + copy],
-                    a.op,
-                    dtype,
-                    lanes,
-                    x,
-                    mask_of(tail),
-                )?;
+                each.push((partials[which.start + copy], self.value(a.value)));
+            }
+            match *seen {
+                Some(seen) => {
+                    for two in each.chunks(2) {
+                        self.ops.combine_watched(seen, a.op, dtype, lanes, two, mask)?;
+                    }
+                }
+                None => {
+                    for (acc, x) in each {
+                        self.ops.combine_into(acc, a.op, dtype, lanes, x, mask)?;
+                    }
+                }
             }
         }
         self.current = None;

@@ -23,6 +23,8 @@ pub(super) struct Definitions {
     uses: FxHashMap<Var, usize>,
     /// Lanes in which a condition does not hold, by copy of the body.
     refuted: FxHashMap<(Var, usize), Reg>,
+    /// The same for conditions that are made outside of the loop, where it is found too.
+    outside: FxHashMap<Reg, Reg>,
 }
 
 impl Definitions {
@@ -126,6 +128,7 @@ impl Lowering<'_> {
             Binding::Lanes(_) => self.definitions.known.get(&c).cloned(),
             _ => None,
         };
+        let outside = matches!(self.bindings[c], Binding::Uniform(_));
         let out = match known {
             Some((ScalarOp::Or, args)) => {
                 let first = self.refuted(args[0], within, lanes)?;
@@ -146,8 +149,13 @@ impl Lowering<'_> {
             }
             _ => {
                 let k = self.value(c);
+                if within.is_none()
+                    && let Some(&known) = self.definitions.outside.get(&k)
+                {
+                    return Some(known);
+                }
                 let def = self.ops.program.reg(Class::Mask);
-                self.ops.push(match within {
+                let inst = match within {
                     None => unary_inst(&t::KNOT, Width::X128, def, Source::Reg(k)),
                     Some(within) => Inst::Vector(Vector {
                         reg: Some((def, Role::Def)),
@@ -155,7 +163,14 @@ impl Lowering<'_> {
                         source: Source::Reg(within),
                         ..blank(&t::KANDN)
                     }),
-                });
+                };
+                match &mut self.ops.hoist {
+                    Some(hoist) if within.is_none() && outside => {
+                        hoist.insts.push(inst);
+                        self.definitions.outside.insert(k, def);
+                    }
+                    _ => self.ops.push(inst),
+                }
                 def
             }
         };

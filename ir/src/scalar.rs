@@ -51,6 +51,8 @@ scalars! {
     Neg,
     /// `a · b`, but 0 where either is 0 (strong zero).
     MulZ,
+    /// `a · b`, but 0 where `a` is 0: a strong zero where `a` is finite.
+    MulZLeft,
     /// `a · b + c`, rounded once
     Fma,
     /// `a` to the power `b`

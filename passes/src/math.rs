@@ -112,6 +112,7 @@ pub fn legalise(b: &mut NestBuilder, f: Scalar, dtype: DType, args: &[Var]) -> V
         Scalar::Div => b.div(x, args[1]),
         Scalar::Neg => b.neg(x),
         Scalar::MulZ => strong_product(b, x, args[1]),
+        Scalar::MulZLeft => left_strong_product(b, x, args[1]),
         Scalar::Fma => b.fma(x, args[1], args[2]),
         Scalar::Pow => pow::pow(b, x, args[1]),
         Scalar::Square => b.mul(x, x),
@@ -206,6 +207,14 @@ fn strong_product(b: &mut NestBuilder, x: Var, y: Var) -> Var {
     let either = b.or(x_is_zero, y_is_zero);
     let product = b.mul(x, y);
     b.select(either, zero, product)
+}
+
+/// `x·y`, but 0 where `x` is 0 and `y` not finite.
+fn left_strong_product(b: &mut NestBuilder, x: Var, y: Var) -> Var {
+    let zero = b.int(b.dtype(x), 0);
+    let is_zero = b.cmp(Cmp::Eq, x, zero);
+    let product = b.mul(x, y);
+    b.select(is_zero, zero, product)
 }
 
 /// -1 or 1; `x` itself where it is a zero or NaN.

@@ -790,6 +790,8 @@ fn products_with_zero_are_zero() {
     let (xs, ys) = ([0.0, INF, NAN, -0.0, 2.0, NAN], [INF, -0.0, 0.0, 3.0, 3.0, 1.0f64]);
     let got: Vec<f64> = apply(Scalar::MulZ, &[&xs, &ys]);
     assert!(got.iter().zip([0.0, 0.0, 0.0, 0.0, 6.0, NAN]).all(|(&g, w)| same(g, w)));
+    let got: Vec<f64> = apply(Scalar::MulZLeft, &[&xs, &ys]);
+    assert!(got.iter().zip([0.0, NAN, NAN, 0.0, 6.0, NAN]).all(|(&g, w)| same(g, w)));
 }
 
 #[test]

@@ -110,7 +110,10 @@ fn kept(g: &mut Graph, op: &Op, args: &[Lanes], n: usize) -> Option<Lanes> {
         (Op::Map(ops::Map { f: Scalar::Add | Scalar::Sub }), &[Some(a), Some(b)]) => {
             all(g, &[a, b])
         }
-        (Op::Map(ops::Map { f: Scalar::Mul | Scalar::MulZ }), &[Some(d), None]) => {
+        (
+            Op::Map(ops::Map { f: Scalar::Mul | Scalar::MulZ | Scalar::MulZLeft }),
+            &[Some(d), None],
+        ) => {
             let factor = args[1].shared()?;
             if g.is_splat(d, 1.0) { Some(Lanes::Diagonal(factor)) } else { all(g, &[d, factor]) }
         }

@@ -46,14 +46,20 @@ impl Map {
 }
 
 /// `d · p` such that zero times anything is zero. A plain product where that is
-/// known to be the same.
+/// known to be the same; where only `p` may be infinite, it is `d` that may win.
 pub(super) fn strong_product(g: &mut Graph, d: Value, p: Value) -> Value {
     if g.is_splat(d, 1.0) {
         return p;
     }
     let (rd, rp) = (g.range(d), g.range(p));
-    let guarded = (!rp.finite && rd.may_be_zero()) || (!rd.finite && rp.may_be_zero());
-    g.map(if guarded { Scalar::MulZ } else { Scalar::Mul }, &[d, p])
+    let d_wins = !rp.finite && rd.may_be_zero();
+    let p_wins = !rd.finite && rp.may_be_zero();
+    let product = match (d_wins, p_wins) {
+        (false, false) => Scalar::Mul,
+        (true, false) => Scalar::MulZLeft,
+        (_, true) => Scalar::MulZ,
+    };
+    g.map(product, &[d, p])
 }
 
 impl Primitive for Map {

@@ -37,6 +37,7 @@ impl Scalar {
             | Self::ToI32
             | Self::ToI64
             | Self::ToBool => 1,
+            Self::MulZLeft => 2,
             Self::SubZ | Self::MulZ | Self::Sign => 3,
             Self::Floor | Self::Ceil | Self::Round | Self::Trunc => 4,
             Self::Div | Self::Sqrt | Self::Reciprocal | Self::Quot | Self::Rem => 10,

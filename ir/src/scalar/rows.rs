@@ -124,6 +124,7 @@ pub(super) fn row(f: Scalar) -> &'static Def {
         Scalar::SubZ => &arithmetic::SUB_Z,
         Scalar::Mul => &arithmetic::MUL,
         Scalar::MulZ => &arithmetic::MUL_Z,
+        Scalar::MulZLeft => &arithmetic::MUL_Z_LEFT,
         Scalar::Fma => &arithmetic::FMA,
         Scalar::Div => &arithmetic::DIV,
         Scalar::Neg => &arithmetic::NEG,

@@ -354,6 +354,7 @@ fn function(to: &mut Graph, f: Scalar, args: &[Value], adjoint: bool) -> Value {
         [at(0), at(1)].map(|c| c.is_some_and(|c| c.to_f64() == x))
     };
     if adjoint && to.ty(args[0]).is_float() {
+        let f = if f == Scalar::MulZLeft { Scalar::MulZ } else { f };
         match (f, is(0.0), is(1.0)) {
             (Scalar::Mul | Scalar::MulZ, [true, _], _) | (Scalar::Div, [true, _], _) => {
                 return args[0];

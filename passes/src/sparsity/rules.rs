@@ -125,7 +125,7 @@ fn map(
     let Op::Map(Map { f }) = op else { unreachable!("a map") };
     let mut from = from.to_vec();
     match f {
-        Scalar::Mul | Scalar::MulZ => {
+        Scalar::Mul | Scalar::MulZ | Scalar::MulZLeft => {
             for (own, other) in [(0, 1), (1, 0)] {
                 if from[own].is_some() {
                     let factor = factor(frame, args[other]);

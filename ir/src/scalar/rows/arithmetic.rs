@@ -62,6 +62,15 @@ pub(super) static FMA: Def = Def {
     ..SMOOTH_FLOAT
 };
 
+pub(super) static MUL_Z_LEFT: Def = Def {
+    name: "mulzl",
+    arity: 2,
+    eval: float!(x, y => if x == 0.0 { 0.0 } else { x * y }),
+    partial: |_, x, _, i| Times(x[1 - i]),
+    range: |r| r[0].mul(r[1]),
+    ..SMOOTH_FLOAT
+};
+
 pub(super) static DIV: Def = Def {
     name: "div",
     arity: 2,

@@ -30,6 +30,13 @@ const LIGHT: usize = 32;
 /// Chunks for threads alone are multiples of so many iterations.
 const VECTORS: usize = 64;
 
+/// Bytes of a chunk whose rows are gone through several times, for each element that a chunk
+/// has: by default 24 kB, which leaves room in the first cache for the beginning of the next.
+const BLOCKED_BYTES: usize = 3;
+
+/// Its rows are a multiple of this, if there are as many.
+const BLOCKED_ROWS: usize = 16;
+
 /// Elements of a chunk at least, however long each takes.
 const LEAST_CHUNK: usize = 256;
 
@@ -83,7 +90,15 @@ impl Chunks {
             return None;
         }
         let outer = loops.extent(0);
+        if blocked {
+            let widest = reductions.iter().map(|r| r.dtype.size()).max();
+            chunk = chunk * BLOCKED_BYTES / widest.unwrap_or(4).max(4);
+        }
         let mut size = (chunk / (total / outer)).max(1);
+        if blocked && size >= BLOCKED_ROWS {
+            // Functions of rows in vectors without leftovers.
+            size = (size + BLOCKED_ROWS / 2) / BLOCKED_ROWS * BLOCKED_ROWS;
+        }
         let arrays = cut.iter().filter(|r| r.in_memory && r.is_first());
         let arrays = arrays.map(|r| r.len).sum::<usize>() + kept;
         if let Some(most) = MOST_ELEMENTS.checked_div(arrays) {

@@ -30,10 +30,10 @@
 //!
 //! Operations relate the axes of their operands and results: those of a function run together,
 //! those of a broadcast become others, those that a product sums over meet. Axes that are so
-//! related are of one [class](axes). An array has *rows* along its axes of some chosen classes,
-//! of all its other axes together at most [`MOST_COLUMNS`] elements; each column has the
-//! chosen axes that the array has, in the order of their extents: the longest is last, where
-//! vectors run along it. Operations whose columns are functions of columns
+//! related are of one [class](axes). An array has *rows* along its axes of some chosen classes;
+//! all its other axes together have at most [`MOST_COLUMNS`] elements, or
+//! [`MOST_SMALL_COLUMNS`] if it lacks a class. Each column has the chosen axes that the array
+//! has, last the one for vectors to run along: that of the longer side of a product, or the longest. Operations whose columns are functions of columns
 //! ([`takes`](Columns::takes)) form connected parts; a part becomes columns if something
 //! is put together inside it, or small matrices are multiplied, and it is not too large to
 //! be one kernel or a few. At its border, columns are slices of arrays, and arrays
@@ -358,7 +358,8 @@ fn known_array(g: &Graph, n: Node, known: &IndexVec<Value, Option<Array>>) -> Op
         return None;
     }
     let backstitch_ir::op::Family::Array(p) = g.op(n).family() else { return None };
-    if matches!(g.op(n), Op::LoopLimit(_)) {
+    // What may fail is left for the run to tell.
+    if matches!(g.op(n), Op::LoopLimit(_) | Op::Cholesky(_)) {
         return None;
     }
     let args = g.args(n);

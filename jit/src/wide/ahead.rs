@@ -24,7 +24,8 @@ use smallvec::SmallVec;
 use super::inst::{Inst, Place};
 use super::lower::Lowering;
 
-/// Bytes of an array that is far away: no second cache has more.
+/// Bytes of an array that is far away: second caches have 1 to 3 MiB, and asking for what is
+/// near costs little.
 const FAR: usize = 1 << 20;
 
 /// Bytes of a row at most: in long ones the processor guesses well.

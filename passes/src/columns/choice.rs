@@ -167,11 +167,11 @@ impl Columns<'_> {
         any
     }
 
-    /// How many functions of columns a node becomes.
+    /// How many functions and views of columns a node becomes.
     fn work(&self, n: Node) -> usize {
         let g = self.g;
         match g.op(n) {
-            Op::Map(_) | Op::Gather(_) => self.count(g.results(n)[0]),
+            Op::Map(_) | Op::Gather(_) | Op::Broadcast(_) => self.count(g.results(n)[0]),
             Op::ScatterAdd(_) => self.count(g.args(n)[2]),
             Op::Reduce(_) => self.count(g.args(n)[0]),
             Op::Contract(_) => 2 * self.products(n),

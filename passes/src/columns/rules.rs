@@ -1,6 +1,6 @@
 //! Columns of the results of operations, from columns of their operands.
 
-use backstitch_ir::ops::{Contract, Gather, Iota, PadAxis, SliceAxis};
+use backstitch_ir::ops::{Contract, Gather, Iota, PadAxis, Reduce, SliceAxis};
 use backstitch_ir::{Array, Graph, Monoid, Node, Op, Scalar, Type, Value};
 use smallvec::smallvec;
 
@@ -92,8 +92,31 @@ impl Columns<'_> {
         let all = indices(self.g.ty(result).dims(), &rows);
         match self.g.op(n) {
             Op::ScatterAdd(p) => self.scattered(to, n, p.axis, &all),
+            Op::Reduce(r) => self.reduce(to, n, r, &rows),
             _ => all.iter().map(|at| self.of_index(to, n, &rows, at)).collect(),
         }
+    }
+
+    /// The columns of a reduction: over columns, and then over the rows of what is left.
+    fn reduce(&mut self, to: &mut Graph, n: Node, r: &Reduce, rows: &Rows) -> Vec<Value> {
+        let g = self.g;
+        let (x, result) = (g.args(n)[0], g.results(n)[0]);
+        let (dims, adjoint) = (g.ty(x).dims(), g.origin(n).adjoint);
+        let of = self.rows(x).clone();
+        let mut columns: Vec<Vec<Value>> = vec![vec![]; self.count(result)];
+        for at in indices(dims, &of) {
+            let left = at.iter().enumerate().filter(|(a, _)| !r.axes.contains(a));
+            let left: Index = left.map(|(_, &i)| i).collect();
+            let column = self.column(to, x, &at);
+            columns[super::number(g.ty(result).dims(), rows, &left)].push(column);
+        }
+        let gone = |class: usize| of[class].is_some_and(|a| r.axes.contains(&a));
+        let f = combination(r.monoid);
+        let mut one = |columns| {
+            let x = folded(to, f, columns, adjoint);
+            reduced(to, r.monoid, x, &of, gone)
+        };
+        columns.into_iter().map(&mut one).collect()
     }
 
     /// The columns of what is added at known places.
@@ -192,19 +215,6 @@ impl Columns<'_> {
                     here
                 });
                 self.column(to, *part.expect("an index of one of the parts"), &from)
-            }
-            Op::Reduce(r) => {
-                let dims = g.ty(args[0]).dims();
-                let of = self.rows(args[0]).clone();
-                let left: Vec<usize> = (0..dims.len()).filter(|a| !r.axes.contains(a)).collect();
-                let fixed = |a: usize| left.iter().position(|&l| l == a).map(|i| at[i]);
-                let all = indices(dims, &of).into_iter();
-                let over =
-                    all.filter(|i| (0..dims.len()).all(|a| fixed(a).is_none_or(|at| at == i[a])));
-                let columns: Vec<Value> = over.map(|i| self.column(to, args[0], &i)).collect();
-                let x = folded(to, combination(r.monoid), columns, adjoint);
-                let gone = |class: usize| of[class].is_some_and(|a| r.axes.contains(&a));
-                reduced(to, r.monoid, x, &of, gone)
             }
             Op::Gather(p) if !self.has_rows(args[1]) => {
                 let rank = g.ty(args[1]).rank();
@@ -322,7 +332,7 @@ fn sum_of_products(to: &mut Graph, ty: &Type, mut terms: Vec<[Value; 2]>, adjoin
     }
     let mut sum: Option<Value> = None;
     for [x, y] in terms {
-        let plain = adjoint && (is(to, x, 1.0) || is(to, y, 1.0));
+        let plain = !ty.is_float() || adjoint && (is(to, x, 1.0) || is(to, y, 1.0));
         sum = Some(match sum {
             Some(sum) if plain => {
                 let product = function(to, Scalar::Mul, &[x, y], adjoint);

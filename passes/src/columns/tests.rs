@@ -243,3 +243,38 @@ fn random_programs_are_the_same_as_columns() {
     }
     assert!(changed > 150, "{changed}");
 }
+
+#[test]
+fn products_of_integers_are_sums_of_products() {
+    let mut g = Graph::new("f");
+    let int = |dims: [usize; 2]| Type::new(DType::I64, dims);
+    let x = g.input(int([N, 3]), None);
+    let y = g.input(int([N, 2]), None);
+    let w = g.input(int([5, 2]), None);
+    let both = g.push(Concat { axis: 1 }, &[x, y]);
+    let product = backstitch_ir::ops::Contract {
+        batch: [smallvec![], smallvec![]],
+        over: [smallvec![1], smallvec![0]],
+    };
+    let z = g.push(product, &[both, w]);
+    g.set_outputs([z]);
+    let after = same_as_columns(&g);
+    assert_eq!(count(&after, |op| matches!(op, Op::Contract(_))), 0, "{after}");
+}
+
+#[test]
+fn what_may_fail_is_not_computed_ahead() {
+    let mut g = Graph::new("f");
+    let x = g.input(Type::new(DType::F64, [N, 2]), None);
+    let m = Array::from_vec(&Shape::from([2, 2]), vec![-1.0, 0.0, 0.0, -1.0]).unwrap();
+    let m = g.constant(m);
+    let root = g.push(backstitch_ir::ops::Cholesky, &[m]);
+    let product = backstitch_ir::ops::Contract {
+        batch: [smallvec![], smallvec![]],
+        over: [smallvec![1], smallvec![0]],
+    };
+    let z = g.push(product, &[x, root]);
+    g.set_outputs([z]);
+    let after = crate::prune(&columns(&g));
+    assert_eq!(count(&after, |op| matches!(op, Op::Cholesky(_))), 1, "{after}");
+}

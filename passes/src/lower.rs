@@ -17,6 +17,7 @@ mod again;
 mod calls;
 mod control;
 mod groups;
+mod joined;
 mod kernels;
 mod loops;
 mod nest;

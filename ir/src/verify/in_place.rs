@@ -2,7 +2,8 @@
 //!
 //! Of each load of the one and each store of the other: no byte is loaded once it has
 //! been stored over. Let the loops around both run through iterations `c` (of the load)
-//! and `c'` (of the store). Three things are shown.
+//! and `c'` (of the store). Unless they have no byte in common in any of them, three
+//! things are shown.
 //!
 //! 1. In the same iteration, the load stands before the store in the text, and so does
 //!    all of the loops around it alone.
@@ -165,10 +166,18 @@ fn apart(
     (to, store): (Param, &Touch<'_>),
     shift: i128,
 ) -> Result<(), String> {
+    let [wide, width] = [from, to].map(|p| nest.params[p].dtype.size() as i128);
+    let all = |param, touch: &Touch<'_>, width| -> Result<(i128, i128), String> {
+        Ok(Moves::of(nest, touch, width, &[])?.span(nest, param, touch.at, &[]))
+    };
+    let (low, high) = all(from, load, wide)?;
+    let (first, last) = all(to, store, width)?;
+    if high + wide <= first + shift || last + shift + width <= low {
+        return Ok(());
+    }
     if load.number > store.number {
         return Err("it is loaded after the store".into());
     }
-    let [wide, width] = [from, to].map(|p| nest.params[p].dtype.size() as i128);
     let both = load.loops.iter().zip(&store.loops);
     let common = both.take_while(|(a, b)| std::ptr::eq::<For>(**a, **b)).count();
     let shared = store.loops.iter().position(|l| l.mode == Mode::Parallel);

@@ -92,6 +92,20 @@ struct Touch<'n> {
     loops: Loops<'n>,
 }
 
+impl Touch<'_> {
+    /// The first and the last element that it may touch, if that can be told.
+    fn span(&self, nest: &Nest) -> Option<(i64, i64)> {
+        let start = (self.at.offset, self.at.offset);
+        self.at.index.is_none().then(|| {
+            self.loops.iter().fold(start, |(low, high), l| {
+                let last = (nest.axes[l.axis] as i64 - 1).max(0);
+                let reach = self.at.stride(l.axis).saturating_mul(last);
+                (low.saturating_add(reach.min(0)), high.saturating_add(reach.max(0)))
+            })
+        })
+    }
+}
+
 /// The loads and stores of each parameter of a nest.
 pub(super) struct Touches<'n> {
     nest: &'n Nest,
@@ -139,6 +153,12 @@ impl<'n> Touches<'n> {
 /// Whether a load is over before the store reaches its element; `None` if it cannot be
 /// seen.
 fn comes_first(nest: &Nest, load: &Touch<'_>, store: &Touch<'_>) -> Option<bool> {
+    if let (Some(load), Some(store)) = (load.span(nest), store.span(nest))
+        && (load.1 < store.0 || store.1 < load.0)
+    {
+        // Elsewhere altogether, as in another part of the loops.
+        return Some(true);
+    }
     if load.number > store.number {
         return Some(false);
     }

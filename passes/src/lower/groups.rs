@@ -39,7 +39,8 @@ use backstitch_ir::{Idx, Node, Scalar};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::operand::{Operand, Strides, Val, ValDecl, same_strides, squeezed};
+use super::joined::{Cuts, MOST_SECTIONS};
+use super::operand::{Operand, Val, ValDecl, same_strides, squeezed};
 use super::origin::Cut;
 
 define_index! {
@@ -52,6 +53,9 @@ define_index! {
 /// Items per group at most: bounds the length of straight-line code, for which
 /// the code generator is linear only in pieces, and the registers alive in it.
 const MOST_ITEMS: usize = 480;
+
+/// The same where loops are cut, in all of their parts together.
+const MOST_IN_SECTIONS: usize = 128;
 
 /// Elements above which a full reduction ends its group. Below, what depends on
 /// it runs in a second loop of the same kernel; above, loops are long enough to be
@@ -120,6 +124,8 @@ pub(crate) struct Group {
     pub split: Option<usize>,
     pub items: Vec<ItemId>,
     pub phases: u32,
+    /// Where its loops are cut, because operands are put together of pieces.
+    pub cuts: Cuts,
     /// Why its first item joined no group that was there, and which one that was.
     pub cut: Option<(Cut, Option<GroupId>)>,
     /// Its kernel, once it has one.
@@ -154,6 +160,7 @@ struct Fit {
     phases: u32,
     /// What full items become if the domain is extended.
     outer: Level,
+    cuts: Cuts,
 }
 
 impl Groups {
@@ -235,7 +242,7 @@ impl Groups {
         if !self.fuse {
             return found;
         }
-        let vals = item.args.iter().filter_map(Operand::val);
+        let vals = item.args.iter().flat_map(Operand::vals).copied();
         let first = vals.clone().filter_map(|v| self.made[v].map(|m| m.group)).max();
         let readers = vals.filter_map(|v| self.last_read[v]);
         let alike = [&self.latest, &self.latest_rows].map(|of| of.get(&item.domain).copied());
@@ -260,7 +267,8 @@ impl Groups {
                 _ => 0,
             }
         };
-        let mut seen: SmallVec<[Val; 3]> = item.args.iter().filter_map(Operand::val).collect();
+        let mut seen: SmallVec<[Val; 3]> =
+            item.args.iter().flat_map(Operand::vals).copied().collect();
         // What is read twice, like x in x · y · x, is moved once.
         seen.sort_unstable();
         seen.dedup();
@@ -268,8 +276,7 @@ impl Groups {
     }
 
     fn join(&mut self, id: GroupId, fit: Fit, item: Item) {
-        for arg in &item.args {
-            let Some(val) = arg.val() else { continue };
+        for &val in item.args.iter().flat_map(Operand::vals) {
             self.last_read[val] = self.last_read[val].max(Some(id));
             if self.made[val].is_none_or(|m| m.group != id) {
                 self.stored[val] = true;
@@ -295,11 +302,13 @@ impl Groups {
         group.items.push(item_id);
         group.split = fit.split;
         group.phases = fit.phases;
+        group.cuts = fit.cuts;
         let rows = fit.split.map_or(0..fit.domain.rank(), |s| s..s + 1);
         for rows in rows.filter(|&r| r > 0 && r < fit.domain.rank()) {
-            self.latest_rows.insert(Shape::from(&fit.domain.dims()[..rows]), id);
+            let latest = self.latest_rows.entry(Shape::from(&fit.domain.dims()[..rows]));
+            latest.and_modify(|of| *of = id.max(*of)).or_insert(id);
         }
-        self.latest.insert(fit.domain, id);
+        self.latest.entry(fit.domain).and_modify(|of| *of = id.max(*of)).or_insert(id);
     }
 
     /// How an item fits a group, or why it does not.
@@ -335,8 +344,11 @@ impl Groups {
         let outer = if d.is_empty() { Level::Scalar } else { Level::Row };
         let rows = split.unwrap_or(0);
         let mut phase = 0;
-        for (i, arg) in item.args.iter().enumerate() {
-            let Some((val, made)) = arg.val().and_then(|v| Some((v, own(v)?))) else { continue };
+        let mut cuts = group.cuts.clone();
+        item.args.iter().for_each(|arg| cuts.add(arg));
+        let args = item.args.iter().enumerate();
+        for (i, arg, val) in args.flat_map(|(i, x)| x.vals().iter().map(move |&v| (i, x, v))) {
+            let Some(made) = own(val) else { continue };
             if matches!(item.op, ItemOp::Gather { .. }) && i == 0 {
                 return Err(Cut::Gathered);
             }
@@ -373,7 +385,26 @@ impl Groups {
             let (to, more) = reduced_to(level, axes, s.len(), &mut split);
             result = (to, phase + u32::from(more));
         }
-        Ok(Fit { level: result.0, phase: result.1, split, domain, phases, outer })
+        if !cuts.is_empty() {
+            let reduces = |op: &ItemOp| matches!(op, ItemOp::Reduce { .. });
+            let long = len > 2 * MOST_PHASED;
+            let mut items = group.items.iter().map(|&i| &self.items[i].op).chain([&item.op]);
+            if long && items.any(reduces) {
+                return Err(Cut::LongReduction { elements: len, most: 2 * MOST_PHASED });
+            }
+            // Within a row, and where all is one row that is gone through several times,
+            // loops are whole.
+            let rows = split.unwrap_or(0);
+            let whole = if rows == 0 { phases > 0 } else { cuts.axes().any(|a| a >= rows) };
+            let sections = cuts.count();
+            if whole
+                || sections > MOST_SECTIONS
+                || sections * (group.items.len() + 1) > MOST_IN_SECTIONS
+            {
+                return Err(Cut::Joined);
+            }
+        }
+        Ok(Fit { level: result.0, phase: result.1, split, domain, phases, outer, cuts })
     }
 }
 
@@ -400,7 +431,7 @@ fn reduced_to(
 /// Whether an operand over `domain` reads a val of this shape at the very element
 /// that the loops stand at: axis by axis, repeated along trailing axes.
 fn element_for_element(arg: &Operand, val: &ValDecl, domain: &Shape) -> bool {
-    let Operand::At { offset, strides, .. } = arg else { return true };
+    let Operand::At { offset, strides, .. } = arg else { return matches!(arg, Operand::Splat(_)) };
     if *offset != 0 || !domain.dims().starts_with(val.loops.dims()) {
         return false;
     }
@@ -418,15 +449,8 @@ impl Item {
             return self;
         }
         let place = |axis: usize| dims[..axis].iter().filter(|&&d| d != 1).count();
-        let args = self.args.iter().map(|arg| match arg {
-            Operand::Splat(_) => arg.clone(),
-            Operand::At { val, offset, strides } => {
-                let kept = strides.iter().zip(dims).filter(|(_, d)| **d != 1);
-                let strides: Strides = kept.map(|(&s, _)| s).collect();
-                Operand::At { val: *val, offset: *offset, strides }
-            }
-        });
-        let mut args: SmallVec<[Operand; 3]> = args.collect();
+        let mut args: SmallVec<[Operand; 3]> =
+            self.args.iter().map(|arg| arg.squeezed(dims)).collect();
         let op = match self.op {
             ItemOp::Iota { axis } if dims[axis] == 1 => {
                 args.push(Operand::Splat(Const::of_int(dtype, 0)));

@@ -1,10 +1,14 @@
 //! Operands: strided looks at vals.
 
+use std::sync::Arc;
+
 use backstitch_ir::define_index;
 use backstitch_ir::nest::Const;
 use backstitch_ir::op::View;
 use backstitch_ir::ty::{DType, Shape};
 use smallvec::SmallVec;
+
+use super::joined::Joined;
 
 define_index! {
     /// Something that is computed or passed in: an array, contiguous once stored.
@@ -21,6 +25,8 @@ pub(crate) enum Operand {
     Splat(Const),
     /// Element `i` is element `offset + Σ strides·i` of the val.
     At { val: Val, offset: i64, strides: Strides },
+    /// Several others; only element by element.
+    Joined(Arc<Joined>),
 }
 
 impl Operand {
@@ -29,18 +35,54 @@ impl Operand {
         Self::At { val, offset: 0, strides: contiguous(shape) }
     }
 
-    /// The val looked at, if it is not a constant.
+    /// The val looked at, if it is one.
     pub fn val(&self) -> Option<Val> {
         match self {
-            Self::Splat(_) => None,
             Self::At { val, .. } => Some(*val),
+            Self::Splat(_) | Self::Joined(_) => None,
+        }
+    }
+
+    /// All vals looked at.
+    pub fn vals(&self) -> &[Val] {
+        match self {
+            Self::Splat(_) => &[],
+            Self::At { val, .. } => std::slice::from_ref(val),
+            Self::Joined(joined) => joined.vals(),
+        }
+    }
+
+    /// The same, looked at from indices that are larger by so many.
+    pub fn moved(&self, by: &[usize]) -> Self {
+        match self {
+            Self::Splat(_) => self.clone(),
+            Self::At { val, offset, strides } => {
+                let back = by.iter().zip(strides).map(|(&by, &s)| by as i64 * s).sum::<i64>();
+                Self::At { val: *val, offset: offset - back, strides: strides.clone() }
+            }
+            Self::Joined(_) => unreachable!("pieces of pieces are stored"),
+        }
+    }
+
+    /// The same over a domain of these extents, without its axes of extent 1.
+    pub fn squeezed(&self, dims: &[usize]) -> Self {
+        match self {
+            Self::Splat(_) => self.clone(),
+            Self::At { val, offset, strides } => {
+                let kept = strides.iter().zip(dims).filter(|(_, d)| **d != 1);
+                let strides: Strides = kept.map(|(&s, _)| s).collect();
+                Self::At { val: *val, offset: *offset, strides }
+            }
+            Self::Joined(joined) => Self::Joined(joined.squeezed(dims).into()),
         }
     }
 
     /// A view of this operand, which has shape `from`; the view has shape `to`.
     /// `None` if the strides of this operand do not allow it.
     pub fn view(&self, view: &View, from: &Shape, to: &Shape) -> Option<Self> {
-        let Self::At { val, offset, strides } = self else { return Some(self.clone()) };
+        let Self::At { val, offset, strides } = self else {
+            return matches!(self, Self::Splat(_)).then(|| self.clone());
+        };
         if to.is_empty() {
             let strides = Strides::from_elem(0, to.rank());
             return Some(Self::At { val: *val, offset: 0, strides });
@@ -74,7 +116,9 @@ impl Operand {
 
     /// The same elements in another shape, if the strides allow it.
     pub fn reshape(&self, from: &Shape, to: &Shape) -> Option<Self> {
-        let Self::At { val, offset, strides } = self else { return Some(self.clone()) };
+        let Self::At { val, offset, strides } = self else {
+            return matches!(self, Self::Splat(_)).then(|| self.clone());
+        };
         let out = reshape_strides(from.dims(), strides, to.dims())?;
         Some(Self::At { val: *val, offset: *offset, strides: out })
     }
@@ -82,7 +126,7 @@ impl Operand {
     /// Whether it is all of a val of this shape, in order.
     pub fn is_whole(&self, shape: &Shape) -> bool {
         match self {
-            Self::Splat(_) => false,
+            Self::Splat(_) | Self::Joined(_) => false,
             Self::At { offset, strides, .. } => {
                 *offset == 0 && same_strides(strides, &contiguous(shape), shape)
             }

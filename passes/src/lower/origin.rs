@@ -69,6 +69,11 @@ pub enum Cut {
         /// How many there may be.
         most: usize,
     },
+    /// It reads an array a piece at a time, for which the loops of the earlier kernel cannot
+    /// be cut.
+    Joined,
+    /// It is the largest of the parts into which the loops of the kernel before it are cut.
+    Largest,
     /// The earlier kernel is full.
     TooManyItems {
         /// How many there may be.
@@ -100,6 +105,8 @@ impl fmt::Display for Cut {
                 write!(f, "reads a reduction over {elements} elements, more than {most}")
             }
             Self::TooManyPhases { most } => write!(f, "more than {most} inner loops"),
+            Self::Joined => f.write_str("reads an array a piece at a time"),
+            Self::Largest => f.write_str("the largest part of the loops of the kernel before"),
             Self::TooManyItems { most } => write!(f, "more than {most} operations"),
         }
     }

@@ -11,7 +11,7 @@
 use backstitch_ir::nest::Access;
 use backstitch_ir::op::Piece;
 use backstitch_ir::ty::{Shape, Type};
-use backstitch_ir::{Const, Node};
+use backstitch_ir::{Const, Node, Value};
 use smallvec::smallvec;
 
 use super::groups::{Item, ItemOp};
@@ -20,6 +20,17 @@ use super::operand::{Operand, Part, Val, contiguous};
 use super::scope::{Home, Library, Scope};
 
 impl Scope<'_> {
+    /// Pieces with what they are.
+    pub(super) fn pieces(
+        &mut self,
+        pieces: impl IntoIterator<Item = Piece>,
+        args: &[Value],
+    ) -> Vec<(Piece, (Operand, Shape))> {
+        let g = self.g;
+        let read = |(piece, &a)| (piece, (self.operand(a), g.ty(a).shape.clone()));
+        pieces.into_iter().zip(args).map(read).collect()
+    }
+
     /// A val that is put together of pieces. Without a fill, a group that has a piece at
     /// hand stores it where it belongs; the others are copied.
     pub(super) fn assemble(
@@ -82,6 +93,12 @@ impl Scope<'_> {
         let stored = self.groups.add_if(&self.vals, item, least);
         self.groups.stored[val] = stored;
         stored
+    }
+
+    /// Several kernels store parts of a val, or of what it is part of; this is the first.
+    pub fn begin(&mut self, val: Val, kernel: usize) {
+        let of = self.vals[val].part.as_ref().map_or(val, |part| part.of);
+        self.begun.entry(of).or_insert(kernel);
     }
 
     /// How a kernel takes the memory of a val to store it, or parts of it: what others have

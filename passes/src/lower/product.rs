@@ -149,6 +149,7 @@ impl Product {
                     .with_shape(order.iter().map(|&a| types[i].dims()[a]).collect::<Shape>());
                 let x = match &x[i] {
                     Operand::Splat(c) => Operand::Splat(*c),
+                    Operand::Joined(_) => unreachable!("only maps read a piece at a time"),
                     Operand::At { val, offset, strides } => Operand::At {
                         val: *val,
                         offset: *offset,

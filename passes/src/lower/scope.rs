@@ -132,8 +132,17 @@ impl<'g> Scope<'g> {
         val
     }
 
-    fn operand(&self, v: Value) -> Operand {
+    /// A value as an operand of what reads it element by element.
+    pub(super) fn look(&self, v: Value) -> Operand {
         self.operands[v].clone().expect("operands come before their users")
+    }
+
+    /// A value as an operand of anything.
+    pub(super) fn operand(&mut self, v: Value) -> Operand {
+        match self.look(v) {
+            Operand::Joined(_) => self.put_together(v),
+            x => x,
+        }
     }
 
     /// Turns every live node into operands, items and library calls.
@@ -192,7 +201,7 @@ impl<'g> Scope<'g> {
                 self.products(result, more)
             }
             Structure::Map(f) => {
-                let args = args.iter().map(|&a| self.operand(a)).collect();
+                let args = self.operands_of_a_map(&args);
                 self.item(n, &ty, ItemOp::Map(f), &ty.shape, args)
             }
             Structure::View(view) => {
@@ -222,9 +231,11 @@ impl<'g> Scope<'g> {
                 self.product(n, &c, [types[0], types[1]], x)
             }
             Structure::Assemble { fill, pieces } => {
-                let reads = args.iter().map(|&a| (self.operand(a), g.ty(a).shape.clone()));
-                let pieces = pieces.into_iter().zip(reads).collect();
-                self.assemble(n, &ty, fill, pieces)
+                let pieces = self.pieces(pieces, &args);
+                match self.joined(n, &ty, fill, &pieces) {
+                    Some(joined) => joined,
+                    None => self.assemble(n, &ty, fill, pieces),
+                }
             }
             Structure::Cumulate { by, axis, reverse } => {
                 let args: SmallVec<[Operand; 2]> = args.iter().map(|&a| self.operand(a)).collect();
@@ -558,6 +569,7 @@ impl<'g> Scope<'g> {
 fn spread(index: Operand, axis: usize, rank: usize) -> Operand {
     match index {
         Operand::Splat(c) => Operand::Splat(c),
+        Operand::Joined(_) => unreachable!("only maps read a piece at a time"),
         Operand::At { val, offset, strides } => {
             let mut out = Strides::from_elem(0, rank);
             out[axis..axis + strides.len()].copy_from_slice(&strides);

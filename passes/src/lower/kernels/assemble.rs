@@ -124,6 +124,7 @@ impl Scatter {
             let strides = |x: &Operand| match x {
                 Operand::Splat(_) => Strides::new(),
                 Operand::At { strides, .. } => strides.clone(),
+                Operand::Joined(_) => unreachable!("only maps read a piece at a time"),
             };
             let all = [strides(&self.index), strides(&self.u), self.strides.clone()];
             e.loops = Loops::new(&self.domain, 0, all.iter().map(|s| &s[..]));

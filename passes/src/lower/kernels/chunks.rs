@@ -116,8 +116,13 @@ impl Chunks {
     }
 
     /// Makes room for the partial results.
-    pub fn allocate(mut self, e: &mut Emit<'_, '_>, reductions: &[Reduction]) -> Self {
-        for r in reductions.iter().filter(|r| r.is_first() && crosses(&e.loops, r)) {
+    pub fn allocate(
+        mut self,
+        e: &mut Emit<'_, '_>,
+        loops: &Loops,
+        reductions: &[Reduction],
+    ) -> Self {
+        for r in reductions.iter().filter(|r| r.is_first() && crosses(loops, r)) {
             let len = r.len;
             let buffer = e.planner.scratch(r.dtype, self.count * len);
             self.partials.insert(r.out, buffer);

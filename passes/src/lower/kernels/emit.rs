@@ -15,7 +15,7 @@ use super::tiles::Tiles;
 use crate::lower::Planner;
 use crate::lower::groups::{GroupId, Item, ItemOp, Level, Made};
 use crate::lower::nest::Loops;
-use crate::lower::operand::{Operand, Val};
+use crate::lower::operand::{Operand, Strides, Val};
 use crate::lower::origin::{Cut, KernelOrigin};
 use crate::lower::scope::Scope;
 use crate::math;
@@ -28,6 +28,8 @@ pub(super) struct Emit<'a, 'g> {
     pub args: Vec<Buffer>,
     params: FxHashMap<Buffer, Param>,
     pub loops: Loops,
+    /// The first element of the domain that they run over; all zero if it is empty.
+    pub start: Strides,
     /// The open loops, one axis each.
     pub axes: Vec<Axis>,
     /// How many loops are opened; those inside are written out.
@@ -86,6 +88,7 @@ impl<'a, 'g> Emit<'a, 'g> {
             args: Vec::new(),
             params: FxHashMap::default(),
             loops,
+            start: Strides::new(),
             axes: Vec::new(),
             full,
             written: Positions::new(),
@@ -103,8 +106,14 @@ impl<'a, 'g> Emit<'a, 'g> {
         }
     }
 
-    /// Ends the kernel and starts another one; gives the step that runs it.
+    /// Ends the kernel and starts another one, which combines what chunks have left; gives
+    /// the step that runs it.
     pub fn finish(&mut self) -> Step {
+        self.finish_before(Cut::Chunks)
+    }
+
+    /// Ends the kernel and starts another one; gives the step that runs it.
+    pub fn finish_before(&mut self, cut: Cut) -> Step {
         let next = NestBuilder::new(format!("k{}", self.planner.kernels.len() + 1));
         let nest = std::mem::replace(&mut self.b, next).finish();
         let args = std::mem::take(&mut self.args);
@@ -112,10 +121,15 @@ impl<'a, 'g> Emit<'a, 'g> {
         self.env.clear();
         self.axes.clear();
         self.chunk = None;
-        let next = KernelOrigin { operations: vec![], cut: Cut::Chunks, not_joined: None };
+        let next = KernelOrigin { operations: vec![], cut, not_joined: None };
         let kernel = self.planner.kernel(nest, std::mem::replace(&mut self.origin, next));
         let args = args.into_iter().map(|buffer| BufferRef { buffer, offset: 0 }).collect();
         Step::Run { kernel, args }
+    }
+
+    /// From here on, the loops of a part of the domain that begins with this element.
+    pub fn enter(&mut self, start: Strides, loops: Loops, full: usize, tiles: Option<Tiles>) {
+        (self.start, self.loops, self.full, self.tiles) = (start, loops, full, tiles);
     }
 
     /// The parameter for a buffer, made when first asked for.
@@ -149,6 +163,7 @@ impl<'a, 'g> Emit<'a, 'g> {
         let (val, offset, strides) = match operand {
             Operand::Splat(c) => return self.b.constant(*c),
             Operand::At { val, offset, strides } => (*val, *offset, strides),
+            Operand::Joined(joined) => return self.read(joined.at(&self.start)),
         };
         if self.is_own(val) { self.own(val) } else { self.load(val, offset, strides, None) }
     }
@@ -157,7 +172,8 @@ impl<'a, 'g> Emit<'a, 'g> {
     pub fn at(&self, offset: i64, strides: &[i64]) -> At {
         let written = self.written.iter().enumerate();
         let there = written.map(|(k, at)| at * self.loops.stride(self.full + k, strides));
-        self.loops.at(&self.axes, offset + there.sum::<i64>(), strides)
+        let start = self.start.iter().zip(strides).map(|(i, s)| i * s);
+        self.loops.at(&self.axes, offset + there.chain(start).sum::<i64>(), strides)
     }
 
     fn load(&mut self, val: Val, offset: i64, strides: &[i64], index: Option<Var>) -> Var {
@@ -215,14 +231,21 @@ impl<'a, 'g> Emit<'a, 'g> {
                     math::legalise(&mut self.b, *f, dtype, &args)
                 }
             }
-            ItemOp::Iota { axis } => match self.loops.loop_of(*axis) {
-                Some(d) if d < self.axes.len() => {
-                    let i = self.b.index(self.axes[d]);
-                    self.b.convert(i, dtype)
+            ItemOp::Iota { axis } => {
+                let start = self.start.get(*axis).copied().unwrap_or(0);
+                match self.loops.loop_of(*axis) {
+                    Some(d) if d < self.axes.len() => {
+                        let mut i = self.b.index(self.axes[d]);
+                        if start > 0 {
+                            let start = self.b.int(DType::I64, start);
+                            i = self.b.add(i, start);
+                        }
+                        self.b.convert(i, dtype)
+                    }
+                    Some(d) => self.b.int(dtype, start + self.written[d - self.full]),
+                    None => self.b.int(dtype, start),
                 }
-                Some(d) => self.b.int(dtype, self.written[d - self.full]),
-                None => self.b.int(dtype, 0),
-            },
+            }
             ItemOp::Gather { step, last } => {
                 let index = self.read(&item.args[1]);
                 let index = clamped(&mut self.b, index, *step, *last);

@@ -2,8 +2,8 @@
 
 use backstitch_ir::Idx;
 use backstitch_ir::nest::{Mode, Monoid, Range, Var};
-use backstitch_ir::plan::{Kernel, Step};
-use backstitch_ir::ty::DType;
+use backstitch_ir::plan::{ALIGN, Kernel, Step};
+use backstitch_ir::ty::{DType, Shape};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -15,9 +15,11 @@ use super::narrow::{Written, at_each, written_out};
 use super::reduction::{Reduction, loops as all_loops, reductions as reductions_of};
 use super::tiles::Tiles;
 use crate::lower::Planner;
-use crate::lower::groups::{GroupId, Item, ItemOp, Level};
-use crate::lower::operand::Val;
-use crate::lower::origin::{KernelOrigin, Operation};
+use crate::lower::groups::{Group, GroupId, Item, ItemOp, Level};
+use crate::lower::joined::Section;
+use crate::lower::nest::Loops;
+use crate::lower::operand::{Strides, Val};
+use crate::lower::origin::{Cut, KernelOrigin, Operation};
 use crate::lower::scope::Scope;
 
 /// Operations per iteration from which a loop is heavy.
@@ -40,24 +42,19 @@ pub(crate) fn group(
     if !items.iter().any(wanted) {
         return;
     }
-    let mut loops = all_loops(scope, &items, &domain, group.rows());
-    let written = written_out(&items, &loops, loops.depth(group.rows()), group.phases);
-    let mut blocked = false;
-    if written == 0 {
-        blocked = blocked::is_worthwhile(&mut scope.groups, id);
-        keep_for_later_phases(&mut scope.groups, id, blocked);
-        loops = all_loops(scope, &items, &domain, group.rows());
-    }
-    let (rows, full) = (loops.depth(group.rows()), loops.len() - written);
-    let each = |i| reductions_of(scope, i, &domain, group.rows(), &loops, full);
-    let reductions: Vec<Reduction> = items.iter().flat_map(each).collect();
-    let phased = group.phases > 0 && rows == 0;
-    let tiles = Tiles::choose(&loops, rows, full, &reductions);
+    let (mut parts, blocked) = parts(scope, &group, id, &items, &domain);
+    // The largest comes last, in a kernel of its own, where its loops are cut into chunks.
+    let cut = parts.len() > 1;
+    let largest = (0..parts.len()).max_by_key(|&i| parts[i].elements).expect("there is one");
     let row: usize = domain.dims()[group.rows()..].iter().product();
     let kept = items.iter().filter(|i| scope.groups.kept.contains(&i.out)).count() * row;
     let work: usize = items.iter().map(|i| operation_cost(&i.op)).sum();
-    let choice = Choice { loops: &loops, phased, blocked, tiles: tiles.as_ref(), kept, work };
-    let chunks = Chunks::choose(planner.chunk, &choice, &reductions);
+    let chunks = Some(&parts[largest]).filter(|p| !cut || p.reductions.is_empty()).and_then(|p| {
+        let phased = group.phases > 0 && p.rows == 0;
+        let (loops, tiles) = (&p.loops, p.tiles.as_ref());
+        let choice = Choice { loops, phased, blocked, tiles, kept, work };
+        Chunks::choose(planner.chunk, &choice, &p.reductions)
+    });
     let kernel = planner.kernels.len();
     for node in items.iter().filter_map(|i| i.node) {
         planner.kernel_of.insert(node, kernel);
@@ -65,37 +62,49 @@ pub(crate) fn group(
 
     let origin = origin(scope, id, &items);
     scope.groups.groups[id].kernel = Some(Kernel::new(kernel));
-    let mut e = Emit::new(scope, planner, loops, Some(id), origin);
+    let apart = cut && chunks.is_some();
+    if apart {
+        let last = parts.remove(largest);
+        parts.push(last);
+        items.iter().for_each(|i| scope.begin(i.out, kernel));
+    }
+    let mut e = Emit::new(scope, planner, Loops::none(), Some(id), origin);
     e.heavy = work > HEAVY;
-    (e.full, e.tiles) = (full, tiles);
-    let chunks = chunks.map(|c| c.allocate(&mut e, &reductions));
-    for r in &reductions {
+    let last = parts.pop().expect("there is one");
+    let chunks = chunks.map(|c| c.allocate(&mut e, &last.loops, &last.reductions));
+    for r in &last.reductions {
         if r.in_memory && r.is_first() && !chunks.as_ref().is_some_and(|c| c.has_partial(r)) {
             let len = r.len;
             let param = e.memory(r.out);
             fill(&mut e, param, None, len, r);
         }
     }
+    for part in parts {
+        let mut pending = Vec::new();
+        let (reductions, rows) = all_phases(&mut e, &items, part, group.phases, None, &mut pending);
+        if rows == 0 {
+            per_row(&mut e, &items, &reductions, &mut pending);
+            settle(&mut e, &reductions, 0, None, &mut pending);
+            forget_rows(&mut e, &reductions);
+        }
+    }
+    if apart && !e.args.is_empty() {
+        let step = e.finish_before(Cut::Largest);
+        steps.push(step);
+    }
     if let Some(c) = &chunks {
-        c.begin(&mut e, &reductions);
+        c.begin(&mut e, &last.reductions);
     }
     let mut pending: Vec<(usize, Var)> = Vec::new();
-    if blocked {
-        blocked::rows(&mut e, &items, &reductions, group.phases, rows, chunks.as_ref());
-    } else {
-        let innermost = rows == e.full;
-        open_loops(&mut e, 0, rows, innermost, &reductions, chunks.as_ref());
-        for phase in 0..=group.phases {
-            e.stage = Stage::Full(phase);
-            one_phase(&mut e, &items, &reductions, phase, rows, chunks.as_ref(), &mut pending);
+    let (reductions, rows) = match blocked {
+        true => {
+            e.enter(last.start, last.loops, last.full, last.tiles);
+            let (all, phases) = (&last.reductions, group.phases);
+            blocked::rows(&mut e, &items, all, phases, last.rows, chunks.as_ref());
+            (last.reductions, last.rows)
         }
-        if rows > 0 {
-            per_row(&mut e, &items, &reductions, &mut pending);
-            settle(&mut e, &reductions, rows, chunks.as_ref(), &mut pending);
-            forget_rows(&mut e, &reductions);
-            close_loops(&mut e, 0, rows, &reductions, chunks.as_ref(), &mut pending);
-        }
-    }
+        false => all_phases(&mut e, &items, last, group.phases, chunks.as_ref(), &mut pending),
+    };
     if let Some(chunks) = chunks {
         e.b.close(&[]);
         let step = e.finish();
@@ -112,6 +121,80 @@ pub(crate) fn group(
         let step = e.finish();
         steps.push(step);
     }
+}
+
+/// How a part of a group's loops is done; mostly there is one, which is all of them.
+struct PartLoops {
+    /// The first element of the domain in it.
+    start: Strides,
+    /// How many there are.
+    elements: usize,
+    loops: Loops,
+    /// Loops over rows.
+    rows: usize,
+    /// Loops that are not written out.
+    full: usize,
+    reductions: Vec<Reduction>,
+    tiles: Option<Tiles>,
+}
+
+/// The parts of a group's loops, and whether rows go in blocks; marks what is in memory for
+/// later phases.
+fn parts(
+    scope: &mut Scope<'_>,
+    group: &Group,
+    id: GroupId,
+    items: &[Item],
+    domain: &Shape,
+) -> (Vec<PartLoops>, bool) {
+    let sizes = items.iter().map(|i| scope.dtype(i.out).size()).filter(|&size| size > 1);
+    let sections = group.cuts.sections(domain, ALIGN / sizes.min().unwrap_or(1));
+    let mut all: Vec<Loops> =
+        sections.iter().map(|b| all_loops(scope, items, b, group.rows())).collect();
+    let short = |l: &Loops| written_out(items, l, l.depth(group.rows()), group.phases);
+    let written: SmallVec<[usize; 1]> = all.iter().map(short).collect();
+    let mut blocked = false;
+    if written.contains(&0) {
+        blocked = sections.len() == 1 && blocked::is_worthwhile(&mut scope.groups, id);
+        keep_for_later_phases(&mut scope.groups, id, blocked);
+        all = sections.iter().map(|b| all_loops(scope, items, b, group.rows())).collect();
+    }
+    let part = |((b, loops), written): ((Section, Loops), usize)| {
+        let (rows, full) = (loops.depth(group.rows()), loops.len() - written);
+        let each = |i| reductions_of(scope, i, group, domain, &loops, full);
+        let reductions: Vec<Reduction> = items.iter().flat_map(each).collect();
+        let tiles = Tiles::choose(&loops, rows, full, &reductions);
+        let elements = b.shape.len();
+        PartLoops { start: b.start, elements, loops, rows, full, reductions, tiles }
+    };
+    (sections.into_iter().zip(all).zip(written).map(part).collect(), blocked)
+}
+
+/// The loops of a part, phase by phase in each row. Gives back its reductions, and how many
+/// loops over rows there were.
+fn all_phases(
+    e: &mut Emit<'_, '_>,
+    items: &[Item],
+    part: PartLoops,
+    phases: u32,
+    chunks: Option<&Chunks>,
+    pending: &mut Vec<(usize, Var)>,
+) -> (Vec<Reduction>, usize) {
+    let PartLoops { start, loops, rows, full, reductions, tiles, .. } = part;
+    e.enter(start, loops, full, tiles);
+    let innermost = rows == e.full;
+    open_loops(e, 0, rows, innermost, &reductions, chunks);
+    for phase in 0..=phases {
+        e.stage = Stage::Full(phase);
+        one_phase(e, items, &reductions, phase, rows, chunks, pending);
+    }
+    if rows > 0 {
+        per_row(e, items, &reductions, pending);
+        settle(e, &reductions, rows, chunks, pending);
+        forget_rows(e, &reductions);
+        close_loops(e, 0, rows, &reductions, chunks, pending);
+    }
+    (reductions, rows)
 }
 
 /// What a group computes, and why it is one.
@@ -287,6 +370,8 @@ pub(super) fn settle(
         if let Some(c) = chunks.filter(|c| c.has_partial(r)) {
             c.keep(e, r, v);
         } else if r.level != Level::Side {
+            let before = e.env.get(&r.out).copied().filter(|_| r.in_parts);
+            let v = before.map_or(v, |before| e.b.combine(r.monoid, before, v));
             e.env.insert(r.out, v);
         } else {
             let param = e.memory(r.out);

@@ -81,6 +81,7 @@ impl Cumulate {
                     let param = e.memory(*val);
                     self.line(Ok(param), n, *offset, strides)
                 }
+                Operand::Joined(_) => unreachable!("only maps read a piece at a time"),
             })
             .collect();
         let all = std::iter::once(&out).chain(&args).map(|l| &l.strides[..]);

@@ -4,7 +4,8 @@ use backstitch_ir::nest::Monoid;
 use backstitch_ir::ty::{DType, Shape};
 
 use super::narrow::{Positions, positions};
-use crate::lower::groups::{Item, ItemOp, Level};
+use crate::lower::groups::{Group, Item, ItemOp, Level};
+use crate::lower::joined::Section;
 use crate::lower::nest::{Kinds, Loops, Touch};
 use crate::lower::operand::{Operand, Strides, Val, contiguous};
 use crate::lower::scope::Scope;
@@ -26,6 +27,8 @@ pub(super) struct Reduction {
     /// Whether more than the loops inside `depth` are reduced: then the result is
     /// combined in memory.
     pub in_memory: bool,
+    /// Whether each part of the loops has a result of its own, to be combined with others.
+    pub in_parts: bool,
     /// The one column that this is the result of, where loops over columns are written out.
     pub column: Option<Positions>,
     /// Strides of the result over the domain: 0 along reduced axes.
@@ -35,14 +38,19 @@ pub(super) struct Reduction {
     pub len: usize,
 }
 
-/// The loops that suit all accesses of a group.
-pub(super) fn loops(scope: &Scope<'_>, items: &[Item], domain: &Shape, rows: usize) -> Loops {
+/// The loops over a part of a group's domain that suit all accesses.
+pub(super) fn loops(scope: &Scope<'_>, items: &[Item], part: &Section, rows: usize) -> Loops {
+    let domain = &part.shape;
     let mut touches: Vec<Touch> = Vec::new();
     let mut kinds = Kinds::new(domain.rank());
     let made = |v: Val| scope.groups.made[v];
     for i in items {
         let group = made(i.out).map(|m| m.group);
         for arg in &i.args {
+            let arg = match arg {
+                Operand::Joined(joined) => joined.at(&part.start),
+                arg => arg,
+            };
             let Operand::At { val, strides, .. } = arg else { continue };
             // What the group makes itself is in memory only if it is stored.
             let own = made(*val).is_some_and(|m| Some(m.group) == group);
@@ -89,11 +97,12 @@ fn result_strides(domain: &Shape, axes: &[usize]) -> Strides {
 pub(super) fn reductions(
     scope: &Scope<'_>,
     item: &Item,
+    group: &Group,
     domain: &Shape,
-    rows: usize,
     loops: &Loops,
     full: usize,
 ) -> Vec<Reduction> {
+    let rows = group.rows();
     let ItemOp::Reduce { monoid, axes } = &item.op else { return vec![] };
     let rank = item.domain.rank();
     let is_row = rank < domain.rank();
@@ -110,6 +119,7 @@ pub(super) fn reductions(
     let made = scope.groups.made[item.out].expect("items are made");
     let arg = item.args[0].clone();
     let own = arg.val().and_then(|v| scope.groups.made[v]).filter(|m| m.group == made.group);
+    let in_parts = group.cuts.axes().any(|a| axes.contains(&a));
     let all = Reduction {
         out: item.out,
         monoid: *monoid,
@@ -118,7 +128,8 @@ pub(super) fn reductions(
         phase: (!is_row).then(|| own.map_or(0, |m| m.phase)),
         after: is_row && loops.depth(rows) == 0,
         depth,
-        in_memory: (0..depth).any(reduced),
+        in_memory: (0..depth).any(reduced) || in_parts && made.level == Level::Side,
+        in_parts,
         column: None,
         strides: result_strides(&item.domain, axes),
         dtype: scope.dtype(item.out),

@@ -20,6 +20,7 @@ mod groups;
 mod joined;
 mod kernels;
 mod loops;
+mod nearby;
 mod nest;
 mod operand;
 mod origin;

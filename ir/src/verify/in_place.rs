@@ -42,6 +42,21 @@ struct Touches<'n> {
     number: usize,
 }
 
+impl Touch<'_> {
+    /// The first and the last byte at which its element may begin, in any iteration.
+    fn span(&self, nest: &Nest, param: Param, width: i128) -> (i128, i128) {
+        if self.at.index.is_some() {
+            return (0, (nest.params[param].len as i128 - 1).max(0) * width);
+        }
+        let start = i128::from(self.at.offset) * width;
+        self.loops.iter().fold((start, start), |(low, high), l| {
+            let last = (nest.axes[l.axis] as i128 - 1).max(0);
+            let reach = i128::from(self.at.stride(l.axis)) * width * last;
+            (low + reach.min(0), high + reach.max(0))
+        })
+    }
+}
+
 /// Bytes moved by each loop: of one around both, or of one alone.
 #[derive(Default)]
 struct Moves {
@@ -167,11 +182,8 @@ fn apart(
     shift: i128,
 ) -> Result<(), String> {
     let [wide, width] = [from, to].map(|p| nest.params[p].dtype.size() as i128);
-    let all = |param, touch: &Touch<'_>, width| -> Result<(i128, i128), String> {
-        Ok(Moves::of(nest, touch, width, &[])?.span(nest, param, touch.at, &[]))
-    };
-    let (low, high) = all(from, load, wide)?;
-    let (first, last) = all(to, store, width)?;
+    let (low, high) = load.span(nest, from, wide);
+    let (first, last) = store.span(nest, to, width);
     if high + wide <= first + shift || last + shift + width <= low {
         return Ok(());
     }

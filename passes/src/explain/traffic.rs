@@ -57,6 +57,8 @@ struct Reach {
     indexed: bool,
     /// Which column of a narrow array it is: others are other elements.
     column: i64,
+    /// The first element and the last, if none is known at run time only.
+    span: (i64, i64),
     elements: f64,
 }
 
@@ -69,20 +71,25 @@ fn column(at: &At) -> i64 {
     }
 }
 
-/// How many elements some accesses touch together.
+/// How many elements some accesses touch together. Those of one column are the same, or the
+/// ones of the larger among the others', unless they are elsewhere in it.
 fn together(list: &[Reach]) -> f64 {
-    let mut columns: SmallVec<[(i64, f64); 8]> = SmallVec::new();
+    let mut columns: SmallVec<[(i64, (i64, i64), f64); 8]> = SmallVec::new();
     for r in list {
-        match columns.iter_mut().find(|c| c.0 == r.column) {
-            Some(c) => c.1 = c.1.max(r.elements),
-            None => columns.push((r.column, r.elements)),
+        let meets = |span: (i64, i64)| span.0 <= r.span.1 && r.span.0 <= span.1;
+        match columns.iter_mut().find(|c| c.0 == r.column && (r.indexed || meets(c.1))) {
+            Some(c) => {
+                c.1 = (c.1.0.min(r.span.0), c.1.1.max(r.span.1));
+                c.2 = c.2.max(r.elements);
+            }
+            None => columns.push((r.column, r.span, r.elements)),
         }
     }
-    columns.iter().map(|c| c.1).sum()
+    columns.iter().map(|c| c.2).sum()
 }
 
 impl Touched {
-    fn access(&mut self, at: &At, is_store: bool) {
+    fn access(&mut self, nest: &Nest, at: &At, is_store: bool) {
         if self.loads.is_empty() && self.stores.is_empty() {
             self.loaded_first = !is_store;
         }
@@ -90,7 +97,11 @@ impl Touched {
         let indexed = at.index.is_some();
         // Of a row that is looked up, each element is a column.
         let column = if indexed { at.offset } else { column(at) };
-        let reach = Reach { axes, indexed, column, elements: 1.0 };
+        let span = at.strides.iter().fold((at.offset, at.offset), |(low, high), &(axis, s)| {
+            let reach = s.saturating_mul((nest.axes[axis] as i64 - 1).max(0));
+            (low.saturating_add(reach.min(0)), high.saturating_add(reach.max(0)))
+        });
+        let reach = Reach { axes, indexed, column, span, elements: 1.0 };
         if is_store {
             self.written += 1.0;
             add(&mut self.stores, reach);
@@ -147,7 +158,10 @@ fn add(list: &mut Vec<Reach>, reach: Reach) {
         r.axes == reach.axes && r.indexed == reach.indexed && r.column == reach.column
     };
     match list.iter_mut().find(alike) {
-        Some(r) => r.elements = r.elements.max(reach.elements),
+        Some(r) => {
+            r.elements = r.elements.max(reach.elements);
+            r.span = (r.span.0.min(reach.span.0), r.span.1.max(reach.span.1));
+        }
         None => list.push(reach),
     }
 }
@@ -167,11 +181,11 @@ fn block(nest: &Nest, body: &[Stmt]) -> Block {
                 };
                 all.flops += body.iter().map(operation).sum::<f64>();
             }
-            Stmt::Load { param, at, .. } => all.touch(*param, at, &[false]),
-            Stmt::Store { param, at, .. } => all.touch(*param, at, &[true]),
+            Stmt::Load { param, at, .. } => all.touch(nest, *param, at, &[false]),
+            Stmt::Store { param, at, .. } => all.touch(nest, *param, at, &[true]),
             Stmt::Accumulate { param, at, value, .. } => {
                 all.flops += f64::from(u8::from(nest.vars[*value].is_float()));
-                all.touch(*param, at, &[false, true]);
+                all.touch(nest, *param, at, &[false, true]);
             }
             Stmt::For(l) => {
                 let times = trips(nest, l);
@@ -199,10 +213,10 @@ fn block(nest: &Nest, body: &[Stmt]) -> Block {
 }
 
 impl Block {
-    fn touch(&mut self, param: Param, at: &At, stores: &[bool]) {
+    fn touch(&mut self, nest: &Nest, param: Param, at: &At, stores: &[bool]) {
         let mut now = Touched::default();
         for &is_store in stores {
-            now.access(at, is_store);
+            now.access(nest, at, is_store);
         }
         self.touched.entry(param).or_default().then(now);
     }

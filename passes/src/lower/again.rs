@@ -43,7 +43,7 @@ impl Scope<'_> {
             let args = args.collect();
             let new = self.val(&Type::new(self.dtype(out), domain.clone()), Home::Open);
             let item = Item { op, domain: domain.clone(), args, out: new, node: None, adjoint };
-            self.groups.add(&self.vals, item);
+            self.add(item, &[]);
             made.insert(out, Operand::whole(new, domain));
         }
         made.remove(val).unwrap_or(x)

@@ -21,7 +21,8 @@
 //! operands are looked at element for element (or broadcast along trailing axes),
 //! never permuted or shifted. A reduction over an axis of the rows ends only
 //! when the group does: it is a *side* output, and whoever reads it joins a later
-//! group. Groups are numbered in the order in which they run, and an item never
+//! group. Where an operand is put together of pieces, all loops of the group are cut where one
+//! ends ([`joined`](super::joined)). Groups are numbered in the order in which they run, and an item never
 //! joins a group before those that make its operands, so there are no cycles.
 //!
 //! Items come one by one, in the order of the graph. Each looks at a few groups only: the
@@ -151,6 +152,19 @@ pub(crate) struct Groups {
     latest_rows: FxHashMap<Shape, GroupId>,
 }
 
+/// The group that an item joins, and what that means.
+pub(crate) struct Place {
+    pub id: GroupId,
+    fit: Fit,
+}
+
+impl Place {
+    /// Whether the item is in the innermost loop.
+    pub fn is_innermost(&self) -> bool {
+        self.fit.level == Level::Full
+    }
+}
+
 /// What joining a group would mean.
 struct Fit {
     level: Level,
@@ -185,31 +199,49 @@ impl Groups {
         self.stored[val] = true;
     }
 
-    /// Adds an item to the group in which it saves most, of those that it fits.
-    pub fn add(&mut self, vals: &IndexVec<Val, ValDecl>, item: Item) {
-        let dtype = vals[item.out].dtype;
-        let item = item.squeezed(dtype);
+    /// The group in which an item saves most, of those that it fits; a new one if there is
+    /// none.
+    pub fn place(&mut self, vals: &IndexVec<Val, ValDecl>, item: &Item) -> Place {
         let mut cut = if self.fuse { (Cut::First, None) } else { (Cut::Unfused, None) };
-        let mut best: Option<(usize, GroupId, Fit)> = None;
-        for id in self.candidates(&item) {
-            match self.fit(vals, id, &item) {
+        let mut best: Option<(usize, Place)> = None;
+        for id in self.candidates(item) {
+            match self.fit(vals, id, item) {
                 Ok(fit) => {
-                    let saved = self.saved(vals, id, &item);
+                    let saved = self.saved(vals, id, item);
                     if best.as_ref().is_none_or(|b| saved > b.0) {
-                        best = Some((saved, id, fit));
+                        best = Some((saved, Place { id, fit }));
                     }
                 }
                 Err(why) if cut.1.is_none() => cut = (why, Some(id)),
                 Err(_) => {}
             }
         }
-        if let Some((_, id, fit)) = best {
-            return self.join(id, fit, item);
+        if let Some((_, place)) = best {
+            return place;
         }
         let (domain, cut) = (Some(item.domain.clone()), Some(cut));
         let id = self.groups.push(Group { domain, cut, ..Group::default() });
-        let fit = self.fit(vals, id, &item).expect("any item fits a group of its own");
-        self.join(id, fit, item);
+        let fit = self.fit(vals, id, item).expect("any item fits a group of its own");
+        Place { id, fit }
+    }
+
+    /// Adds an item where it is to be.
+    pub fn add(&mut self, place: Place, item: Item) {
+        self.join(place.id, place.fit, item);
+    }
+
+    /// Adds an item that a group's new item reads, and that changes nothing about its loops,
+    /// if it fits.
+    pub fn add_before(&mut self, vals: &IndexVec<Val, ValDecl>, id: GroupId, item: Item) -> bool {
+        let group = &self.groups[id];
+        let whole = |fit: &Fit| {
+            group.domain.as_ref() == Some(&fit.domain)
+                && (group.split, group.phases) == (fit.split, fit.phases)
+                && (fit.level, fit.phase) == (Level::Full, 0)
+                && group.cuts == fit.cuts
+        };
+        let fit = self.fit(vals, id, &item).ok().filter(whole);
+        fit.map(|fit| self.join(id, fit, item)).is_some()
     }
 
     /// Adds an item to a group that is there, if that saves at least so many bytes and
@@ -430,7 +462,7 @@ fn reduced_to(
 
 /// Whether an operand over `domain` reads a val of this shape at the very element
 /// that the loops stand at: axis by axis, repeated along trailing axes.
-fn element_for_element(arg: &Operand, val: &ValDecl, domain: &Shape) -> bool {
+pub(crate) fn element_for_element(arg: &Operand, val: &ValDecl, domain: &Shape) -> bool {
     let Operand::At { offset, strides, .. } = arg else { return matches!(arg, Operand::Splat(_)) };
     if *offset != 0 || !domain.dims().starts_with(val.loops.dims()) {
         return false;
@@ -443,7 +475,7 @@ fn element_for_element(arg: &Operand, val: &ValDecl, domain: &Shape) -> bool {
 impl Item {
     /// The same without axes of extent 1, which need no loop: then what has the same
     /// loops has the same domain.
-    fn squeezed(self, dtype: DType) -> Self {
+    pub fn squeezed(self, dtype: DType) -> Self {
         let dims = self.domain.dims();
         if !dims.contains(&1) {
             return self;

@@ -50,10 +50,13 @@ impl Joined {
         &self.vals
     }
 
-    /// The part in which an index is.
+    /// What is looked at from an index: an operand that is not joined itself.
     pub fn at(&self, index: &[i64]) -> &Operand {
         let at = index.get(self.axis).map_or(0, |&i| i as usize);
-        &self.parts[self.ends.partition_point(|&end| end <= at)]
+        match &self.parts[self.ends.partition_point(|&end| end <= at)] {
+            Operand::Joined(joined) => joined.at(index),
+            part => part,
+        }
     }
 
     /// The same over a domain without its axes of extent 1.

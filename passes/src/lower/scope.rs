@@ -274,7 +274,8 @@ impl<'g> Scope<'g> {
         };
         let out = self.val(ty, Home::Open);
         let (node, adjoint) = (self.top.then_some(n), self.g.origin(n).adjoint);
-        self.groups.add(&self.vals, Item { op, domain: domain.clone(), args, out, node, adjoint });
+        let values = self.g.args(n);
+        self.add(Item { op, domain: domain.clone(), args, out, node, adjoint }, &values);
         Operand::whole(out, &ty.shape)
     }
 

@@ -109,19 +109,20 @@ impl<'a, 'g> Emit<'a, 'g> {
     /// Ends the kernel and starts another one, which combines what chunks have left; gives
     /// the step that runs it.
     pub fn finish(&mut self) -> Step {
-        self.finish_before(Cut::Chunks)
+        let next = KernelOrigin { operations: vec![], cut: Cut::Chunks, not_joined: None };
+        self.finish_before(next)
     }
 
-    /// Ends the kernel and starts another one; gives the step that runs it.
-    pub fn finish_before(&mut self, cut: Cut) -> Step {
-        let next = NestBuilder::new(format!("k{}", self.planner.kernels.len() + 1));
-        let nest = std::mem::replace(&mut self.b, next).finish();
+    /// Ends the kernel and starts another one, which comes from there; gives the step that
+    /// runs it.
+    pub fn finish_before(&mut self, next: KernelOrigin) -> Step {
+        let empty = NestBuilder::new(format!("k{}", self.planner.kernels.len() + 1));
+        let nest = std::mem::replace(&mut self.b, empty).finish();
         let args = std::mem::take(&mut self.args);
         self.params.clear();
         self.env.clear();
         self.axes.clear();
         self.chunk = None;
-        let next = KernelOrigin { operations: vec![], cut, not_joined: None };
         let kernel = self.planner.kernel(nest, std::mem::replace(&mut self.origin, next));
         let args = args.into_iter().map(|buffer| BufferRef { buffer, offset: 0 }).collect();
         Step::Run { kernel, args }

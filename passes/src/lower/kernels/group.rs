@@ -66,19 +66,29 @@ pub(crate) fn group(
     if apart {
         let last = parts.remove(largest);
         parts.push(last);
-        items.iter().for_each(|i| scope.begin(i.out, kernel));
+        for out in items.iter().map(|i| i.out) {
+            if scope.groups.made[out].is_some_and(|m| m.level != Level::Scalar) {
+                scope.begin(out, kernel);
+            }
+        }
     }
     let mut e = Emit::new(scope, planner, Loops::none(), Some(id), origin);
     e.heavy = work > HEAVY;
-    let last = parts.pop().expect("there is one");
-    let chunks = chunks.map(|c| c.allocate(&mut e, &last.loops, &last.reductions));
-    for r in &last.reductions {
-        if r.in_memory && r.is_first() && !chunks.as_ref().is_some_and(|c| c.has_partial(r)) {
+    let chunks = chunks.map(|c| {
+        let last = &parts[parts.len() - 1];
+        c.allocate(&mut e, &last.loops, &last.reductions)
+    });
+    // Where one part combines in memory, another may have so few loops that it need not.
+    let mut filled: SmallVec<[Val; 4]> = SmallVec::new();
+    for r in parts.iter().flat_map(|p| &p.reductions).filter(|r| r.in_memory && r.is_first()) {
+        if !chunks.as_ref().is_some_and(|c| c.has_partial(r)) && !filled.contains(&r.out) {
+            filled.push(r.out);
             let len = r.len;
             let param = e.memory(r.out);
             fill(&mut e, param, None, len, r);
         }
     }
+    let last = parts.pop().expect("there is one");
     for part in parts {
         let mut pending = Vec::new();
         let (reductions, rows) = all_phases(&mut e, &items, part, group.phases, None, &mut pending);
@@ -89,7 +99,8 @@ pub(crate) fn group(
         }
     }
     if apart && !e.args.is_empty() {
-        let step = e.finish_before(Cut::Largest);
+        let next = KernelOrigin { cut: Cut::Largest, not_joined: None, ..e.origin.clone() };
+        let step = e.finish_before(next);
         steps.push(step);
     }
     if let Some(c) = &chunks {
@@ -247,7 +258,9 @@ pub(super) fn one_phase(
             let made = e.scope.groups.made[i.out].expect("items are made");
             let full = made.level == Level::Full && made.phase == phase;
             let groups = &e.scope.groups;
-            full && (groups.stored[i.out] || groups.kept.contains(&i.out))
+            // Where loops are written out, nothing is kept.
+            let kept = e.full == e.loops.len() && groups.kept.contains(&i.out);
+            full && (groups.stored[i.out] || kept)
         })
         .map(|i| i.out)
         .collect();

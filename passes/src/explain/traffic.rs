@@ -49,6 +49,9 @@ struct Touched {
     written: f64,
 }
 
+/// The first element of some, and the last.
+type Span = (i64, i64);
+
 /// How many elements accesses of one kind touch.
 struct Reach {
     /// Axes along which the element moves.
@@ -58,7 +61,7 @@ struct Reach {
     /// Which column of a narrow array it is: others are other elements.
     column: i64,
     /// The first element and the last, if none is known at run time only.
-    span: (i64, i64),
+    span: Span,
     elements: f64,
 }
 
@@ -74,9 +77,9 @@ fn column(at: &At) -> i64 {
 /// How many elements some accesses touch together. Those of one column are the same, or the
 /// ones of the larger among the others', unless they are elsewhere in it.
 fn together(list: &[Reach]) -> f64 {
-    let mut columns: SmallVec<[(i64, (i64, i64), f64); 8]> = SmallVec::new();
+    let mut columns: SmallVec<[(i64, Span, f64); 8]> = SmallVec::new();
     for r in list {
-        let meets = |span: (i64, i64)| span.0 <= r.span.1 && r.span.0 <= span.1;
+        let meets = |span: Span| span.0 <= r.span.1 && r.span.0 <= span.1;
         match columns.iter_mut().find(|c| c.0 == r.column && (r.indexed || meets(c.1))) {
             Some(c) => {
                 c.1 = (c.1.0.min(r.span.0), c.1.1.max(r.span.1));

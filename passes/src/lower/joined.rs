@@ -35,7 +35,7 @@ pub(crate) struct Joined {
 
 impl Joined {
     /// Of parts that are not empty, given with where they end.
-    fn new(axis: usize, parts: SmallVec<[(usize, Operand); 4]>) -> Operand {
+    fn of(axis: usize, parts: SmallVec<[(usize, Operand); 4]>) -> Operand {
         let (ends, mut parts): (SmallVec<[usize; 4]>, SmallVec<[Operand; 4]>) =
             parts.into_iter().unzip();
         if parts.len() == 1 {
@@ -179,7 +179,7 @@ impl Scope<'_> {
                 let end = |p: &Piece, from: &Shape| p.offset[axis] + from.dims()[axis];
                 let part =
                     |(p, (x, from)): &(Piece, (Operand, Shape))| (end(p, from), x.moved(&p.offset));
-                Joined::new(axis, pieces.map(part).collect())
+                Joined::of(axis, pieces.map(part).collect())
             }
         };
         let mut cuts = Cuts::default();
@@ -242,7 +242,7 @@ fn around(piece: &Piece, x: &Operand, from: &Shape, to: &Shape, fill: Const) -> 
         if hi < extent {
             parts.push((extent, Operand::Splat(fill)));
         }
-        whole = Joined::new(axis, parts);
+        whole = Joined::of(axis, parts);
     }
     whole
 }

@@ -1,6 +1,7 @@
 //! Arrays that are put together of pieces, and adjoints of slices: whoever works on them
 //! element by element reads them a piece at a time, and gets what was put together.
 #![allow(missing_docs)]
+#![allow(clippy::reversed_empty_ranges, reason = "negative ends count from the end of an axis")]
 
 use backstitch::passes::explain::{Explained, Explanation};
 use backstitch::prelude::*;

@@ -156,8 +156,8 @@ def markdown(rows, files=(), more=()):
 
 Value and gradients (or the matrix that is said) in Backstitch and in other systems: how many times as long as
 Backstitch they take, of one run on one machine, in which the contenders of each program took turns. More than 1 means
-that Backstitch is faster. Where there is nothing, the system cannot express the program, does not compile it within a
-minute, or was not asked.
+that Backstitch is faster. Where there is nothing, the system cannot express the program, was not ready within the limit
+that was set (20 seconds to a minute), or was not asked.
 
 {machine()}; {datetime.date.today().isoformat()}. {", ".join(versions)}.
 

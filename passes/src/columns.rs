@@ -68,8 +68,8 @@ type Index = SmallVec<[usize; 4]>;
 /// For each class of axes along which rows run the axis of an array, if it has one.
 type Rows = SmallVec<[Option<usize>; 3]>;
 
-/// The same program, with columns in the place of narrow arrays where that pays: of
-/// [`LEAST_ROWS`] rows and more.
+/// The same program, with columns in the place of narrow arrays where that pays: of 256 rows
+/// and more.
 pub fn columns(g: &Graph) -> Graph {
     of_rows(g, LEAST_ROWS)
 }

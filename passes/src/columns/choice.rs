@@ -18,7 +18,7 @@ const MOST_WORK: usize = 4000;
 /// Bytes of a small matrix at most. `cargo bench --bench products -- rows` measures it: alone,
 /// products of 3000 rows with 2×2 take a thirtieth of the library's time in `f32` and with 10×10
 /// three quarters; with 15×15, and in `f64` with 10×10, as long, but they fuse.
-const MOST_SMALL: usize = 900;
+pub(super) const MOST_SMALL: usize = 900;
 
 /// The same for a part in which nothing is put together but matrices are multiplied: compiling a
 /// function takes some 3 microseconds, and running it for a row saves some 40 picoseconds. So with

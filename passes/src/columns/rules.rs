@@ -5,9 +5,10 @@ use backstitch_ir::{Array, Graph, Monoid, Node, Op, Scalar, Type, Value};
 use smallvec::smallvec;
 
 use super::axes::kept_axes;
+use super::choice::MOST_SMALL;
 use super::{Columns, Index, Rows, cut, indices, present};
 
-/// Products of columns that one product of matrices becomes at most.
+/// Products of columns that a product of a matrix for each row becomes at most.
 const MOST_PRODUCTS: usize = 256;
 
 impl Columns<'_> {
@@ -27,7 +28,7 @@ impl Columns<'_> {
                 && args.iter().all(|&a| narrow(a))
                 && match g.op(n) {
                     Op::Reduce(_) => !g.ty(args[0]).is_empty(),
-                    _ => self.products(n) <= MOST_PRODUCTS,
+                    _ => self.takes_product(n),
                 };
         }
         if !self.has_rows(result) {
@@ -73,6 +74,19 @@ impl Columns<'_> {
                 fixed && alike(args[0]) && narrow(args[2])
             }
             _ => false,
+        }
+    }
+
+    /// Whether a product is one of matrices that differ from row to row, or of a small one.
+    fn takes_product(&self, n: Node) -> bool {
+        let (g, products) = (self.g, self.products(n));
+        let Op::Contract(c) = g.op(n) else { return false };
+        let args = g.args(n);
+        let is_row = |side: usize, axis: usize| self.rows(args[side]).contains(&Some(axis));
+        let mut pairs = c.batch[0].iter().zip(&c.batch[1]);
+        match pairs.any(|(&a, &b)| is_row(0, a) && is_row(1, b)) {
+            true => products <= MOST_PRODUCTS,
+            false => products * g.ty(args[0]).dtype.size() <= MOST_SMALL,
         }
     }
 

@@ -15,15 +15,15 @@ pub(super) const ROWS_PER_COLUMN: usize = 8;
 /// Functions of columns in a part at most.
 const MOST_WORK: usize = 4000;
 
+/// The same for a part in which nothing is put together but matrices are multiplied: four for
+/// each row, within these bounds. Compiling a function takes some 3 microseconds, and running it
+/// saves some 40 picoseconds for each row.
+const MOST_WORK_OF_PRODUCTS: [usize; 2] = [1000, 10_000];
+
 /// Bytes of a small matrix at most. `cargo bench --bench products -- rows` measures it: alone,
 /// products of 3000 rows with 2×2 take a thirtieth of the library's time in `f32` and with 10×10
 /// three quarters; with 15×15, and in `f64` with 10×10, as long, but they fuse.
 pub(super) const MOST_SMALL: usize = 900;
-
-/// The same for a part in which nothing is put together but matrices are multiplied: compiling a
-/// function takes some 3 microseconds, and running it for a row saves some 40 picoseconds. So with
-/// more rows there may be more, within these bounds.
-const MOST_WORK_OF_PRODUCTS: [usize; 2] = [1000, 10_000];
 
 /// Rows on the longer side of a product from which they are an axis to run along.
 const LONG: usize = 32;
@@ -114,11 +114,12 @@ pub(super) fn rows(g: &Graph, nodes: &[Node], classes: &mut Classes, least: usiz
     }
     // The largest of equals, so that it does not depend on a hash which that is.
     let largest =
-        votes.into_iter().max_by_key(|(set, (count, _))| (*count, rank(set), set.clone()));
+        votes.into_iter().max_by_key(|(set, (count, _))| (*count, rows_of(set), set.clone()));
     largest.map(|(_, (_, order))| order).unwrap_or_default()
 }
 
-fn rank(set: &[(Class, usize)]) -> usize {
+/// How many rows there are along these classes.
+fn rows_of(set: &[(Class, usize)]) -> usize {
     set.iter().map(|&(_, extent)| extent).product()
 }
 

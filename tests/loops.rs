@@ -382,6 +382,25 @@ fn where_each_element_depends_on_one_a_tangent_is_carried() {
 }
 
 #[test]
+fn a_tangent_of_zero_wins_over_an_infinite_slope() {
+    // The root of 0 is infinitely steep, but what it is taken of first depends on nothing.
+    let f = trace(Spec::f64([3]), (), |t, a, ()| {
+        let start = (a.zeros_like(), t.scalar(0i64));
+        t.while_loop(start, |(_, n)| n.lt(3i64), |(x, n)| (x.sqrt() + a, n + 1i64)).0.sum()
+    });
+    let f = f.unwrap().value_and_grad().unwrap().compile().unwrap();
+    let a = arr1(&[0.5f64, 1.0, 2.0]);
+    let (_, gradient) = f.call(&a, &()).unwrap();
+    for (got, a) in gradient.to_f64_vec().into_iter().zip(a) {
+        let (mut x, mut dot) = (a, 1.0f64);
+        for _ in 0..2 {
+            (x, dot) = (x.sqrt() + a, 0.5 * dot / x.sqrt() + 1.0);
+        }
+        assert!((got - dot).abs() < 1e-14, "{got}, not {dot}");
+    }
+}
+
+#[test]
 fn an_operand_of_another_type_than_the_carry_gets_a_cotangent_of_its_own() {
     let f = trace(Spec::f32([3]), (), |t, a, ()| {
         let start = a.ones_like().cast(DType::F64).stop_gradient();

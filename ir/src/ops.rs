@@ -48,7 +48,7 @@ pub use loop_limit::LoopLimit;
 pub use loops::{Loop, Trip, Unroll};
 pub use lu::Lu;
 pub use lu_solve::LuSolve;
-pub use map::Map;
+pub use map::{Map, strong_product};
 pub use pad::{Pad, PadAxis};
 pub use permute::Permute;
 pub use reduce::Reduce;

@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use backstitch_ir::array::Array;
 use backstitch_ir::graph::Values;
-use backstitch_ir::op::Cotangents;
-use backstitch_ir::ops::{Loop, Rows, Trip};
+use backstitch_ir::op::{Cotangents, sum_parts};
+use backstitch_ir::ops::{Loop, Rows, Trip, strong_product};
 use backstitch_ir::{DType, Graph, IndexVec, Op, Scalar, Shape, Type, Value};
 
 use super::{open, zeros_like};
@@ -406,13 +406,14 @@ fn by_tangent(
     };
     let (mut body, dot) = with_tangent(b, l.carries, carry);
     let inputs: Vec<Value> = body.inputs().iter().copied().filter(|&v| v != dot).collect();
-    let mut dots = vec![(inputs[carry], dot)];
-    if source != carry {
-        let one = body.like(inputs[source], 1.0);
-        dots.push((inputs[source], one));
-    }
     let outputs = body.outputs().to_vec();
-    let next = forward(&mut body, &dots, &[outputs[carry]])[0]?;
+    // The slope by the carry is made once, of numbers that are known to be finite more often
+    // than the tangent is, and then multiplied: not each of its terms.
+    let one = body.like(inputs[carry], 1.0);
+    let mut slope = |by: usize| forward(&mut body, &[(inputs[by], one)], &[outputs[carry]])[0];
+    let (own, other) = (slope(carry), if source == carry { None } else { slope(source) });
+    let moved = own.map(|slope| strong_product(&mut body, dot, slope));
+    let next = sum_parts(&mut body, [moved, other])?;
     body.set_outputs(outputs.into_iter().chain([next]));
     let op = Loop { trip, body: Arc::new(body), carries: l.carries + 1, ..l.clone() };
     let (inits, consts) = args.split_at(l.carries);

@@ -38,6 +38,7 @@ pub const RULES: &[Rule] = &[
     exact("sub_zero", sub_zero),
     exact("neg_neg", neg_neg),
     exact("mul_neg", mul_neg),
+    Rule { name: "mulz_neg", class: Class::Rounds, apply: mulz_neg },
     exact("add_neg", add_neg),
     exact("sub_neg", sub_neg),
     exact("select_same", select_same),
@@ -119,15 +120,22 @@ fn negated(g: &Graph, v: Value) -> Option<Value> {
 
 /// `mul x, (neg y) = neg (mul x, y)`: negations go outwards, where they meet others.
 fn mul_neg(g: &mut Graph, v: Value, a: &[Value]) -> Option<Value> {
-    if !is(g, v, Scalar::Mul) {
-        return None;
-    }
+    is(g, v, Scalar::Mul).then(|| negation_outwards(g, Scalar::Mul, a))?
+}
+
+/// The same of products in which zero wins; that zero becomes `-0`.
+fn mulz_neg(g: &mut Graph, v: Value, a: &[Value]) -> Option<Value> {
+    let f = scalar(g, v).filter(|f| matches!(f, Scalar::MulZ | Scalar::MulZLeft))?;
+    negation_outwards(g, f, a)
+}
+
+fn negation_outwards(g: &mut Graph, product: Scalar, a: &[Value]) -> Option<Value> {
     let (x, y) = match (negated(g, a[0]), negated(g, a[1])) {
         (Some(x), _) => (x, a[1]),
         (None, Some(y)) => (a[0], y),
         (None, None) => return None,
     };
-    let product = g.map(Scalar::Mul, &[x, y]);
+    let product = g.map(product, &[x, y]);
     let product = super::normal(g, product);
     Some(g.map(Scalar::Neg, &[product]))
 }

@@ -101,7 +101,7 @@ def reprojection(p, seen):
 
 LOSS = dict(W01=lambda w1, w2: 3 * w1 ** 2 + 2 * w1 * w2, W03=linear_regression, W04=linear_regression,
             W05=logistic_regression, W06a=elementwise, W06b=elementwise, W06c=elementwise, W06d=elementwise,
-            W07=polynomial, W08=perceptron, W13b=rosenbrock)
+            W07=polynomial, W07b=polynomial, W08=perceptron, W13b=rosenbrock)
 
 
 def modes(name):

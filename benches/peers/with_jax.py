@@ -124,7 +124,7 @@ def cube_roots(a):
 
 LOSS = dict(W01=lambda w1, w2: 3 * w1 ** 2 + 2 * w1 * w2, W03=linear_regression, W04=linear_regression,
             W05=logistic_regression, W06a=elementwise, W06b=elementwise, W06c=elementwise, W06d=elementwise,
-            W07=polynomial, W08=perceptron, W09=classifier, W10=normalised, W11=attention, W12=lstm,
+            W07=polynomial, W07b=polynomial, W08=perceptron, W09=classifier, W10=normalised, W11=attention, W12=lstm,
             W13b=rosenbrock, W15=mixture)
 
 

@@ -118,10 +118,10 @@ def cube_roots(a):
     return tf.reduce_sum(x)
 
 
-LOSS = dict(W01=lambda w1, w2: 3 * w1 ** 2 + 2 * w1 * w2, W02=doubling, W03=linear_regression,
-            W04=linear_regression, W05=logistic_regression, W06a=elementwise, W06b=elementwise, W06c=elementwise,
-            W06d=elementwise, W07=polynomial, W08=perceptron, W09=classifier, W10=normalised, W11=attention,
-            W12=lstm, W13b=rosenbrock, W15=mixture, W17=cube_roots)
+LOSS = dict(W01=lambda w1, w2: 3 * w1 ** 2 + 2 * w1 * w2, W02=doubling, W03=linear_regression, W04=linear_regression,
+            W05=logistic_regression, W06a=elementwise, W06b=elementwise, W06c=elementwise, W06d=elementwise,
+            W07=polynomial, W07b=polynomial, W08=perceptron, W09=classifier, W10=normalised, W11=attention, W12=lstm,
+            W13b=rosenbrock, W15=mixture, W17=cube_roots)
 
 
 def hessian(x):

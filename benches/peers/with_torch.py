@@ -126,10 +126,10 @@ def cube_roots(a):
     return torch.sum(x)
 
 
-LOSS = dict(W01=lambda w1, w2: 3 * w1 ** 2 + 2 * w1 * w2, W02=doubling, W03=linear_regression,
-            W04=linear_regression, W05=logistic_regression, W06a=elementwise, W06b=elementwise, W06c=elementwise,
-            W06d=elementwise, W07=polynomial, W08=perceptron, W09=classifier, W10=normalised, W11=attention,
-            W12=lstm, W13b=rosenbrock, W15=mixture, W17=cube_roots)
+LOSS = dict(W01=lambda w1, w2: 3 * w1 ** 2 + 2 * w1 * w2, W02=doubling, W03=linear_regression, W04=linear_regression,
+            W05=logistic_regression, W06a=elementwise, W06b=elementwise, W06c=elementwise, W06d=elementwise,
+            W07=polynomial, W07b=polynomial, W08=perceptron, W09=classifier, W10=normalised, W11=attention, W12=lstm,
+            W13b=rosenbrock, W15=mixture, W17=cube_roots)
 MATRIX = dict(W13=lambda x: (rosenbrock(x), (torch.func.hessian(rosenbrock)(x),)),
               W14=lambda x, A: (gated(x, A), (torch.func.jacfwd(gated)(x, A),)),
               W16=bundle_adjustment)

@@ -43,6 +43,7 @@ WORKLOADS = {
     "W06c_elem_1e7": Workload("f32", "x", "x", ELEMENTS + "10⁷"),
     "W06d_elem_1e5_f64": Workload("f64", "x", "x", ELEMENTS + "10⁵"),
     "W07_poly_1e6": Workload("f32", "x y a b c", "a b c", "mean (a·x² + b·x + c - y)², n = 10⁶"),
+    "W07b_poly_1e5": Workload("f32", "x y a b c", "a b c", "mean (a·x² + b·x + c - y)², n = 10⁵"),
     "W08_mlp_small": Workload("f32", "x y " + MLP, MLP, "tanh MLP 16-32-32-1, batch 32, squares"),
     "W09_mlp_mid": Workload("f32", "x labels " + MLP, MLP, "relu MLP 784-512-512-10, batch 128, cross entropy"),
     "W10_ln_lse": Workload("f32", "x g b", "x g b", "layer norm, log-sum-exp minus first entry, 512×1024"),
@@ -142,8 +143,9 @@ def inputs(name):
         d = dict(X=x, t=(r.uniform(size=10000) < 0.5).astype(dtype), w=normal(100, scale=0.1), b=normal())
     elif number.startswith("W06"):
         d = dict(x=normal({"W06a": 1000, "W06b": 100000, "W06c": 10000000, "W06d": 100000}[number]))
-    elif number == "W07":
-        d = dict(x=normal(1000000), y=normal(1000000), a=dtype(0.3), b=dtype(-0.7), c=dtype(0.2))
+    elif number in ("W07", "W07b"):
+        n = 1000000 if number == "W07" else 100000
+        d = dict(x=normal(n), y=normal(n), a=dtype(0.3), b=dtype(-0.7), c=dtype(0.2))
     elif number == "W08":
         d = dict(x=normal(32, 16), y=normal(32, 1), **layers([0.25, 0.18, 0.18], [16, 32, 32, 1]))
     elif number == "W09":

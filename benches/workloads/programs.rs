@@ -136,6 +136,18 @@ pub const WORKLOADS: &[Workload] = &[
         data: &[input("x", &[1_000_000], Normal(1.0)), input("y", &[1_000_000], Normal(1.0))],
         loss: polynomial,
     },
+    // From the second cache rather than the third.
+    Workload {
+        name: "W07b_poly_1e5",
+        dtype: DType::F32,
+        params: &[
+            input("a", &[], Constant(0.3)),
+            input("b", &[], Constant(-0.7)),
+            input("c", &[], Constant(0.2)),
+        ],
+        data: &[input("x", &[100_000], Normal(1.0)), input("y", &[100_000], Normal(1.0))],
+        loss: polynomial,
+    },
     Workload {
         name: "W08_mlp_small",
         dtype: DType::F32,

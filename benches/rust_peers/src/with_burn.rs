@@ -72,7 +72,7 @@ pub fn program<'a>(number: &str, arrays: &'a Arrays) -> Option<Box<dyn Program +
             (&["w", "b"], Box::new(loss))
         }
         "W06a" | "W06b" | "W06c" | "W06d" => (&["x"], Box::new(elementwise)),
-        "W07" => {
+        "W07" | "W07b" => {
             let (x, y) = (vector("x"), vector("y"));
             let loss = move |p: &[Leaf]| {
                 let (x, y) = (x.clone(), y.clone());

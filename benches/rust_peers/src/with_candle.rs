@@ -17,7 +17,7 @@ pub fn program<'a>(number: &str, arrays: &'a Arrays) -> Option<Box<dyn Program +
         "W03" | "W04" => (&["W", "b"], &["X", "y"], linear_regression),
         "W05" => (&["w", "b"], &["X", "t"], logistic_regression),
         "W06a" | "W06b" | "W06c" | "W06d" => (&["x"], &[], elementwise),
-        "W07" => (&["a", "b", "c"], &["x", "y"], polynomial),
+        "W07" | "W07b" => (&["a", "b", "c"], &["x", "y"], polynomial),
         "W08" => (MLP, &["x", "y"], perceptron),
         "W09" => (MLP, &["x", "labels"], classifier),
         "W10" => (&["x", "g", "b"], &[], normalised),

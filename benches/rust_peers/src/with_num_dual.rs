@@ -53,7 +53,7 @@ pub fn program<'a>(number: &str, arrays: &'a Arrays) -> Option<Box<dyn Program +
             };
             timed(move || gradient(&f, std::hint::black_box(&at)), read)
         }
-        "W07" => {
+        "W07" | "W07b" => {
             let (x, y) = (f32s("x"), f32s("y"));
             let at = SVector::from([one("a"), one("b"), one("c")]);
             // In double precision, as a plain sum of a million terms in `f32` is not the mean.

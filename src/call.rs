@@ -1,7 +1,7 @@
 //! Calls of compiled programs: into arrays that are there, in place, or into new ones.
 
-use backstitch_ir::{Array, Shape};
-use backstitch_runtime::{ArrayMut, ArrayRef, Call, Error as RuntimeError, Workspace};
+use backstitch_ir::Array;
+use backstitch_runtime::{ArrayMut, ArrayRef, Call, Workspace};
 use backstitch_trace::{Args, ArgsMut, Spec, Tree, View, ViewMut};
 
 use crate::compiled::Compiled;
@@ -147,19 +147,10 @@ impl<P: Tree<Spec>, D: Tree<Spec>, O: Tree<Spec>> Compiled<P, D, O> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn input<'a>(call: &mut Call<'a>, v: View<'a>) {
-    if v.dims().is_empty() {
-        // SAFETY: the view is of an element of its type that is borrowed for `'a`.
-        return call.input(unsafe { ArrayRef::from_raw(v.dtype(), &[], v.as_ptr()) });
-    }
-    array_input(call, v);
-}
-
-#[inline(never)]
-fn array_input<'a>(call: &mut Call<'a>, v: View<'a>) {
     if !v.is_contiguous() {
-        return call.fail(layout(v.dims(), v.strides()));
+        return call.strided_input(v.dims(), v.strides());
     }
     // SAFETY: the view is of elements of its type that are borrowed for `'a`, and
     // they are contiguous.
@@ -167,39 +158,24 @@ fn array_input<'a>(call: &mut Call<'a>, v: View<'a>) {
 }
 
 /// An input that may be changed.
-#[inline]
+#[inline(always)]
 fn donated<'a>(call: &mut Call<'a>, mut v: ViewMut<'a>) {
-    if !v.is_contiguous() {
-        return call.fail(layout(v.dims(), v.strides()));
-    }
     let (dtype, dims, at) = (v.dtype(), v.dims(), v.as_mut_ptr());
+    if !v.is_contiguous() {
+        return call.strided_input(dims, v.strides());
+    }
     // SAFETY: the view is of elements of its type that are borrowed exclusively
     // for `'a`, and they are contiguous.
     call.donate(unsafe { ArrayMut::from_raw(dtype, dims, at) });
 }
 
-#[inline]
+#[inline(always)]
 fn output<'a>(call: &mut Call<'a>, mut v: ViewMut<'a>) {
-    if v.dims().is_empty() {
-        // SAFETY: the view is of an element of its type that is borrowed exclusively
-        // for `'a`.
-        return call.output(unsafe { ArrayMut::from_raw(v.dtype(), &[], v.as_mut_ptr()) });
-    }
-    array_output(call, v);
-}
-
-#[inline(never)]
-fn array_output<'a>(call: &mut Call<'a>, mut v: ViewMut<'a>) {
-    if !v.is_contiguous() {
-        return call.fail(layout(v.dims(), v.strides()));
-    }
     let (dtype, dims, at) = (v.dtype(), v.dims(), v.as_mut_ptr());
+    if !v.is_contiguous() {
+        return call.strided_output(dims, v.strides());
+    }
     // SAFETY: the view is of elements of its type that are borrowed exclusively
     // for `'a`, and they are contiguous.
     call.output(unsafe { ArrayMut::from_raw(dtype, dims, at) });
-}
-
-#[cold]
-fn layout(dims: &[usize], strides: &[isize]) -> RuntimeError {
-    RuntimeError::Layout { shape: Shape::from(dims), strides: strides.into() }
 }

@@ -1,16 +1,21 @@
 //! A call whose arguments come one by one.
 
-use backstitch_ir::{DType, Type};
+use backstitch_ir::plan::Plan;
+use backstitch_ir::{DType, Shape, Type};
 
 use crate::error::{Error, Side};
 use crate::executable::Inner;
-use crate::view::{ArrayMut, ArrayRef};
-use crate::workspace::Workspace;
+use crate::view::{ArrayMut, ArrayRef, Dims};
+use crate::workspace::{Memory, Workspace};
 
 /// A call that is being prepared: inputs in order, outputs in order, then `run`.
 ///
 /// This is for callers whose arrays are in a structure that is walked: nothing
 /// need be collected. Arguments that do not fit are reported by [`run`](Self::run).
+///
+/// Small programs take less time than it takes to hand them their arguments. So all of this
+/// is inlined where it is used, and what is known of a call stays in registers there: what
+/// does not fit is noted, and made an error of by `run`.
 ///
 /// ```no_run
 /// # fn f(exe: &backstitch_runtime::Executable) -> Result<(), backstitch_runtime::Error> {
@@ -24,120 +29,187 @@ use crate::workspace::Workspace;
 /// ```
 #[must_use = "a call does nothing until it is run"]
 pub struct Call<'a> {
-    pub(crate) exe: &'a Inner,
-    pub(crate) ws: &'a mut Workspace,
-    /// How many there were.
-    pub(crate) inputs: usize,
-    pub(crate) outputs: usize,
+    exe: &'a Inner,
+    memory: &'a mut Memory,
+    /// The tables of addresses.
+    inputs: &'a mut [*const u8],
+    outputs: &'a mut [*mut u8],
+    /// How many arguments there were.
+    taken: usize,
+    given: usize,
     /// The first mistake.
-    pub(crate) wrong: Option<Box<Error>>,
+    wrong: Option<Wrong<'a>>,
+}
+
+/// An argument that was refused.
+#[derive(Clone, Copy)]
+enum Wrong<'a> {
+    Type { side: Side, index: usize, dtype: DType, dims: Dims<'a> },
+    Donated { index: usize },
+    Layout { dims: &'a [usize], strides: &'a [isize] },
+}
+
+/// What an argument has to be, and where its address goes.
+pub(crate) struct Slot {
+    dtype: DType,
+    dims: Box<[usize]>,
+    /// The output: of an input, that which takes its place.
+    output: usize,
+}
+
+/// What a program takes and gives, in the order in which arguments come.
+pub(crate) struct Signature {
+    /// All inputs.
+    takes: Box<[Slot]>,
+    /// The outputs that take no input's place.
+    gives: Box<[Slot]>,
+}
+
+impl Signature {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let mut to = vec![usize::MAX; plan.inputs.len()];
+        let mut taken = vec![false; plan.outputs.len()];
+        for (input, output) in plan.donated() {
+            to[input] = output;
+            taken[output] = true;
+        }
+        let slot = |ty: &Type, output| Slot { dtype: ty.dtype, dims: ty.dims().into(), output };
+        let free = plan.outputs.iter().enumerate().filter(|&(j, _)| !taken[j]);
+        Self {
+            takes: plan.inputs.iter().zip(to).map(|(ty, to)| slot(ty, to)).collect(),
+            gives: free.map(|(j, ty)| slot(ty, j)).collect(),
+        }
+    }
+}
+
+impl Slot {
+    #[inline(always)]
+    fn fits(&self, dtype: DType, dims: &[usize]) -> bool {
+        // Extents one by one: most shapes are too short for a call of `memcmp`.
+        let all = |(a, b): (&usize, &usize)| a == b;
+        self.dtype == dtype && self.dims.len() == dims.len() && self.dims.iter().zip(dims).all(all)
+    }
 }
 
 impl<'a> Call<'a> {
+    /// Of a program in a workspace that fits it.
+    #[inline(always)]
+    pub(crate) fn new(exe: &'a Inner, ws: &'a mut Workspace) -> Self {
+        let Workspace { memory, inputs, outputs, .. } = ws;
+        Call { exe, memory, inputs, outputs, taken: 0, given: 0, wrong: None }
+    }
+
     /// The next input.
-    #[inline]
+    #[inline(always)]
     pub fn input(&mut self, view: ArrayRef<'a>) {
-        let types = &self.exe.plan.inputs;
-        match types.get(self.inputs).zip(self.ws.inputs.get_mut(self.inputs)) {
-            Some((ty, place)) if view.fits(ty) && self.exe.donated.is_empty() => {
+        let (dtype, dims, i) = (view.dtype(), view.extents(), self.taken);
+        match self.exe.signature.takes.get(i).zip(self.inputs.get_mut(i)) {
+            Some((slot, place)) if slot.fits(dtype, dims.get()) => {
                 *place = view.as_ptr();
+                if slot.output != usize::MAX {
+                    self.refuse(Wrong::Donated { index: i });
+                }
             }
-            Some((ty, place)) if view.fits(ty) => match self.exe.donated[self.inputs] {
-                None => *place = view.as_ptr(),
-                Some(_) => self.fail(Error::Donated { index: self.inputs }),
-            },
-            _ => self.misfit(Side::Input, self.inputs, (view.dtype(), view.dims())),
+            _ => self.refuse(Wrong::Type { side: Side::Input, index: i, dtype, dims }),
         }
-        self.inputs += 1;
+        self.taken += 1;
     }
 
     /// The next input, which the program may change: if it is donated, it holds an output
     /// when the call is over.
-    #[inline]
+    #[inline(always)]
     pub fn donate(&mut self, mut view: ArrayMut<'a>) {
-        let i = self.inputs;
-        match self.exe.plan.inputs.get(i).zip(self.ws.inputs.get_mut(i)) {
-            Some((ty, place)) if view.fits(ty) => {
-                let at = view.as_mut_ptr();
+        let (at, dtype, i) = (view.as_mut_ptr(), view.dtype(), self.taken);
+        let dims = view.extents();
+        match self.exe.signature.takes.get(i).zip(self.inputs.get_mut(i)) {
+            Some((slot, place)) if slot.fits(dtype, dims.get()) => {
                 *place = at.cast_const();
-                if let Some(&Some(output)) = self.exe.donated.get(i) {
-                    self.ws.outputs[output] = at;
+                if let Some(output) = self.outputs.get_mut(slot.output) {
+                    *output = at;
                 }
             }
-            _ => self.misfit(Side::Input, i, (view.dtype(), view.dims())),
+            _ => self.refuse(Wrong::Type { side: Side::Input, index: i, dtype, dims }),
         }
-        self.inputs += 1;
+        self.taken += 1;
     }
 
     /// The next output that takes no input's place.
-    #[inline]
+    #[inline(always)]
     pub fn output(&mut self, mut view: ArrayMut<'a>) {
-        let i = match self.exe.donated.is_empty() {
-            true => self.outputs,
-            false => self.exe.free.get(self.outputs).copied().unwrap_or(usize::MAX),
-        };
-        match self.exe.plan.outputs.get(i).zip(self.ws.outputs.get_mut(i)) {
-            Some((ty, place)) if view.fits(ty) => *place = view.as_mut_ptr(),
-            _ => self.misfit(Side::Output, i, (view.dtype(), view.dims())),
+        let (at, dtype, i) = (view.as_mut_ptr(), view.dtype(), self.given);
+        let dims = view.extents();
+        match self.exe.signature.gives.get(i) {
+            Some(slot) if slot.fits(dtype, dims.get()) => {
+                if let Some(output) = self.outputs.get_mut(slot.output) {
+                    *output = at;
+                }
+            }
+            _ => self.refuse(Wrong::Type { side: Side::Output, index: i, dtype, dims }),
         }
-        self.outputs += 1;
+        self.given += 1;
     }
 
-    /// What does not fit, unless there is one too many: `run` counts.
-    #[cold]
-    fn misfit(&mut self, side: Side, i: usize, (dtype, dims): (DType, &[usize])) {
-        let plan = &self.exe.plan;
-        let types = match side {
-            Side::Input => &plan.inputs,
-            Side::Output => &plan.outputs,
-        };
-        if let Some(ty) = types.get(i) {
-            self.fail(mismatch(side, i, ty, Type::new(dtype, dims)));
-        }
+    /// The next input is an array that is not contiguous, of these extents and strides, in
+    /// elements: the call will fail.
+    #[inline(always)]
+    pub fn strided_input(&mut self, dims: &'a [usize], strides: &'a [isize]) {
+        self.refuse(Wrong::Layout { dims, strides });
+        self.taken += 1;
     }
 
-    /// Makes the call fail with this error, unless it has failed before: for
-    /// callers who find out for themselves that an argument does not fit.
-    #[cold]
-    pub fn fail(&mut self, error: Error) {
-        self.wrong.get_or_insert_with(|| Box::new(error));
+    /// The same of the next output.
+    #[inline(always)]
+    pub fn strided_output(&mut self, dims: &'a [usize], strides: &'a [isize]) {
+        self.refuse(Wrong::Layout { dims, strides });
+        self.given += 1;
+    }
+
+    #[inline(always)]
+    fn refuse(&mut self, wrong: Wrong<'a>) {
+        if self.wrong.is_none() {
+            self.wrong = Some(wrong);
+        }
     }
 
     /// Runs it.
-    #[inline]
+    #[inline(always)]
     pub fn run(self) -> Result<(), Error> {
-        let plan = &self.exe.plan;
-        let complete = self.inputs == plan.inputs.len() && self.outputs == self.wanted();
-        if !complete || self.wrong.is_some() {
-            return Err(self.mistake());
+        let Self { exe, memory, inputs, outputs, taken, given, wrong } = self;
+        let Signature { takes, gives } = &exe.signature;
+        if taken != takes.len() || given != gives.len() || wrong.is_some() {
+            return Err(mistake(exe, [taken, given], wrong));
         }
-        let Self { exe, ws, .. } = self;
         // SAFETY: the views were as many as the plan has, of its types; what they
         // borrow, outputs exclusively, is borrowed for `'a`. The workspace fits.
-        unsafe { exe.program.run(&mut ws.memory, &ws.inputs, &ws.outputs) }
+        unsafe { exe.program.run(memory, inputs, outputs) }
     }
+}
 
-    /// How many outputs are passed apart from inputs.
-    #[inline]
-    fn wanted(&self) -> usize {
-        match self.exe.donated.is_empty() {
-            true => self.exe.plan.outputs.len(),
-            false => self.exe.free.len(),
+/// Why a call is refused.
+#[cold]
+#[inline(never)]
+fn mistake(exe: &Inner, [taken, given]: [usize; 2], wrong: Option<Wrong<'_>>) -> Error {
+    let Signature { takes, gives } = &exe.signature;
+    let count =
+        |side, expected, got| (expected != got).then_some(Error::Count { side, expected, got });
+    let count =
+        count(Side::Input, takes.len(), taken).or_else(|| count(Side::Output, gives.len(), given));
+    // Where one is missing, all after it are of other types: say the former.
+    if let (None | Some(Wrong::Type { .. }), Some(count)) = (wrong, count) {
+        return count;
+    }
+    match wrong.expect("a call is refused for a reason") {
+        Wrong::Type { side, index, dtype, dims } => {
+            let slot = match side {
+                Side::Input => &takes[index],
+                Side::Output => &gives[index],
+            };
+            let want = Type::new(slot.dtype, &slot.dims[..]);
+            mismatch(side, index, &want, Type::new(dtype, dims.get()))
         }
-    }
-
-    #[cold]
-    fn mistake(self) -> Error {
-        let plan = &self.exe.plan;
-        let count =
-            |side, expected, got| (expected != got).then_some(Error::Count { side, expected, got });
-        let count = count(Side::Input, plan.inputs.len(), self.inputs)
-            .or_else(|| count(Side::Output, self.wanted(), self.outputs));
-        // Where one is missing, all after it are of other types: say the former.
-        match (self.wrong.map(|e| *e), count) {
-            (Some(Error::Type { .. }), Some(count)) => count,
-            (Some(wrong), _) => wrong,
-            (None, count) => count.expect("a call is refused for a reason"),
+        Wrong::Donated { index } => Error::Donated { index },
+        Wrong::Layout { dims, strides } => {
+            Error::Layout { shape: Shape::from(dims), strides: strides.into() }
         }
     }
 }

@@ -93,19 +93,52 @@ impl Program for Compiled {
         outputs: &[*mut u8],
     ) -> Result<(), Error> {
         if self.calls {
-            memory.stores.begin();
-            guard::begin();
+            // SAFETY: as the caller promises.
+            return unsafe { self.run_guarded(memory, inputs, outputs) };
         }
-        let ctx = ptr::from_mut(&mut memory.stores).cast();
-        let (inputs, outputs, arena) = (inputs.as_ptr(), outputs.as_ptr(), memory.arena.start());
-        // SAFETY: as the caller promises; the arena has the plan's size and
-        // alignment, and `ctx` is what the functions above expect.
-        let status = unsafe { self.code.call(inputs, outputs, arena, ctx) };
-        if status == 0 && !self.calls { Ok(()) } else { self.judge(status, memory) }
+        // SAFETY: as the caller promises.
+        match unsafe { self.enter(memory, inputs, outputs) } {
+            0 => Ok(()),
+            status => self.judge(status, memory),
+        }
     }
 }
 
 impl Compiled {
+    /// Runs what may call functions in which something goes wrong. Apart, because programs
+    /// that call nothing may take less time than it takes to make room for this.
+    ///
+    /// # Safety
+    ///
+    /// As [`Program::run`].
+    #[inline(never)]
+    unsafe fn run_guarded(
+        &self,
+        memory: &mut Memory,
+        inputs: &[*const u8],
+        outputs: &[*mut u8],
+    ) -> Result<(), Error> {
+        memory.stores.begin();
+        guard::begin();
+        // SAFETY: as the caller promises.
+        let status = unsafe { self.enter(memory, inputs, outputs) };
+        self.judge(status, memory)
+    }
+
+    /// The machine code.
+    ///
+    /// # Safety
+    ///
+    /// As [`Program::run`].
+    #[inline(always)]
+    unsafe fn enter(&self, memory: &mut Memory, inputs: &[*const u8], outputs: &[*mut u8]) -> i32 {
+        let ctx = ptr::from_mut(&mut memory.stores).cast();
+        let (inputs, outputs, arena) = (inputs.as_ptr(), outputs.as_ptr(), memory.arena.start());
+        // SAFETY: as the caller promises; the arena has the plan's size and
+        // alignment, and `ctx` is what the functions above expect.
+        unsafe { self.code.call(inputs, outputs, arena, ctx) }
+    }
+
     /// What the functions called have left behind.
     #[inline(never)]
     fn judge(&self, status: i32, memory: &Memory) -> Result<(), Error> {

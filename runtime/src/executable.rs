@@ -11,7 +11,7 @@ use backstitch_ir::{Array, Element, Type, with_dtype};
 
 use backstitch_jit as jit;
 
-use crate::call::{self, Call};
+use crate::call::{self, Call, Signature};
 use crate::device::{Backend, Device, Program};
 use crate::error::{Error, Side};
 use crate::view::{ArrayMut, ArrayRef};
@@ -30,10 +30,10 @@ pub(crate) struct Inner {
     pub(crate) plan: Arc<Plan>,
     pub(crate) program: Box<dyn Program>,
     needs: Needs,
+    /// What calls check arguments against.
+    pub(crate) signature: Signature,
     /// Of each input, the output that takes its place; empty if there is none at all.
-    pub(crate) donated: Vec<Option<usize>>,
-    /// The outputs that take no input's place, if some do.
-    pub(crate) free: Vec<usize>,
+    donated: Vec<Option<usize>>,
     /// Workspaces for callers who bring none.
     spare: Mutex<Vec<Workspace>>,
 }
@@ -120,17 +120,14 @@ impl Executable {
         let plan = Arc::new(plan);
         let program = load(&plan)?;
         let needs = program.needs();
-        let (mut donated, mut free) = (vec![], vec![]);
-        let pairs: Vec<(usize, usize)> = plan.donated().collect();
-        if !pairs.is_empty() {
+        let signature = Signature::new(&plan);
+        let mut donated = vec![];
+        for (input, output) in plan.donated() {
             donated.resize(plan.inputs.len(), None);
-            pairs.iter().for_each(|&(input, output)| donated[input] = Some(output));
-            let mut taken = vec![false; plan.outputs.len()];
-            pairs.iter().for_each(|d| taken[d.1] = true);
-            free.extend((0..taken.len()).filter(|&j| !taken[j]));
+            donated[input] = Some(output);
         }
         let spare = Mutex::default();
-        Ok(Self(Arc::new(Inner { id, plan, program, needs, donated, free, spare })))
+        Ok(Self(Arc::new(Inner { id, plan, program, needs, signature, donated, spare })))
     }
 
     /// Its name.
@@ -286,12 +283,12 @@ impl Executable {
     ///
     /// # Errors
     /// If the workspace is another program's or new, and there is no memory to make it fit.
-    #[inline]
+    #[inline(always)]
     pub fn begin<'a>(&'a self, ws: &'a mut Workspace) -> Result<Call<'a>, Error> {
         if ws.owner != self.0.id {
             self.fit(ws)?;
         }
-        Ok(Call { exe: &self.0, ws, inputs: 0, outputs: 0, wrong: None })
+        Ok(Call::new(&self.0, ws))
     }
 
     /// Calls it on addresses: nothing is checked.

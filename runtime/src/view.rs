@@ -13,7 +13,7 @@ use crate::error::Error;
 
 /// Extents of a view.
 #[derive(Clone, Copy, Debug)]
-enum Dims<'a> {
+pub(crate) enum Dims<'a> {
     /// Somebody else's.
     Of(&'a [usize]),
     /// Of a plain slice.
@@ -22,7 +22,7 @@ enum Dims<'a> {
 
 impl Dims<'_> {
     #[inline]
-    fn get(&self) -> &[usize] {
+    pub(crate) fn get(&self) -> &[usize] {
         match self {
             Dims::Of(dims) => dims,
             Dims::Line(n) => slice::from_ref(n),
@@ -119,9 +119,13 @@ impl<'a> ArrayRef<'a> {
     }
 
     /// Whether it is of this type.
-    #[inline]
     pub(crate) fn fits(&self, ty: &Type) -> bool {
-        fits(ty, self.dtype, self.dims())
+        ty.dtype == self.dtype && ty.dims() == self.dims()
+    }
+
+    #[inline]
+    pub(crate) fn extents(&self) -> Dims<'a> {
+        self.dims
     }
 
     #[inline]
@@ -189,23 +193,15 @@ impl<'a> ArrayMut<'a> {
         Type::new(self.dtype(), self.dims())
     }
 
-    /// Whether it is of this type.
     #[inline]
-    pub(crate) fn fits(&self, ty: &Type) -> bool {
-        fits(ty, self.dtype, self.dims())
+    pub(crate) fn extents(&self) -> Dims<'a> {
+        self.dims
     }
 
     #[inline]
     pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
         self.bytes.as_mut_ptr()
     }
-}
-
-#[inline]
-fn fits(ty: &Type, dtype: DType, dims: &[usize]) -> bool {
-    // Extents one by one: most shapes are too short for a call of `memcmp`.
-    let want = ty.dims();
-    ty.dtype == dtype && want.len() == dims.len() && want.iter().zip(dims).all(|(a, b)| a == b)
 }
 
 fn check_len(dims: &[usize], got: usize) -> Result<(), Error> {

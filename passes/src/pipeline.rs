@@ -14,10 +14,11 @@ use crate::invert::has_late_predicates;
 use crate::legalise::{is_illegal, legalise};
 use crate::lower::{CHUNK, Lowered, lower_as};
 use crate::rebuild::{live, prune, rebuild, same};
+use crate::simplify::may_factor;
 use crate::unroll::has_short_loops;
 use crate::{
-    batch_rows, columns, hoist_invariants, inline_regions, invert_loops, map_sums, merge_conds,
-    merge_loops, simplify, start_sums, sum_products, unroll,
+    batch_rows, columns, factor_sums, hoist_invariants, inline_regions, invert_loops, map_sums,
+    merge_conds, merge_loops, simplify, start_sums, sum_products, unroll,
 };
 
 /// A pass from graph to graph.
@@ -143,6 +144,14 @@ pub const PIPELINE: &[Pass] = &[
         name: "simplify",
         run: |g, _| simplify(g),
         applies: always,
+        optional: true,
+        programs: Programs::All,
+    },
+    // Products of constants are one constant, and sums are not yet part of anything else.
+    Pass {
+        name: "factor_sums",
+        run: |g, _| factor_sums(g),
+        applies: |g, _| may_factor(g),
         optional: true,
         programs: Programs::All,
     },

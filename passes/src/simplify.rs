@@ -10,10 +10,13 @@
 //! a few last places apart). The tests evaluate both sides on awkward numbers.
 
 mod conds;
+mod factors;
 mod loops;
 mod rules;
 
 pub use conds::merge_conds;
+pub use factors::factor_sums;
+pub(crate) use factors::may_factor;
 pub use loops::merge_loops;
 pub use rules::{Class, RULES, Rule};
 

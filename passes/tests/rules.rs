@@ -42,6 +42,10 @@ fn left_side(rule: &str) -> Graph {
             let minus = g.like(x, -1.0);
             g.map(Scalar::Mul, &[x, minus])
         }
+        "mul_twice" => {
+            let (c, twice) = (g.like(x, 0.75), g.map(Scalar::Add, &[x, x]));
+            g.map(Scalar::Mul, &[c, twice])
+        }
         "div_by_one" => {
             let one = g.like(x, 1.0);
             g.map(Scalar::Div, &[x, one])

@@ -34,6 +34,7 @@ const fn exact(
 pub const RULES: &[Rule] = &[
     exact("mul_by_one", mul_by_one),
     exact("mul_by_minus_one", mul_by_minus_one),
+    Rule { name: "mul_twice", class: Class::Rounds, apply: mul_twice },
     exact("div_by_one", div_by_one),
     exact("sub_zero", sub_zero),
     exact("neg_neg", neg_neg),
@@ -95,6 +96,25 @@ fn mul_by_minus_one(g: &mut Graph, v: Value, a: &[Value]) -> Option<Value> {
         return None;
     };
     Some(g.map(Scalar::Neg, &[x]))
+}
+
+/// `mul c, (add x, x) = mul 2c, x` of a constant
+fn mul_twice(g: &mut Graph, v: Value, a: &[Value]) -> Option<Value> {
+    if !is(g, v, Scalar::Mul) || !g.ty(v).is_float() {
+        return None;
+    }
+    let (c, twice) = match (g.as_splat(a[0]), g.as_splat(a[1])) {
+        (Some(c), None) => (c, a[1]),
+        (None, Some(c)) => (c, a[0]),
+        _ => return None,
+    };
+    let terms = args_of(g, twice);
+    let double = 2.0 * c.to_f64();
+    if !is(g, twice, Scalar::Add) || terms[0] != terms[1] || !double.is_normal() {
+        return None;
+    }
+    let c = g.like(v, double);
+    Some(g.map(Scalar::Mul, &[terms[0], c]))
 }
 
 /// `div x, 1 = x`

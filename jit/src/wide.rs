@@ -14,6 +14,7 @@
 //! * `ops`: what all of these are made of;
 //! * `inst`: these instructions;
 //! * `dead`: instructions that turned out to be of no use;
+//! * `schedule`: their order;
 //! * `alloc`: registers, by linear scan;
 //! * `emit`, `homes`, `code`, `table`: bytes.
 
@@ -37,6 +38,7 @@ mod masks;
 mod memory;
 mod ops;
 mod places;
+mod schedule;
 mod stream;
 mod strided;
 mod table;
@@ -58,6 +60,7 @@ pub(crate) fn compile(nest: &Nest, encoding: Encoding, large: usize) -> Option<V
     }
     let mut program = lower::lower(nest, encoding, large)?;
     dead::prune(&mut program);
+    schedule::schedule(&mut program, encoding);
     Some(emit::emit(&program, encoding))
 }
 

@@ -293,6 +293,69 @@ fn loops_of_all_lengths() {
     taken.insist(85);
 }
 
+/// Loops of many statements, whose instructions are put in another order: sums and products of
+/// all that came before and of more constants than there are registers, choices, and elements
+/// that are stored and read again.
+#[test]
+fn long_bodies() {
+    let mut taken = Taken::default();
+    for seed in 0..60 {
+        let mut rng = Rng::new(seed);
+        let dtype = if seed % 2 == 0 { DType::F64 } else { DType::F32 };
+        let mut b = NestBuilder::new("long");
+        let (rows, n) = (3, rng.below(40) + 20);
+        let (r, i) = (b.axis(rows), b.axis(n));
+        let x = b.param(dtype, rows * n, Access::In);
+        let y = b.param(dtype, rows * n, Access::InOut);
+        let sums = b.param(dtype, rows, Access::Out);
+        let at = along(&[(r, n as i64), (i, 1)], 0);
+        b.open(r, Range::Whole, Mode::Parallel);
+        b.open(i, Range::Whole, Mode::Vector { lanes: [8, 16, 32][rng.below(3)] });
+        let mut all = vec![b.load(x, at.clone()), b.load(y, at.clone())];
+        for k in 0..rng.below(200) + 30 {
+            let recent = all.len().min([3, 10, 200][rng.below(3)]);
+            let mut any = || all[all.len() - 1 - rng.below(recent)];
+            let (p, q, s) = (any(), any(), any());
+            // Between 1/2 and 1, so that results stay small.
+            let c = b.float(dtype, 0.5 + (k % 47) as f64 / 100.0);
+            let d = b.float(dtype, 0.25 - (k % 31) as f64 / 100.0);
+            all.push(match rng.below(9) {
+                0 | 1 => b.fma(p, c, d),
+                2 | 3 => {
+                    let half = b.float(dtype, 0.5);
+                    let q = b.mul(q, half);
+                    b.fma(q, c, d)
+                }
+                4 => b.sub(c, p),
+                5 => {
+                    let less = b.cmp(Cmp::Lt, p, q);
+                    b.select(less, c, s)
+                }
+                6 => {
+                    let bits = if dtype == DType::F64 { DType::I64 } else { DType::I32 };
+                    let (p, q) = (b.bitcast(p, bits), b.bitcast(q, bits));
+                    let both = b.and(p, q);
+                    b.bitcast(both, dtype)
+                }
+                7 => {
+                    b.store(y, at.clone(), p);
+                    b.fma(p, d, q)
+                }
+                _ => b.load(y, at.clone()),
+            });
+        }
+        let last = *all.last().expect("some");
+        b.store(y, at, last);
+        let sum = b.close(&[(Monoid::Sum, last)])[0];
+        b.store(sums, along(&[(r, 1)], 0), sum);
+        b.close(&[]);
+        let nest = b.finish();
+        taken.see(&nest);
+        check_named(&|| format!("seed {seed}"), &nest, &mut rng);
+    }
+    taken.insist(60);
+}
+
 /// A maximum and a minimum are NaN where there was one, whatever comes later.
 #[test]
 fn one_nan_among_numbers() {

@@ -7,10 +7,10 @@
 //! out, the interval goes to the frame that costs the least there: uses, weighted by how
 //! deep in loops they are, over the time for which a register becomes free. On x86-64 most
 //! instructions take one operand from memory, so a home in the frame costs little more
-//! than a load.
+//! than a load. Constants need none: they are read from where they are.
 
 use super::code::Encoding;
-use super::inst::{Class, Inst, Program, Reg, Role, Source};
+use super::inst::{Class, Inst, Program, Reg, Role, Source, Vector};
 
 /// Where a virtual register lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +20,8 @@ pub(crate) enum Home {
     Register(u8),
     /// A numbered place in the frame, of the size of its class.
     Slot(u32),
+    /// None: the constant that this instruction loads.
+    Constant(u32),
 }
 
 /// Where all virtual registers live.
@@ -59,7 +61,7 @@ const VECTORS: [u8; 30] = {
     all
 };
 
-fn registers(class: Class, encoding: Encoding) -> &'static [u8] {
+pub(super) fn registers(class: Class, encoding: Encoding) -> &'static [u8] {
     match class {
         Class::General => &GENERAL,
         Class::Mask => &MASKS,
@@ -70,16 +72,16 @@ fn registers(class: Class, encoding: Encoding) -> &'static [u8] {
 /// The time for which a register is needed. Instruction `i` reads at `2 i` and writes at
 /// `2 i + 1`.
 #[derive(Clone, Copy)]
-struct Interval {
-    start: usize,
-    end: usize,
+pub(super) struct Interval {
+    pub start: usize,
+    pub end: usize,
     /// Uses and definitions, weighted.
     cost: f32,
 }
 
 /// Finds homes.
 pub(crate) fn allocate(program: &Program, encoding: Encoding) -> Allocation {
-    let intervals = intervals(program);
+    let (intervals, constants) = (intervals(program), constants(program));
     let mut order: Vec<u32> = (0..intervals.len() as u32)
         .filter(|&r| intervals[r as usize].start != usize::MAX)
         .collect();
@@ -105,7 +107,7 @@ pub(crate) fn allocate(program: &Program, encoding: Encoding) -> Allocation {
         let pool = &mut pools[program.classes[r as usize] as usize];
         pool.expire(intervals[r as usize].start, &intervals, &out);
         let hint = hint(program, Reg(r), &intervals, &out);
-        pool.place(Reg(r), hint, &intervals, &mut out);
+        pool.place(Reg(r), hint, &intervals, &constants, &mut out);
     }
     out
 }
@@ -131,7 +133,14 @@ impl Pool {
         });
     }
 
-    fn place(&mut self, reg: Reg, hint: Option<u8>, intervals: &[Interval], out: &mut Allocation) {
+    fn place(
+        &mut self,
+        reg: Reg,
+        hint: Option<u8>,
+        intervals: &[Interval],
+        constants: &[Option<u32>],
+        out: &mut Allocation,
+    ) {
         if self.free != 0 {
             let register = match hint.filter(|&h| self.free & (1 << h) != 0) {
                 Some(hint) => hint,
@@ -145,6 +154,7 @@ impl Pool {
         let now = intervals[reg.0 as usize].start;
         let worth = |r: Reg| {
             let Interval { end, cost, .. } = intervals[r.0 as usize];
+            let cost = if constants[r.0 as usize].is_some() { 0.25 * cost } else { cost };
             cost / (end - now + 1) as f32
         };
         let (least, _) = self
@@ -153,20 +163,61 @@ impl Pool {
             .enumerate()
             .min_by(|a, b| worth(*a.1).total_cmp(&worth(*b.1)))
             .expect("some register is taken");
-        let slot = match self.class {
-            Class::Vector => &mut out.vectors,
-            Class::Mask | Class::General => &mut out.words,
+        let home = |r: Reg, out: &mut Allocation| match (constants[r.0 as usize], self.class) {
+            (Some(inst), _) => Home::Constant(inst),
+            (None, Class::Vector) => {
+                out.vectors += 1;
+                Home::Slot(out.vectors - 1)
+            }
+            (None, Class::Mask | Class::General) => {
+                out.words += 1;
+                Home::Slot(out.words - 1)
+            }
         };
-        let home = Home::Slot(*slot);
-        *slot += 1;
-        if worth(self.active[least]) < worth(reg) {
-            let other = std::mem::replace(&mut self.active[least], reg);
+        let other = self.active[least];
+        if worth(other) < worth(reg) {
+            self.active[least] = reg;
             out.homes[reg.0 as usize] = out.homes[other.0 as usize];
-            out.homes[other.0 as usize] = home;
+            out.homes[other.0 as usize] = home(other, out);
         } else {
-            out.homes[reg.0 as usize] = home;
+            out.homes[reg.0 as usize] = home(reg, out);
         }
     }
+}
+
+/// The instructions that load constants which can just as well be read when they are
+/// wanted: as a factor or summand, or as the operand in the prefix.
+pub(super) fn constants(program: &Program) -> Vec<Option<u32>> {
+    let mut out = vec![None; program.classes.len()];
+    let mut other = vec![0u32; program.classes.len()];
+    for (i, inst) in program.insts.iter().enumerate() {
+        match inst {
+            Inst::Vector(Vector {
+                reg: Some((def, Role::Def)),
+                source: Source::Pool(_),
+                second: None,
+                mask: None,
+                immediate: None,
+                ..
+            }) => {
+                out[def.0 as usize] = Some(i as u32);
+                other[def.0 as usize] += 1;
+            }
+            Inst::Fma(fma) => other[fma.def.0 as usize] += 2,
+            _ => {
+                inst.visit(|r, _| other[r.0 as usize] += 2);
+                if let Inst::Vector(Vector { second: Some(second), .. }) = inst {
+                    other[second.0 as usize] -= 2;
+                }
+            }
+        }
+    }
+    for ((constant, other), class) in out.iter_mut().zip(other).zip(&program.classes) {
+        if other > 1 || *class != Class::Vector {
+            *constant = None;
+        }
+    }
+    out
 }
 
 /// The register of an operand that ends where this one begins, if the instruction would
@@ -187,7 +238,7 @@ fn hint(program: &Program, reg: Reg, intervals: &[Interval], out: &Allocation) -
     }
 }
 
-fn intervals(program: &Program) -> Vec<Interval> {
+pub(super) fn intervals(program: &Program) -> Vec<Interval> {
     let loops = Loops::of(program);
     let none = Interval { start: usize::MAX, end: 0, cost: 0.0 };
     let mut out = vec![none; program.classes.len()];

@@ -147,6 +147,11 @@ impl Emitter<'_> {
     }
 
     fn vector(&mut self, v: &Vector) {
+        if let Some((r, Role::Def)) = v.reg
+            && let Home::Constant(_) = self.home(r)
+        {
+            return;
+        }
         let written = match v.source {
             Source::Reg(r) if v.to_source => Some(r),
             _ => None,
@@ -226,6 +231,14 @@ impl Emitter<'_> {
 
     fn fma(&mut self, fma: &Fma) {
         let scratch = scratch_vectors(self.code.encoding);
+        let to = match self.home(fma.def) {
+            Home::Register(n) => n,
+            _ => scratch[0],
+        };
+        // What has to be loaded goes to the result's register where that is free.
+        let is_there =
+            |a: &Source| matches!(a, Source::Reg(r) if self.home(*r) == Home::Register(to));
+        let mut room = to != scratch[0] && !fma.args.iter().any(is_there);
         let mut next = 0;
         let mut in_memory = false;
         let mut args = [Operand::Register(0); 3];
@@ -237,7 +250,11 @@ impl Emitter<'_> {
                     Home::Register(n) => Operand::Register(n),
                     _ if !in_memory && !outside => {
                         in_memory = true;
-                        Operand::Memory(self.slot(*r))
+                        self.memory(*r)
+                    }
+                    _ if std::mem::take(&mut room) => {
+                        self.load(*r, to);
+                        Operand::Register(to)
                     }
                     _ => {
                         next += 1;
@@ -249,10 +266,6 @@ impl Emitter<'_> {
                 Source::Repeated(slot) => Operand::Repeated(*slot),
             };
         }
-        let to = match self.home(fma.def) {
-            Home::Register(n) => n,
-            _ => scratch[0],
-        };
         self.fma_into(fma, to, args);
         if let Home::Slot(_) = self.home(fma.def) {
             let at = self.slot(fma.def);

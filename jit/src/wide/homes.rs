@@ -2,9 +2,9 @@
 //! holds what lives elsewhere.
 
 use super::alloc::{Home, PARAMS, SCRATCH, SCRATCH_MASKS, scratch_vectors};
-use super::code::{self, Alu, Encoding, Mem, Operand, RSP, Width};
+use super::code::{self, Alu, Encoding, Mem, Operand, PoolSlot, RSP, Width};
 use super::emit::Emitter;
-use super::inst::{Class, Place, Reg, Value};
+use super::inst::{Class, Inst, Place, Reg, Source, Value, Vector};
 use super::table::{self, Row};
 
 /// Bytes that are less than a page apart, with room for what aligning takes.
@@ -134,14 +134,46 @@ impl Emitter<'_> {
         Mem { base, index, disp: place.disp }
     }
 
+    /// A vector that has no register, as an operand.
+    pub(super) fn memory(&self, reg: Reg) -> Operand {
+        match self.home(reg) {
+            Home::Constant(inst) => match self.load_of(inst) {
+                (row, _, slot) if std::ptr::eq(row, &table::LOADPS) => Operand::Pool(slot),
+                (_, _, slot) => Operand::Repeated(slot),
+            },
+            _ => Operand::Memory(self.slot(reg)),
+        }
+    }
+
+    /// Loads a vector that has no register.
+    pub(super) fn load(&mut self, reg: Reg, to: u8) {
+        let Home::Constant(inst) = self.home(reg) else {
+            let from = self.slot(reg);
+            return self.move_vector(to, Operand::Memory(from));
+        };
+        let (row, width, slot) = self.load_of(inst);
+        let (operand, second) = (Operand::Pool(slot), None);
+        let (immediate, mask) = (None, None);
+        self.code.vector(&code::Vector { row, width, reg: to, second, operand, immediate, mask });
+    }
+
+    /// The instruction that loads a constant.
+    fn load_of(&self, inst: u32) -> (&'static Row, Width, PoolSlot) {
+        match self.program.insts[inst as usize] {
+            Inst::Vector(Vector { row, width, source: Source::Pool(slot), .. }) => {
+                (row, width, slot)
+            }
+            _ => unreachable!("no constant is loaded there"),
+        }
+    }
+
     /// A vector register that holds this one now.
     pub(super) fn vector_register(&mut self, reg: Reg, scratch: usize) -> u8 {
         match self.home(reg) {
             Home::Register(n) => n,
             _ => {
                 let register = scratch_vectors(self.code.encoding)[scratch];
-                let from = self.slot(reg);
-                self.move_vector(register, Operand::Memory(from));
+                self.load(reg, register);
                 register
             }
         }

@@ -391,3 +391,68 @@ fn what_is_far_away_is_asked_for() {
     assert_eq!(asks(100, 1000, "f32", Encoding::Evex), [0, 0]);
     assert_eq!(asks(520, 10_000, "f32", Encoding::Evex), [0, 0]);
 }
+
+/// So many polynomials with coefficients of their own, one after the other, and their sum.
+fn polynomials(count: usize, degree: usize) -> String {
+    let mut body = String::from("    v0 = load p0[i0] : f64\n");
+    let mut next = 1;
+    let mut let_ = |body: &mut String, text: String| {
+        *body += &format!("    v{next} = {text} : f64\n");
+        next += 1;
+        next - 1
+    };
+    let mut coefficient = 1.0;
+    let mut sum = 0;
+    for _ in 0..count {
+        let mut p = 0;
+        for step in 0..=degree {
+            coefficient += 1.0;
+            let c = let_(&mut body, format!("const {coefficient:?}"));
+            p = if step == 0 { c } else { let_(&mut body, format!("fma v{p}, v0, v{c}")) };
+        }
+        sum = let_(&mut body, format!("add v{sum}, v{p}"));
+    }
+    format!(
+        "kernel @polynomials(p0: in f64[1000], p1: out f64[1000]) {{
+  for i0:1000 vector 8 {{
+{body}    p1[i0] = v{sum}
+  }}
+}}
+"
+    )
+}
+
+/// The instructions of the first loop.
+fn first_loop(text: &str, encoding: Encoding) -> Vec<Instruction> {
+    let nest = backstitch_ir::text::parse_nest(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let bytes = compile(&nest, encoding, LARGE).expect("a kernel with vectors");
+    let walk = Walk::of(&bytes);
+    let mut ends = walk.insts.iter();
+    let end = ends.find(|i| i.is_jcc_near() && i.near_branch_target() < i.ip()).expect("a loop");
+    let range = end.near_branch_target()..end.ip();
+    walk.insts.into_iter().filter(|i| range.contains(&i.ip())).collect()
+}
+
+#[test]
+fn chains_run_side_by_side() {
+    for encoding in [Encoding::Evex, Encoding::Vex] {
+        let insts = first_loop(&polynomials(5, 12), encoding);
+        let is_fma = |i: &Instruction| format!("{:?}", i.mnemonic()).starts_with("Vfmadd");
+        let steps: Vec<&Instruction> = insts.iter().filter(|i| is_fma(i)).collect();
+        assert_eq!(steps.len(), 60);
+        // Each step changes a register.
+        let waits = |w: &&[&Instruction]| w[0].op0_register() == w[1].op0_register();
+        let waiting = steps.windows(2).filter(waits).count();
+        assert!(waiting < 6, "{encoding:?}: {waiting} steps wait for the one before");
+    }
+}
+
+#[test]
+fn constants_have_no_place_in_the_frame() {
+    // Each begins with two constants, of which an instruction takes one from memory.
+    for encoding in [Encoding::Evex, Encoding::Vex] {
+        let insts = first_loop(&polynomials(40, 2), encoding);
+        let in_frame = |i: &&Instruction| i.memory_base() == Register::RSP;
+        assert_eq!(insts.iter().filter(in_frame).count(), 0, "{encoding:?}");
+    }
+}

@@ -15,6 +15,10 @@
 //! what has been missing, and does not see that the other lines still are: for these the
 //! first loop asks, a few rows before it reads them.
 //!
+//! A long loop through arrays that are far away asks for what is a few iterations on: the
+//! processor does so too, but stops at the ends of pages, and late where there are several
+//! arrays.
+//!
 //! Asking for what is outside of an array does nothing.
 
 use backstitch_ir::nest::{At, Axis, For, Mode, Param, Range, Stmt};
@@ -34,6 +38,12 @@ const LONG: i64 = 2048;
 /// How far on the first loop asks, in bytes.
 const AHEAD: i64 = 4096;
 
+/// Bytes that a long loop reads of an array, at least.
+const STREAM: usize = 16 << 10;
+
+/// How far on it asks, in bytes.
+const NEXT: i64 = 2048;
+
 /// Bytes of a line of the cache.
 const LINE: usize = 64;
 
@@ -52,11 +62,16 @@ pub(super) struct Ahead {
 type Rows = (Param, i64, i64, usize);
 
 impl Lowering<'_> {
-    /// Decides what the loops of a chunk ask for.
+    /// Decides what a loop, or those inside of it, ask for.
     pub(super) fn look_ahead(&mut self, l: &For) {
-        if l.mode != Mode::Parallel {
-            return;
+        match l.mode {
+            Mode::Parallel => self.next_chunk(l),
+            Mode::Vector { .. } => self.next_lines(l),
+            Mode::Sequential => {}
         }
+    }
+
+    fn next_chunk(&mut self, l: &For) {
         let mut readers: FxHashMap<Rows, SmallVec<[(*const Stmt, i64); 2]>> = FxHashMap::default();
         for s in &l.body {
             let Stmt::For(rows) = s else { continue };
@@ -80,6 +95,24 @@ impl Lowering<'_> {
             for (line, &(stmt, next)) in all.iter().enumerate() {
                 let bytes = if line == 0 { row * (AHEAD / row.abs()) } else { next };
                 self.ahead.insert(stmt, Ahead { bytes, line, of: all.len() });
+            }
+        }
+    }
+
+    /// What a long loop asks for.
+    fn next_lines(&mut self, l: &For) {
+        let trips = match l.range {
+            Range::Whole => self.nest.axes[l.axis],
+            Range::Chunk { size, .. } => size,
+        };
+        for s in &l.body {
+            let Stmt::Load { param, at, .. } = s else { continue };
+            let size = self.dtype(*param).size();
+            let far = self.nest.params[*param].len.saturating_mul(size) >= FAR;
+            let long = trips.saturating_mul(size) >= STREAM;
+            if far && long && at.index.is_none() && at.stride(l.axis) == 1 {
+                let ahead = Ahead { bytes: NEXT, line: 0, of: 1 };
+                self.ahead.entry(std::ptr::from_ref(s)).or_insert(ahead);
             }
         }
     }

@@ -75,10 +75,13 @@ impl Limits {
                     &mut xs[at..at + len]
                 })
                 .collect();
-            let read = best(&mut arrays, |xs| {
-                black_box((vectors.read)(black_box(xs)));
-                8 * xs.len()
+            let reads = vectors.read.map(|read| {
+                best(&mut arrays, |xs| {
+                    black_box(read(black_box(xs)));
+                    8 * xs.len()
+                })
             });
+            let read = reads.into_iter().fold(0.0, f64::max);
             let write = best(&mut arrays, |xs| {
                 (vectors.write)(black_box(&mut **xs), black_box(3));
                 8 * xs.len()
@@ -151,7 +154,8 @@ fn best<T: Send>(places: &mut [T], work: impl Fn(&mut T) -> usize + Sync) -> f64
 
 /// Probes for some width of vectors.
 struct Vectors {
-    read: fn(&[u64]) -> u64,
+    /// Without and with asking for what comes next.
+    read: [fn(&[u64]) -> u64; 2],
     write: fn(&mut [u64], u64),
     /// Of `f32` and of `f64`: how many operations they have done.
     narrow: [fn() -> usize; 2],
@@ -161,6 +165,10 @@ struct Vectors {
 /// As many sums at once as are independent of each other: enough for two units that take
 /// five cycles each, in the registers there are.
 const CHAINS: usize = 12;
+
+/// How far on a probe asks for what it reads, in elements.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 256;
 
 /// Multiply-adds of each chain in a call.
 const STEPS: usize = 1_000;
@@ -191,12 +199,12 @@ fn vectors() -> (usize, Vectors) {
         if is_x86_feature_detected!("fma") { [f32x4, f64x2] } else { [scalar32, scalar64] };
     if is_x86_feature_detected!("avx512f") {
         let wide: [fn() -> usize; 2] = [f32x16, f64x8];
-        (512, Vectors { read: read512, write: write512, narrow, wide })
+        (512, Vectors { read: [read512, ahead512], write: write512, narrow, wide })
     } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
         let wide: [fn() -> usize; 2] = [f32x8, f64x4];
-        (256, Vectors { read: read256, write: write256, narrow, wide })
+        (256, Vectors { read: [read256, ahead256], write: write256, narrow, wide })
     } else {
-        (128, Vectors { read, write, narrow, wide: narrow })
+        (128, Vectors { read: [read; 2], write, narrow, wide: narrow })
     }
 }
 
@@ -204,7 +212,7 @@ fn vectors() -> (usize, Vectors) {
 #[cfg(not(target_arch = "x86_64"))]
 fn vectors() -> (usize, Vectors) {
     let all: [fn() -> usize; 2] = [scalar32, scalar64];
-    (128, Vectors { read, write, narrow: all, wide: all })
+    (128, Vectors { read: [read; 2], write, narrow: all, wide: all })
 }
 
 /// Chains of multiply-adds of four or two numbers each, which the compiler makes vectors of.
@@ -230,28 +238,14 @@ mod x86 {
     use std::arch::x86_64::*;
     use std::hint::black_box;
 
-    use super::{CHAINS, STEPS};
+    use super::{AHEAD, CHAINS, STEPS};
 
     /// Explicit vectors: left to itself, the compiler takes narrower ones.
     macro_rules! streams {
-        ($($feature:literal, $bits:literal: $read:ident($load:ident, $xor:ident, $zero:ident),
-            $write:ident($store:ident, $set:ident);)*) => {$(
-            pub fn $read(xs: &[u64]) -> u64 {
-                #[target_feature(enable = $feature)]
-                fn run(xs: &[u64]) -> u64 {
-                    let mut sums = [$zero(); 8];
-                    for chunk in xs.chunks_exact($bits / 8) {
-                        for (sum, x) in sums.iter_mut().zip(chunk.chunks_exact($bits / 64)) {
-                            // SAFETY: there are as many bits.
-                            *sum = $xor(*sum, unsafe { $load(x.as_ptr().cast()) });
-                        }
-                    }
-                    black_box(sums);
-                    0
-                }
-                // SAFETY: the processor has been asked.
-                unsafe { run(xs) }
-            }
+        ($($feature:literal, $bits:literal: $read:ident, $ahead:ident($load:ident, $xor:ident,
+            $zero:ident), $write:ident($store:ident, $set:ident);)*) => {$(
+            streams! { $feature, $bits, false, $read, $load, $xor, $zero }
+            streams! { $feature, $bits, true, $ahead, $load, $xor, $zero }
 
             pub fn $write(xs: &mut [u64], value: u64) {
                 #[target_feature(enable = $feature)]
@@ -266,11 +260,33 @@ mod x86 {
                 unsafe { run(xs, value) }
             }
         )*};
+        ($feature:literal, $bits:literal, $asks:literal, $read:ident, $load:ident, $xor:ident,
+            $zero:ident) => {
+            pub fn $read(xs: &[u64]) -> u64 {
+                #[target_feature(enable = $feature)]
+                fn run(xs: &[u64]) -> u64 {
+                    let mut sums = [$zero(); 8];
+                    for chunk in xs.chunks_exact($bits / 8) {
+                        for (sum, x) in sums.iter_mut().zip(chunk.chunks_exact($bits / 64)) {
+                            if $asks {
+                                _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(AHEAD).cast());
+                            }
+                            // SAFETY: there are as many bits.
+                            *sum = $xor(*sum, unsafe { $load(x.as_ptr().cast()) });
+                        }
+                    }
+                    black_box(sums);
+                    0
+                }
+                // SAFETY: the processor has been asked.
+                unsafe { run(xs) }
+            }
+        };
     }
     streams! {
-        "avx2", 256: read256(_mm256_loadu_si256, _mm256_xor_si256, _mm256_setzero_si256),
+        "avx2", 256: read256, ahead256(_mm256_loadu_si256, _mm256_xor_si256, _mm256_setzero_si256),
             write256(_mm256_storeu_si256, _mm256_set1_epi64x);
-        "avx512f", 512: read512(_mm512_loadu_si512, _mm512_xor_si512, _mm512_setzero_si512),
+        "avx512f", 512: read512, ahead512(_mm512_loadu_si512, _mm512_xor_si512, _mm512_setzero_si512),
             write512(_mm512_storeu_si512, _mm512_set1_epi64);
     }
 

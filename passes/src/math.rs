@@ -19,7 +19,7 @@
 //! # Accuracy
 //!
 //! [`BOUNDS`] states, in units in the last place, how far a result may be from
-//! the exact value, subnormal results included. `tests/ulp.rs` measures it.
+//! the exact value, subnormal results included. `tests/ulp` measures it.
 //! Special arguments follow C99's annex F; which NaN comes out is not defined.
 //!
 //! `sin`, `cos` and `tan` reduce by π/2 in three pieces with fused multiply-adds.

@@ -1,5 +1,5 @@
 //! Whole kernels: what is taken at all, and whether each byte of it makes sense to a
-//! decoder that is not ours. That the results are right is shown by `jit/tests/wide.rs`,
+//! decoder that is not ours. That the results are right is shown by `jit/tests/wide`,
 //! on the same nests.
 
 #[path = "../../tests/common/random.rs"]

@@ -17,7 +17,7 @@
 //! * `strided`, `jam`: what steps over memory in strides, and several rows at a time;
 //! * `wide`: kernels as full-width vector code of our own, where the processor has it;
 //! * `work`: which kernels are worth several threads;
-//! * `address`, `forward`: where elements are, and which are in registers;
+//! * `pointers`, `address`, `forward`: where elements are, and which are in registers;
 //! * `scalar`, `vector`, `host`: operations on one element, on four, and those
 //!   that are calls;
 //! * `asm`, `isa`: instructions and processors;
@@ -42,6 +42,7 @@ mod moving;
 mod nest;
 mod part;
 mod partial;
+mod pointers;
 mod registers;
 mod scalar;
 mod stacks;

@@ -115,7 +115,7 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
             callees,
             asm,
             nest,
-            at: Addresses::new(nest, params),
+            at: Addresses::new(nest, params.into_iter().map(|p| (p.base, p.disp)).collect()),
             bindings: IndexVec::filled(Binding::default(), nest.vars.len()),
             part: None,
             fresh: 0,

@@ -88,6 +88,12 @@ impl Ops {
             let compare = sized(of, &t::CMPPS, &t::CMPPD);
             mask = Some(self.compare_into(compare, width, acc, Source::Reg(acc), ORDERED, mask)?);
         }
+        self.accumulate(row(op, of), width, acc, x, mask);
+        Some(())
+    }
+
+    /// `acc = acc ⊕ x` in one instruction, in the lanes of the mask.
+    fn accumulate(&mut self, row: &'static Row, width: Width, acc: Reg, x: Reg, mask: Mask) {
         let role = if mask.is_some() { Role::Change } else { Role::Def };
         self.push(Inst::Vector(Vector {
             width,
@@ -95,9 +101,8 @@ impl Ops {
             second: Some(acc),
             source: Source::Reg(x),
             mask: mask.map(|k| (k, false)),
-            ..blank(row(op, of))
+            ..blank(row)
         }));
-        Some(())
     }
 
     // ---- Minima and maxima of floats in a loop ----
@@ -133,15 +138,7 @@ impl Ops {
         let nan = self.compare_into(compare, width, first, Source::Reg(last), UNORDERED, mask)?;
         self.combine_masks(seen, Monoid::Any, lanes, nan)?;
         for &(acc, x) in each {
-            let role = if mask.is_some() { Role::Change } else { Role::Def };
-            self.push(Inst::Vector(Vector {
-                width,
-                reg: Some((acc, role)),
-                second: Some(acc),
-                source: Source::Reg(x),
-                mask: mask.map(|k| (k, false)),
-                ..blank(row(op, of))
-            }));
+            self.accumulate(row(op, of), width, acc, x, mask);
         }
         Some(())
     }

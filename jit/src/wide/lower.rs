@@ -122,7 +122,7 @@ pub(crate) fn lower(nest: &Nest, encoding: Encoding, large: usize) -> Option<Pro
         let mut lowering = Lowering {
             nest,
             ops: Ops::new(program, encoding),
-            at: Places::new(nest, pointers.clone()),
+            at: Places::new(nest, pointers.iter().map(|&p| (p, 0)).collect()),
             bindings: IndexVec::filled(Binding::None, nest.vars.len()),
             less: FxHashMap::default(),
             repeated: &repeated,

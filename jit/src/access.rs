@@ -2,6 +2,7 @@
 
 use backstitch_ir::index::Idx;
 use backstitch_ir::plan::{Buffer, BufferRef, Place};
+use backstitch_ir::threshold;
 use cranelift_codegen::ir::{Type, Value, types};
 use smallvec::SmallVec;
 
@@ -12,10 +13,10 @@ use crate::part::PartEmitter;
 use crate::scalar::clif_type;
 
 /// Buffers up to this size are copied without a call.
-pub(crate) const SMALL_COPY: usize = 128;
+pub(crate) const SMALL_COPY: usize = threshold(128, 16);
 
 /// How many values later a pointer is loaded again.
-const POINTER_REACH: usize = 128;
+const POINTER_REACH: usize = threshold(128, 4);
 
 impl PartEmitter<'_, '_, '_> {
     // ---- Places ----

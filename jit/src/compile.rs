@@ -7,6 +7,7 @@
 //! which bounds the memory. What comes out does not depend on who did what: each
 //! function's code is its own, and is put in the order of the functions.
 
+use backstitch_ir::threshold;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -22,15 +23,15 @@ use crate::error::JitError;
 use crate::isa::{Allocator, target};
 
 /// Functions with more values than this get the single-pass allocator.
-const LONG: usize = 3000;
+const LONG: usize = threshold(3000, 200);
 
 /// The same for functions that run once in a call of the program, and have no loops:
 /// half the time to make them for a few nanoseconds each time they run.
-const LONG_ONCE: usize = 800;
+const LONG_ONCE: usize = threshold(800, 60);
 
 /// Values that have to be waiting for each thread when another is started:
 /// about 1 ms of work, against some 50 µs until that one is running.
-const SHARE: usize = 1000;
+const SHARE: usize = threshold(1000, 20);
 
 /// Values that may be waiting for each thread.
 const ROOM: usize = 4 * SHARE;

@@ -16,7 +16,7 @@
 use backstitch_ir::index::IndexVec;
 use backstitch_ir::nest::Param;
 use backstitch_ir::plan::{Buffer, Kernel, Place, Plan, RowOf, Step};
-use backstitch_ir::{Array, with_array};
+use backstitch_ir::{Array, threshold, with_array};
 use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, types};
 use cranelift_frontend::FunctionBuilderContext;
 use rustc_hash::FxHashSet;
@@ -34,10 +34,10 @@ use crate::work::Sharing;
 use crate::{Code, Externs, Options, wide};
 
 /// About how many statements a function of steps may have.
-const LIMIT: usize = 600;
+const LIMIT: usize = threshold(600, 12);
 
 /// Straight-line kernels used more than once are functions from this size on.
-const SHARED: usize = 48;
+const SHARED: usize = threshold(48, 6);
 
 /// A step, or a call of a function made of steps.
 pub(crate) enum Node<'p> {

@@ -8,6 +8,7 @@
 use backstitch_ir::index::Idx;
 use backstitch_ir::nest::Param;
 use backstitch_ir::plan::{Buffer, BufferRef};
+use backstitch_ir::threshold;
 use cranelift_codegen::ir::Value;
 use rustc_hash::FxHashMap;
 
@@ -15,7 +16,7 @@ use crate::asm::Asm;
 use crate::registers::Registers;
 
 /// How many values later a value is not forwarded any more.
-const REACH: usize = 64;
+const REACH: usize = threshold(64, 4);
 
 /// Elements with known values.
 pub(crate) struct Forward {

@@ -3,8 +3,8 @@
 //! Each variable of the loop's body is a [`Lanes`]; what has no vector form is
 //! done lane by lane.
 
-use backstitch_ir::DType;
 use backstitch_ir::nest::{At, Axis, Cmp, Param, ScalarOp, Stmt, Var};
+use backstitch_ir::{DType, threshold};
 use cranelift_codegen::ir::{InstBuilder, StackSlot, Value};
 use smallvec::SmallVec;
 
@@ -14,7 +14,7 @@ use crate::scalar::{self, clif_type};
 use crate::vector::{self, GROUP, Lanes};
 
 /// How many values later a constant is made again.
-const CONSTANT_REACH: usize = 48;
+const CONSTANT_REACH: usize = threshold(48, 4);
 
 impl NestEmitter<'_, '_> {
     pub(crate) fn group_stmt(&mut self, axis: Axis, s: &Stmt) {

@@ -8,6 +8,7 @@
 //! stacks that are read from the last entry to the first.
 
 use backstitch_ir::plan::{Buffer, RowOf, Step};
+use backstitch_ir::threshold;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, InstBuilder, Value};
 use smallvec::SmallVec;
@@ -25,7 +26,7 @@ use crate::survey::Span;
 type Rows<'a> = SmallVec<[&'a RowOf; 8]>;
 
 /// Heads of so many steps at most are written twice.
-const SHORT: usize = 6;
+const SHORT: usize = threshold(6, 1);
 
 impl<'p> PartEmitter<'_, 'p, '_> {
     /// Writes one of two lists of nodes.

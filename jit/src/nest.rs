@@ -2,11 +2,11 @@
 //!
 //! Vector loops are in [`vector_loop`](crate::vector_loop).
 
-use backstitch_ir::DType;
 use backstitch_ir::index::{Idx, IndexVec};
 use backstitch_ir::nest::{
     Access, At, Cmp, Const, For, Mode, Nest, Param, Range, ScalarOp, Stmt, Var,
 };
+use backstitch_ir::{DType, threshold};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, StackSlot, Type, Value};
 use rustc_hash::FxHashMap;
@@ -45,7 +45,7 @@ pub(crate) struct Binding {
 /// straight-line code. Reverse sweeps use values in the opposite order of their
 /// making; with hundreds of them in registers, allocation takes quadratic time
 /// and spills all the same.
-pub(crate) const KEPT: usize = 48;
+pub(crate) const KEPT: usize = threshold(48, 4);
 
 /// Where a loop runs.
 #[derive(Clone, Copy)]

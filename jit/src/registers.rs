@@ -12,7 +12,7 @@
 
 use backstitch_ir::nest::{Const, Param, ScalarOp, Stmt};
 use backstitch_ir::plan::{Buffer, Kernel, Place, Plan, Step};
-use backstitch_ir::{DType, Element, with_array};
+use backstitch_ir::{DType, Element, threshold, with_array};
 use cranelift_codegen::ir::Value;
 use cranelift_frontend::Variable;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -24,16 +24,16 @@ use crate::scalar::clif_type;
 use crate::survey::for_each_buffer;
 
 /// Buffers of more elements are in memory.
-const FEW: usize = 8;
+const FEW: usize = threshold(8, 2);
 
 /// At most so many elements of inputs are loaded before a loop.
-const STEADY: usize = 32;
+const STEADY: usize = threshold(32, 2);
 
 /// At most so many addresses of inputs and outputs are loaded before a loop.
-const POINTERS: usize = 12;
+const POINTERS: usize = threshold(12, 2);
 
 /// At most so many constants of floating point are made before a loop.
-const CONSTANTS: usize = 24;
+const CONSTANTS: usize = threshold(24, 2);
 
 /// The elements of small buffers, as values.
 #[derive(Default)]

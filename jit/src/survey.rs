@@ -9,12 +9,13 @@ use std::hash::BuildHasher;
 use backstitch_ir::index::IndexVec;
 use backstitch_ir::nest::{For, Mode, Nest, Range, Stmt};
 use backstitch_ir::plan::{Buffer, Kernel, Plan, Step, Store};
+use backstitch_ir::threshold;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
 
 /// Kernels with loops are written out inside loops of steps if that makes so many
 /// statements at most.
-const WRITTEN_OUT: usize = 96;
+const WRITTEN_OUT: usize = threshold(96, 8);
 
 /// The numbers of the steps inside a loop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -11,8 +11,8 @@
 //! Constants are made where they are used: keeping them costs registers, and
 //! making one is a load.
 
-use backstitch_ir::DType;
 use backstitch_ir::nest::{Axis, For, Param, Stmt, Var};
+use backstitch_ir::{DType, threshold};
 use cranelift_codegen::ir::{InstBuilder, StackSlot, Type, Value};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
@@ -28,7 +28,7 @@ use crate::vector::{self, GROUP};
 const LIGHT: usize = 16;
 
 /// At most so many statements are repeated for single elements at the end.
-const REPEAT: usize = 96;
+const REPEAT: usize = threshold(96, 4);
 
 /// A vector loop in two halves.
 struct Body<'b> {

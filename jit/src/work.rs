@@ -10,18 +10,19 @@
 use backstitch_ir::index::IndexVec;
 use backstitch_ir::nest::{Axis, For, Mode, Nest, Range, Stmt};
 use backstitch_ir::plan::{Gemm, Kernel, Plan, Step};
+use backstitch_ir::threshold;
 
 use crate::{Options, nest};
 
 /// What a plan has to have in kernels and products that can be shared so that a call may
 /// wake threads, in instructions as counted here: twelve take about a nanosecond.
-const PROGRAM: u64 = 240_000;
+const PROGRAM: u64 = threshold(240_000, 1);
 
 /// Instructions from which a kernel is handed over.
-const KERNEL: u64 = 60_000;
+const KERNEL: u64 = threshold(60_000, 1);
 
 /// Multiplications from which a matrix product is.
-const PRODUCT: usize = 1 << 24;
+const PRODUCT: usize = threshold(1 << 24, 1);
 
 /// Multiplications of a matrix product in the time of an instruction.
 const PRODUCT_RATE: u64 = 8;

@@ -45,7 +45,7 @@ mod rules;
 
 use backstitch_ir::graph::{Origin, Values};
 use backstitch_ir::ops::{Concat, Permute, Slice, SliceAxis};
-use backstitch_ir::{Array, Graph, IndexVec, Node, Op, Shape, Type, Value};
+use backstitch_ir::{Array, Graph, IndexVec, Node, Op, Shape, Type, Value, threshold};
 use smallvec::SmallVec;
 
 use self::axes::Classes;
@@ -54,7 +54,7 @@ use crate::rebuild::{Map, live};
 
 /// Rows at least. Of fewer than [`choice::ROWS_PER_COLUMN`] for each column an array is not
 /// narrow.
-const LEAST_ROWS: usize = 256;
+const LEAST_ROWS: usize = threshold(256, 2);
 
 /// Columns of an array with all rows at most.
 const MOST_COLUMNS: usize = 64;

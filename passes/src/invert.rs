@@ -17,12 +17,12 @@ use std::sync::Arc;
 use backstitch_ir::graph::Values;
 use backstitch_ir::op::{Family, Structure};
 use backstitch_ir::ops::{Loop, Trip};
-use backstitch_ir::{Graph, Op, Type, Value};
+use backstitch_ir::{Graph, Op, Type, Value, threshold};
 
 use crate::rebuild::{inline, live, rebuild, same};
 
 /// Elements that are as good as scalars: their loops are written out.
-const FEW: usize = 8;
+const FEW: usize = threshold(8, 1);
 
 /// Whether a graph has loops whose predicate belongs at the end of the body.
 pub(crate) fn has_late_predicates(g: &Graph) -> bool {

@@ -10,7 +10,7 @@
 
 use backstitch_ir::graph::Values;
 use backstitch_ir::ops::{Axes, Contract, Iota, Pad, PadAxis};
-use backstitch_ir::{Array, DType, Graph, Monoid, Op, Scalar, Shape, Type, Value};
+use backstitch_ir::{Array, DType, Graph, Monoid, Op, Scalar, Shape, Type, Value, threshold};
 use smallvec::smallvec;
 
 use crate::rebuild::{rebuild, same};
@@ -19,7 +19,7 @@ use crate::rebuild::{rebuild, same};
 /// products` measures it: of cubes, a nest of 64 takes 9 to 22 ns and the library 24 or more,
 /// one of 216 takes 40 to 64 and the library 30 or more. Besides, a nest fuses with its
 /// neighbours.
-const TINY: usize = 128;
+const TINY: usize = threshold(128, 8);
 
 /// Whether lowering might not take the graph as it is.
 pub(crate) fn is_illegal(g: &Graph) -> bool {

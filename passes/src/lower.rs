@@ -33,7 +33,7 @@ use std::sync::Arc;
 use backstitch_ir::index::IndexVec;
 use backstitch_ir::nest::Nest;
 use backstitch_ir::plan::{Buffer, BufferDecl, Kernel, Place, Plan, Step, Store};
-use backstitch_ir::{DType, Graph, Node, Type, Value};
+use backstitch_ir::{DType, Graph, Node, Type, Value, threshold};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::buffers;
@@ -72,7 +72,7 @@ pub(crate) struct Planner {
 }
 
 /// Elements of a chunk: long enough to pay for itself, short enough to stay in cache.
-pub(crate) const CHUNK: usize = 8192;
+pub(crate) const CHUNK: usize = threshold(8192, 16);
 
 impl Planner {
     /// A kernel, and where it comes from.

@@ -31,13 +31,13 @@
 mod flow;
 
 use backstitch_ir::ops::Cond;
-use backstitch_ir::{Graph, Idx, IndexVec, Monoid, Node, Op, Type, Value};
+use backstitch_ir::{Graph, Idx, IndexVec, Monoid, Node, Op, Type, Value, threshold};
 use flow::{Cut, Network};
 
 use crate::rebuild::live;
 
 /// Nodes up to which a minimum cut is looked for.
-const MOST: usize = 4096;
+const MOST: usize = threshold(4096, 12);
 
 /// The price of keeping a byte. So high that prices of less than a byte can be told
 /// apart, for each node of a graph.

@@ -12,8 +12,8 @@
 
 use std::ops::Range;
 
-use backstitch_ir::DType;
 use backstitch_ir::plan::{BatchAxis, Gemm};
+use backstitch_ir::{DType, threshold};
 use faer::linalg::matmul::matmul;
 use faer::traits::ComplexField;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -23,7 +23,7 @@ use crate::threads::parts;
 
 /// A product for several threads is cut at multiples of so many rows or columns: what the
 /// library's innermost loops take at once.
-const BLOCK: usize = 96;
+const BLOCK: usize = threshold(96, 4);
 
 /// `c = a · b` as described, or `c += a · b`.
 ///

@@ -12,13 +12,14 @@ use std::ffi::c_void;
 use std::{iter, ptr, slice};
 
 use backstitch_ir::plan::HANDLE_LEN;
+use backstitch_ir::threshold;
 use backstitch_jit::Store;
 
 /// Entries begin at a multiple of this: machine code loads vectors from them.
 const ALIGN: usize = 16;
 
 /// A store that grows has room for so many bytes at least.
-const LEAST: usize = 4096;
+const LEAST: usize = threshold(4096, 16);
 
 /// The stores of a workspace.
 ///

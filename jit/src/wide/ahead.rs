@@ -22,6 +22,7 @@
 //! Asking for what is outside of an array does nothing.
 
 use backstitch_ir::nest::{At, Axis, For, Mode, Param, Range, Stmt};
+use backstitch_ir::threshold;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -30,7 +31,7 @@ use super::lower::Lowering;
 
 /// Bytes of an array that is far away: second caches have 1 to 3 MiB, and asking for what is
 /// near costs little.
-const FAR: usize = 1 << 20;
+const FAR: usize = threshold(1 << 20, 64);
 
 /// Bytes of a row at most: in long ones the processor guesses well.
 const LONG: i64 = 2048;

@@ -14,6 +14,7 @@
 //! slower than others.
 
 use backstitch_ir::nest::{Access, At, For, Mode, Nest, Param, Range, Stmt};
+use backstitch_ir::threshold;
 use rustc_hash::FxHashMap;
 
 use super::code::{Alu, Cond, Label, Width};
@@ -25,7 +26,7 @@ use crate::jam;
 
 /// Bytes of results from which on they are stored past the caches. Measured with 32 MiB of last
 /// level: with half as much, a kernel that reads them finds part of them there.
-pub(crate) const LARGE: usize = 64 << 20;
+pub(crate) const LARGE: usize = threshold(64 << 20, 64);
 
 /// Bytes that such a store writes, and of which places are multiples.
 const UNIT: usize = 16;
@@ -34,10 +35,10 @@ const UNIT: usize = 16;
 const MOST: usize = 4;
 
 /// Statements of a loop in which memory takes longer than they do.
-const LIGHT: usize = 20;
+const LIGHT: usize = threshold(20, 200);
 
 /// Bytes that are stored in a row: begun and ended within lines, which are not whole.
-const ROW: usize = 4096;
+const ROW: usize = threshold(4096, 16);
 
 /// The parameters that a kernel should store past the caches, if they are `large` together.
 pub(super) fn results(nest: &Nest, large: usize) -> Vec<Param> {

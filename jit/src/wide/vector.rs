@@ -8,8 +8,8 @@
 
 use std::ops::Range;
 
-use backstitch_ir::DType;
 use backstitch_ir::nest::{At, Axis, For, Param, ScalarOp, Stmt, Var};
+use backstitch_ir::{DType, threshold};
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
@@ -27,7 +27,7 @@ use crate::nest::{result, uses};
 use crate::vector_loop::split;
 
 /// Statements of a loop body that is written out instead of repeated.
-const WRITTEN_OUT: usize = 48;
+const WRITTEN_OUT: usize = threshold(48, 4);
 
 /// Bodies of so many statements or fewer do four vectors in an iteration, and twice as
 /// many two.

@@ -8,6 +8,7 @@
 //! inference", 2020). The best of them is taken. Holes are kept by size and by
 //! address, so that placing costs a logarithm per block.
 
+use backstitch_ir::threshold;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,8 +22,8 @@ pub(super) struct Block {
 
 /// Blocks are placed by size if so many pairs of them, and so many more for each block, are
 /// there at the same time, or fewer: each pair is looked at.
-const PAIRS: usize = 1 << 19;
-const MORE: usize = 64;
+const PAIRS: usize = threshold(1 << 19, 4);
+const MORE: usize = threshold(64, 1);
 
 /// The bytes of all blocks that are there at the worst moment.
 pub(super) fn most(blocks: &[Block]) -> usize {

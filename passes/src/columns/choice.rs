@@ -1,7 +1,7 @@
 //! What becomes columns.
 
 use backstitch_ir::ops::Contract;
-use backstitch_ir::{Graph, Idx, IndexVec, Node, Op};
+use backstitch_ir::{Graph, Idx, IndexVec, Node, Op, threshold};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -10,7 +10,7 @@ use super::{Columns, LEAST_ROWS, MOST_COLUMNS};
 
 /// For each column of a narrow array there are this many rows at least, where [`LEAST_ROWS`] are
 /// enough.
-pub(super) const ROWS_PER_COLUMN: usize = 8;
+pub(super) const ROWS_PER_COLUMN: usize = threshold(8, 2);
 
 /// Functions of columns in a part at most.
 const MOST_WORK: usize = 4000;
@@ -26,7 +26,7 @@ const MOST_WORK_OF_PRODUCTS: [usize; 2] = [1000, 10_000];
 pub(super) const MOST_SMALL: usize = 900;
 
 /// Rows on the longer side of a product from which they are an axis to run along.
-const LONG: usize = 32;
+const LONG: usize = threshold(32, 2);
 
 /// How many of them are wanted where so many rows are enough: in proportion.
 fn wanted(of: usize, least: usize) -> usize {

@@ -7,6 +7,7 @@
 //! what it is made of.
 
 use backstitch_ir::op::View;
+use backstitch_ir::threshold;
 use backstitch_ir::ty::{Shape, Type};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -16,7 +17,7 @@ use super::operand::{Operand, Val};
 use super::scope::{Home, Scope};
 
 /// How many times fewer elements are looked at than there are, at least.
-const LEAST_FEWER: usize = 8;
+const LEAST_FEWER: usize = threshold(8, 1);
 
 /// Operations that are done again at most.
 const MOST: usize = 16;

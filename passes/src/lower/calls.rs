@@ -10,18 +10,18 @@ use std::sync::Arc;
 use backstitch_ir::build::NestBuilder;
 use backstitch_ir::nest::{FuncDecl, Var};
 use backstitch_ir::op::Op;
-use backstitch_ir::{DType, Graph, Node, Scalar};
+use backstitch_ir::{DType, Graph, Node, Scalar, threshold};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::math;
 
 /// Functions that cost so much or less are written out everywhere.
-const SHORT: usize = 24;
+const SHORT: usize = threshold(24, 8);
 
 /// What functions of single elements may cost in a graph, all together, so that they are
 /// written out: about what makes as many bytes of code as the nearest cache holds.
-const MOST: usize = 8192;
+const MOST: usize = threshold(8192, 64);
 
 /// Whether the functions of single elements among these nodes are to be called.
 pub(super) fn are_worthwhile(g: &Graph, nodes: impl Iterator<Item = Node>) -> bool {

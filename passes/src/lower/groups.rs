@@ -36,7 +36,7 @@ use backstitch_ir::index::IndexVec;
 use backstitch_ir::nest::{Const, Monoid};
 use backstitch_ir::plan::Kernel;
 use backstitch_ir::ty::{DType, Shape};
-use backstitch_ir::{Idx, Node, Scalar};
+use backstitch_ir::{Idx, Node, Scalar, threshold};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
@@ -61,7 +61,7 @@ const MOST_IN_SECTIONS: usize = 128;
 /// Elements above which a full reduction ends its group. Below, what depends on
 /// it runs in a second loop of the same kernel; above, loops are long enough to be
 /// worth chunks, and those have to end before the reduction is known.
-const MOST_PHASED: usize = 8192;
+const MOST_PHASED: usize = threshold(8192, 64);
 
 /// Phases per group at most.
 const MOST_PHASES: u32 = 8;

@@ -8,7 +8,7 @@
 
 use backstitch_ir::op::{Piece, Structure};
 use backstitch_ir::ty::{Shape, Type};
-use backstitch_ir::{Const, Node, Op, Value};
+use backstitch_ir::{Const, Node, Op, Value, threshold};
 use smallvec::{SmallVec, smallvec};
 
 use super::groups::Level;
@@ -19,7 +19,7 @@ use super::scope::Scope;
 pub(crate) const MOST_SECTIONS: usize = 9;
 
 /// Lines of the cache from which a loop begins at one.
-const LONG: usize = 16;
+const LONG: usize = threshold(16, 1);
 
 /// Other operands, one after the other along an axis. Each is looked at from the indices of
 /// the whole.

@@ -7,7 +7,7 @@
 //! from kernel to kernel is stored every other time.
 
 use backstitch_ir::ty::Type;
-use backstitch_ir::{Node, Value};
+use backstitch_ir::{Node, Value, threshold};
 use smallvec::SmallVec;
 
 use super::groups::{GroupId, Item, ItemId, ItemOp, Level, element_for_element};
@@ -15,7 +15,7 @@ use super::operand::{Operand, Val};
 use super::scope::{Home, Scope};
 
 /// What is done again takes so many additions at most.
-const CHEAP: usize = 3;
+const CHEAP: usize = threshold(3, 20);
 
 impl Scope<'_> {
     /// Adds an item to the group in which it saves most, with what it had better compute

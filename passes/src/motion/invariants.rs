@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use backstitch_ir::graph::Values;
 use backstitch_ir::ops::{Loop, Trip};
-use backstitch_ir::{Graph, IndexVec, Op, Type, Value};
+use backstitch_ir::{Graph, IndexVec, Op, Type, Value, threshold};
 
 use super::{added, fill, is_total, is_view, reopened};
 use crate::rebuild::{Map, live, rebuild, same};
 
 /// Bytes that an invariant may have, whatever it is made of: it stays in the cache.
-const SMALL: usize = 1 << 18;
+const SMALL: usize = threshold(1 << 18, 8);
 
 /// The same program, where no loop computes again what does not change.
 pub fn hoist_invariants(g: &Graph) -> Graph {

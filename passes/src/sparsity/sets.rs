@@ -1,5 +1,6 @@
 //! Sets of columns, each kept once.
 
+use backstitch_ir::threshold;
 use std::hash::BuildHasher;
 
 use rustc_hash::{FxBuildHasher, FxHashMap};
@@ -16,7 +17,7 @@ impl Set {
 
 /// Unions of sets that are longer than this together are remembered: a look-up is
 /// less work than the union.
-const REMEMBERED: usize = 32;
+const REMEMBERED: usize = threshold(32, 2);
 
 /// How many elements loops may compute that are followed through iteration by
 /// iteration: some tenths of a second.

@@ -14,6 +14,7 @@
 //! the second time.
 
 use backstitch_ir::nest::Var;
+use backstitch_ir::threshold;
 use smallvec::SmallVec;
 
 use super::chunks::Chunks;
@@ -25,13 +26,13 @@ use crate::lower::groups::{GroupId, Groups, Item, ItemOp, Level};
 use crate::lower::operand::Operand;
 
 /// Operations per row from which they are worth loops of their own.
-const DEAR: usize = 40;
+const DEAR: usize = threshold(40, 4);
 
 /// Elements of a row from which its own loops hide what is done once per row.
-const LONG: usize = 512;
+const LONG: usize = threshold(512, 8);
 
 /// Rows below which it is not worth the trouble.
-const FEW: usize = 16;
+const FEW: usize = threshold(16, 2);
 
 /// Decides whether the rows of a group go in blocks, and if so marks what has to be
 /// in memory.

@@ -7,6 +7,7 @@
 
 use backstitch_ir::nest::{Access, At, Axis, Mode, Range, Var};
 use backstitch_ir::plan::Buffer;
+use backstitch_ir::threshold;
 use rustc_hash::FxHashMap;
 use std::cell::Cell;
 
@@ -19,32 +20,32 @@ use crate::lower::nest::Loops;
 use crate::lower::operand::Val;
 
 /// Chunks above which a reduction is cut.
-const LEAST: usize = 2;
+const LEAST: usize = threshold(2, 1);
 
 /// Chunks above which a loop is cut for threads alone.
-const LEAST_SHARED: usize = 4;
+const LEAST_SHARED: usize = threshold(4, 1);
 
 /// Operations for an element up to which chunks are as long as any.
-const LIGHT: usize = 32;
+const LIGHT: usize = threshold(32, 4);
 
 /// Chunks for threads alone are multiples of so many iterations.
-const VECTORS: usize = 64;
+const VECTORS: usize = threshold(64, 8);
 
 /// Bytes of a chunk whose rows are gone through several times, for each element that a chunk
 /// has: by default 24 kB, which leaves room in the first cache for the beginning of the next.
 const BLOCKED_BYTES: usize = 3;
 
 /// Its rows are a multiple of this, if there are as many.
-const BLOCKED_ROWS: usize = 16;
+const BLOCKED_ROWS: usize = threshold(16, 2);
 
 /// Elements of a chunk at least, however long each takes.
-const LEAST_CHUNK: usize = 256;
+const LEAST_CHUNK: usize = threshold(256, 4);
 
 /// Chunks at most if each has arrays of its own: partial results, what is kept for a row.
-const MOST_ARRAYS: usize = 32;
+const MOST_ARRAYS: usize = threshold(32, 3);
 
 /// Elements that the arrays of all chunks may have together where there are more of them.
-const MOST_ELEMENTS: usize = 65536;
+const MOST_ELEMENTS: usize = threshold(65536, 64);
 
 /// What decides whether a kernel has chunks.
 pub(super) struct Choice<'a> {

@@ -1,9 +1,9 @@
 //! A fusion group as loops.
 
-use backstitch_ir::Idx;
 use backstitch_ir::nest::{Mode, Monoid, Range, Var};
 use backstitch_ir::plan::{ALIGN, Kernel, Step};
 use backstitch_ir::ty::{DType, Shape};
+use backstitch_ir::{Idx, threshold};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -23,7 +23,7 @@ use crate::lower::origin::{Cut, KernelOrigin, Operation};
 use crate::lower::scope::Scope;
 
 /// Operations per iteration from which a loop is heavy.
-pub(super) const HEAVY: usize = 80;
+pub(super) const HEAVY: usize = threshold(80, 8);
 
 /// Iterations from which a loop is worth vectors.
 pub(super) const LEAST_VECTOR: usize = 4;

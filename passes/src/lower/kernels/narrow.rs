@@ -14,6 +14,7 @@
 //! the columns would have leftovers: a row of four or eight elements is as good as any.
 
 use backstitch_ir::nest::Var;
+use backstitch_ir::threshold;
 use smallvec::SmallVec;
 
 use super::emit::Emit;
@@ -33,7 +34,7 @@ const MOST_SUMS: usize = 8;
 const MOST_PLAIN: usize = 7;
 
 /// Rows at least.
-const LEAST_ROWS: usize = 16;
+const LEAST_ROWS: usize = threshold(16, 2);
 
 /// Operations of a row at most: straight-line code has to stay short.
 const MOST_WORK: usize = 800;

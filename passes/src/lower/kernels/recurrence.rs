@@ -17,11 +17,11 @@
 //! The first element is taken out of the loop, so no identity is needed. A
 //! recurrence from the end is one from the start with all strides turned round.
 
-use backstitch_ir::Scalar;
 use backstitch_ir::nest::{Access, At, Axis, Mode, Param, Range, Var};
 use backstitch_ir::ops::Recurrence;
 use backstitch_ir::plan::Step;
 use backstitch_ir::ty::DType;
+use backstitch_ir::{Scalar, threshold};
 use smallvec::SmallVec;
 
 use super::emit::Emit;
@@ -34,7 +34,7 @@ use crate::lower::scope::Scope;
 use crate::math;
 
 /// Chunks from which lines are shared out to threads.
-const LEAST_PARALLEL: usize = 4;
+const LEAST_PARALLEL: usize = threshold(4, 1);
 
 /// `out[i] = by(out[i-1], args[i])` along an axis.
 pub(crate) struct Cumulate {

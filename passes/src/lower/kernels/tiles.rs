@@ -13,19 +13,20 @@
 //! a chunk, the chunk is the tile's height.
 
 use backstitch_ir::nest::{Mode, Range};
+use backstitch_ir::threshold;
 
 use super::emit::Emit;
 use super::reduction::Reduction;
 use crate::lower::nest::Loops;
 
 /// Rows of a tile: elements of a line of the cache.
-const ROWS: usize = 16;
+const ROWS: usize = threshold(16, 4);
 
 /// Columns of a tile, about.
-const COLUMNS: usize = 64;
+const COLUMNS: usize = threshold(64, 8);
 
 /// Elements from which the lines of a column do not stay in the cache by themselves.
-const LEAST: usize = 16384;
+const LEAST: usize = threshold(16384, 64);
 
 /// How the innermost two loops are cut.
 #[derive(Clone, Copy, Debug)]

@@ -85,7 +85,7 @@ impl<'p> PartEmitter<'_, 'p, '_> {
     fn while_loop(&mut self, span: Span, head: &[Node<'p>], pred: Buffer, body: &[Node<'p>]) {
         let mut stacks = self.stacks(span, body);
         self.begin_stacks(&mut stacks);
-        let swapped = self.begin_swaps(body, &Inside::of(self.steps.plan, head, body), &[]);
+        let swapped = self.begin_swaps(body, &Inside::of(self.steps.plan, head, body), &[], None);
         let [enter, again, after] = [(); 3].map(|()| self.asm.block(&[]));
         if self.is_short(head) {
             self.nodes(head);
@@ -132,7 +132,7 @@ impl<'p> PartEmitter<'_, 'p, '_> {
         let count = self.scalar(count);
         let mut stacks = self.stacks(span, body);
         self.begin_stacks(&mut stacks);
-        let swapped = self.begin_swaps(body, &Inside::of(self.steps.plan, &[], body), &[]);
+        let swapped = self.begin_swaps(body, &Inside::of(self.steps.plan, &[], body), &[], None);
         let [enter, after] = [(); 2].map(|()| self.asm.block(&[]));
         let zero = self.asm.int(0);
         let some = self.asm.ins().icmp(IntCC::SignedGreaterThan, count, zero);
@@ -169,7 +169,7 @@ impl<'p> PartEmitter<'_, 'p, '_> {
         let (written, saved): (Rows<'_>, Rows<'_>) =
             writes.iter().partition(|r| self.writes_in_place(r, &inside));
         in_place.extend(written);
-        let swapped = self.begin_swaps(body, &inside, &in_place);
+        let swapped = self.begin_swaps(body, &inside, &in_place, Some((all, count)));
         let again = self.countdown(all);
         let left = self.asm.params(again)[0];
         stacks.left = Some(Left::Value(left));
@@ -181,6 +181,7 @@ impl<'p> PartEmitter<'_, 'p, '_> {
             let at = self.row(r, left, count);
             self.bind(r, at);
         }
+        self.next_rows(&swapped, left, count);
         self.iteration(stacks, body);
         for r in saved {
             let to = self.row(r, left, count);
@@ -212,7 +213,7 @@ impl<'p> PartEmitter<'_, 'p, '_> {
 
     /// Where the row is that belongs to an iteration: there are `left`, this one among
     /// them.
-    fn row(&mut self, r: &RowOf, left: Value, count: usize) -> Addr {
+    pub(crate) fn row(&mut self, r: &RowOf, left: Value, count: usize) -> Addr {
         let bytes = self.bytes(r.entry) as i64;
         let rows = self.buffer(r.rows);
         let offset = self.asm.mul_int(left, if r.back { bytes } else { -bytes });

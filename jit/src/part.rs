@@ -2,7 +2,6 @@
 
 use backstitch_ir::plan::{Buffer, BufferRef, Call, Gemm, Kernel, Step};
 use cranelift_codegen::ir::{Block, FuncRef, InstBuilder, Signature, StackSlot, Value, types};
-use cranelift_frontend::Variable;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -10,7 +9,7 @@ use crate::asm::{Asm, WORD};
 use crate::entry::{Form, Node, Steps};
 use crate::forward::Forward;
 use crate::link::{FunctionId, Linker};
-use crate::moving::Elsewhere;
+use crate::moving::{Elsewhere, Moved};
 use crate::nest::{self, NestEmitter};
 use crate::registers::Registers;
 use crate::stacks::LoopStacks;
@@ -36,8 +35,8 @@ pub(crate) struct PartEmitter<'s, 'p, 'f> {
     pub held: FxHashMap<Buffer, Value>,
     /// Buffers that are not where the plan says, in the current loops.
     pub elsewhere: FxHashMap<Buffer, Elsewhere>,
-    /// The steps at which a carry and what it becomes change places, and where these are.
-    pub swapping: FxHashMap<*const Step, [Variable; 2]>,
+    /// Copies of the current loops that copy nothing.
+    pub moved: FxHashMap<*const Step, Moved>,
     /// How many loops there are around.
     pub depth: usize,
     /// What the current loops push and pop, the innermost last.
@@ -68,7 +67,7 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
             pointers: FxHashMap::default(),
             held: FxHashMap::default(),
             elsewhere: FxHashMap::default(),
-            swapping: FxHashMap::default(),
+            moved: FxHashMap::default(),
             depth: 0,
             loops: Vec::new(),
             callees: FxHashMap::default(),
@@ -108,7 +107,7 @@ impl<'s, 'p, 'f> PartEmitter<'s, 'p, 'f> {
             Node::Step(Step::Gemm(gemm)) => self.gemm(gemm),
             Node::Step(Step::Call(call)) => self.call(call),
             Node::Step(step @ Step::Copy { from, to }) => {
-                if !self.swap(step, *from, *to) {
+                if !self.moves(step, *from, *to) {
                     self.copy(*from, *to);
                 }
             }

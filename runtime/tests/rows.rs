@@ -6,7 +6,7 @@ use backstitch_ir::Array;
 use backstitch_runtime::{ArrayRef, Backend, Executable};
 use common::plan;
 
-/// Two steps of work on 40 numbers.
+/// Steps of work on 40 numbers; the last in place.
 const KERNELS: &str = "
   kernel k0 @scale(p0: in f64[40], p1: out f64[40]) {
     v0 = const 0.5 : f64
@@ -17,6 +17,14 @@ const KERNELS: &str = "
     }
   }
   kernel k1 @add(p0: in f64[40], p1: in f64[40], p2: out f64[40]) {
+    for i0:40 vector 4 {
+      v0 = load p0[i0] : f64
+      v1 = load p1[i0] : f64
+      v2 = add v0, v1 : f64
+      p2[i0] = v2
+    }
+  }
+  kernel k2 @onto(p0: last f64[40], p1: in f64[40], p2: out f64[40]) {
     for i0:40 vector 4 {
       v0 = load p0[i0] : f64
       v1 = load p1[i0] : f64
@@ -168,6 +176,79 @@ fn loops_inside_loops_carry_the_same() {
     run k0(b4, b7)
     run k1(b5, b4, b8)
     copy b8 to b4
+  }
+  copy b4 to b2",
+        );
+    }
+}
+
+#[test]
+fn a_carry_is_in_the_row_that_keeps_it() {
+    for (back, rows) in ["", " back"].into_iter().flat_map(|b| LENGTHS.map(|n| (b, n))) {
+        let n = 40 * rows;
+        // What is next is where something else was before.
+        let buffers = format!(
+            "  buffer b4 : f64[40] at 0
+  buffer b5 : f64[40] at 320
+  buffer b6 : f64[40] at 640
+  buffer b7 : f64[40] at 960
+  buffer b8 : f64[40] at 640
+  buffer b9 : f64[{n}] at 1280"
+        );
+        let steps = |body: &str| {
+            format!(
+                "  copy b0 to b4
+  scan N read b5 of b1 write b7 of b9{back} {{
+{body}
+  }}
+  copy b4 to b2
+  copy b9 to b3"
+            )
+        };
+        let kept = "    run k0(b4, b8)
+    run k2(b8, b5, b6)
+    copy b4 to b7
+    copy b6 to b4";
+        check(rows, &buffers, &steps(kept));
+        // Not where the carry changes before it is kept, nor where that is after it has changed.
+        let changed = "    run k1(b5, b4, b6)
+    copy b6 to b4
+    run k0(b4, b6)
+    copy b4 to b7
+    copy b6 to b4";
+        check(rows, &buffers, &steps(changed));
+        let after = "    run k0(b4, b8)
+    run k2(b8, b5, b6)
+    copy b6 to b4
+    copy b4 to b7";
+        check(rows, &buffers, &steps(after));
+    }
+}
+
+#[test]
+fn a_carry_that_two_rows_keep_is_in_one_of_them() {
+    for rows in LENGTHS {
+        let n = 40 * rows;
+        check(
+            rows,
+            &format!(
+                "  buffer b4 : f64[40] at 0
+  buffer b5 : f64[40] at 320
+  buffer b6 : f64[40] at 640
+  buffer b7 : f64[40] at 960
+  buffer b8 : f64[40] at 1280
+  buffer b9 : f64[{n}] at 1600"
+            ),
+            "  copy b0 to b4
+  scan N read b5 of b1 write b7 of b9 write b8 of b3 back {
+    run k1(b4, b5, b6)
+    copy b4 to b7
+    copy b4 to b8
+    copy b6 to b4
+  }
+  scan N read b7 of b9 {
+    run k1(b4, b7, b6)
+    run k0(b6, b4)
   }
   copy b4 to b2",
         );

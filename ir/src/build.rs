@@ -20,6 +20,7 @@
 //! [`NestBuilder::finish`] removes what nobody uses and renumbers the variables
 //! in order of definition.
 
+mod element;
 mod finish;
 mod fold;
 mod func;
@@ -259,46 +260,6 @@ impl NestBuilder {
         self.pure(Pure::Index(axis), DType::I64, block, Def::Other, |var| Stmt::Index { var, axis })
     }
 
-    /// Reads an element.
-    pub fn load(&mut self, param: Param, at: At) -> Var {
-        let at = self.normal(at);
-        let ParamDecl { dtype, access, .. } = self.params[param];
-        if access != Access::In {
-            let var = self.define(dtype, self.blocks.len() - 1, Def::Other);
-            self.emit(Stmt::Load { var, param, at });
-            return var;
-        }
-        let axes = at.strides.iter().map(|&(axis, _)| self.axes[axis].open.unwrap_or(0));
-        let index = at.index.map(|v| self.block_of(v));
-        let block = axes.chain(index).fold(self.innermost().pinned, usize::max);
-        self.pure(Pure::Load(param, at.clone()), dtype, block, Def::Other, |var| Stmt::Load {
-            var,
-            param,
-            at,
-        })
-    }
-
-    /// Writes an element.
-    pub fn store(&mut self, param: Param, at: At, value: Var) {
-        self.assert_written(param, value);
-        let at = self.normal(at);
-        self.emit(Stmt::Store { param, at, value });
-    }
-
-    /// Combines a value into an element.
-    pub fn accumulate(&mut self, param: Param, at: At, op: Monoid, value: Var) {
-        self.assert_written(param, value);
-        debug_assert!(
-            op.takes(self.dtype(value)),
-            "{}: {} of {}",
-            self.name,
-            op.name(),
-            self.dtype(value)
-        );
-        let at = self.normal(at);
-        self.emit(Stmt::Accumulate { param, at, op, value });
-    }
-
     /// A constant.
     pub fn constant(&mut self, c: Const) -> Var {
         let op = ScalarOp::Const(c);
@@ -406,154 +367,12 @@ impl NestBuilder {
         }
     }
 
-    /// The element in its one form: strides merged, sorted, none 0, none of an
-    /// axis that has but one value; no constant index.
-    fn normal(&self, at: At) -> At {
-        let mut offset = at.offset;
-        let index = at.index.filter(|&v| match self.const_of(v) {
-            Some(c) => {
-                offset += c.bits as i64;
-                false
-            }
-            None => true,
-        });
-        if let Some(v) = index {
-            self.assert_visible(v);
-            debug_assert!(self.dtype(v) == DType::I64, "{}: index {v} is no i64", self.name);
-        }
-        let mut strides = at.strides;
-        for &(axis, _) in &strides {
-            debug_assert!(self.axes[axis].open.is_some(), "{}: {axis} is not open", self.name);
-        }
-        strides.retain(|s| self.axes[s.0].extent != 1);
-        strides.sort_unstable();
-        strides.dedup_by(|next, kept| {
-            let same = next.0 == kept.0;
-            if same {
-                kept.1 += next.1;
-            }
-            same
-        });
-        strides.retain(|s| s.1 != 0);
-        At { offset, strides, index }
-    }
-
     fn assert_visible(&self, var: Var) {
         if cfg!(debug_assertions) {
             self.block_of(var);
         }
     }
-
-    fn assert_written(&self, param: Param, value: Var) {
-        self.assert_visible(value);
-        let decl = &self.params[param];
-        debug_assert!(decl.access.writes(), "{}: {param} is only read", self.name);
-        debug_assert!(
-            decl.dtype == self.dtype(value),
-            "{}: a {} for {param}, which holds {}",
-            self.name,
-            self.dtype(value),
-            decl.dtype
-        );
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nest::Cmp;
-
-    fn at(strides: &[(Axis, i64)]) -> At {
-        At { strides: strides.iter().copied().collect(), ..At::default() }
-    }
-
-    #[test]
-    fn invariants_leave_the_loop() {
-        let mut b = NestBuilder::new("t");
-        let x = b.param(DType::F32, 4, Access::In);
-        let y = b.param(DType::F32, 12, Access::Out);
-        let (i, j) = (b.axis(4), b.axis(3));
-        b.open(i, Range::Whole, Mode::Sequential);
-        b.open(j, Range::Whole, Mode::Sequential);
-        let v = b.load(x, at(&[(i, 1)]));
-        let two = b.float(DType::F32, 2.0);
-        let v2 = b.mul(v, two);
-        b.store(y, at(&[(i, 3), (j, 1)]), v2);
-        b.close(&[]);
-        b.close(&[]);
-        let nest = b.finish();
-        let [Stmt::Let { .. }, Stmt::For(outer)] = &nest.body[..] else { panic!("{nest:#?}") };
-        let [Stmt::Load { .. }, Stmt::Let { .. }, Stmt::For(inner)] = &outer.body[..] else {
-            panic!("{nest:#?}")
-        };
-        assert_eq!(inner.body.len(), 1);
-    }
-
-    #[test]
-    fn loads_stay_in_a_loop_without_iterations() {
-        let mut b = NestBuilder::new("t");
-        let x = b.param(DType::F32, 0, Access::In);
-        let y = b.param(DType::F32, 1, Access::Out);
-        let i = b.axis(0);
-        b.open(i, Range::Whole, Mode::Sequential);
-        let v = b.load(x, At::default());
-        let sum = b.close(&[(Monoid::Sum, v)])[0];
-        b.store(y, At::default(), sum);
-        let nest = b.finish();
-        assert!(matches!(&nest.body[..], [Stmt::For(_), Stmt::Store { .. }]));
-    }
-
-    #[test]
-    fn sharing_ends_with_the_block() {
-        let mut b = NestBuilder::new("t");
-        let x = b.param(DType::F32, 4, Access::In);
-        let y = b.param(DType::F32, 4, Access::Out);
-        let i = b.axis(4);
-        for _ in 0..2 {
-            b.open(i, Range::Whole, Mode::Sequential);
-            let v = b.load(x, at(&[(i, 1)]));
-            let w = b.load(x, at(&[(i, 1)]));
-            assert_eq!(v, w);
-            let (p, q) = (b.add(v, w), b.add(w, v));
-            assert_eq!(p, q);
-            b.store(y, at(&[(i, 1)]), p);
-            b.close(&[]);
-        }
-        let nest = b.finish();
-        assert_eq!(nest.vars.len(), 4);
-    }
-
-    #[test]
-    fn what_nobody_uses_is_removed() {
-        let mut b = NestBuilder::new("t");
-        let x = b.param(DType::F32, 4, Access::In);
-        let y = b.param(DType::F32, 1, Access::Out);
-        let i = b.axis(4);
-        b.open(i, Range::Whole, Mode::Sequential);
-        let v = b.load(x, at(&[(i, 1)]));
-        let w = b.exp_like(v);
-        let sums = b.close(&[(Monoid::Sum, v), (Monoid::Sum, w)]);
-        b.store(y, At::default(), sums[0]);
-        let nest = b.finish();
-        let Stmt::For(l) = &nest.body[0] else { panic!("{nest:#?}") };
-        assert_eq!((l.accs.len(), l.body.len(), nest.vars.len()), (1, 1, 2));
-    }
-
-    impl NestBuilder {
-        fn exp_like(&mut self, x: Var) -> Var {
-            let half = self.float(self.dtype(x), 0.5);
-            let y = self.fma(x, half, x);
-            self.sqrt(y)
-        }
-    }
-
-    #[test]
-    fn constants_fold() {
-        let mut b = NestBuilder::new("t");
-        let (two, three) = (b.float(DType::F64, 2.0), b.float(DType::F64, 3.0));
-        let six = b.mul(two, three);
-        assert_eq!(b.const_of(six), Some(Const::of_float(DType::F64, 6.0)));
-        let less = b.cmp(Cmp::Lt, two, three);
-        assert_eq!(b.select(less, three, six), three);
-    }
-}
+mod tests;

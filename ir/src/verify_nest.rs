@@ -21,7 +21,6 @@
 //!    are not written.
 //! 8. Different iterations of a vector or parallel loop write different
 //!    elements, and this can be seen from the strides: see `distinguished`.
-//!
 //! 9. A function is operations alone, on its parameters and on what it defines; so is its
 //!    result. It is called outside loops, with operands of the types of its parameters.
 //!
@@ -30,10 +29,14 @@
 //! or parallel loop does not read what another one writes, and that computed
 //! indices are in bounds.
 
+mod element;
+mod function;
+
+use self::function::function;
 use crate::apply;
 use crate::build::for_each_result;
 use crate::index::IndexVec;
-use crate::nest::{At, Axis, For, FuncDecl, Mode, Monoid, Nest, Param, Range, Stmt, Var};
+use crate::nest::{Axis, For, Mode, Monoid, Nest, Range, Stmt, Var};
 use crate::ty::DType;
 
 /// Whether the nest is well-formed; if not, all that is wrong.
@@ -52,42 +55,6 @@ pub fn verify(nest: &Nest) -> Result<(), Vec<String>> {
         v.stmt(stmt);
     }
     if v.mistakes.is_empty() { Ok(()) } else { Err(v.mistakes) }
-}
-
-/// What is wrong with a function.
-fn function(nest: &Nest, func: &FuncDecl) -> Vec<String> {
-    let mut mistakes = vec![];
-    let mut require = |holds: bool, mistake: &dyn Fn() -> String| {
-        if !holds {
-            mistakes.push(format!("{}: {}: {}", nest.name, func.name, mistake()));
-        }
-        holds
-    };
-    let vars = &func.vars;
-    let mut known = IndexVec::filled(false, vars.len());
-    require(func.params <= vars.len(), &|| "parameters without types".to_owned());
-    known.keys().take(func.params).collect::<Vec<_>>().into_iter().for_each(|v| known[v] = true);
-    for stmt in &func.body {
-        let Stmt::Let { var, op, args } = stmt else {
-            require(false, &|| "something else than operations".to_owned());
-            continue;
-        };
-        let visible = |a: Var| known.get(a).copied().unwrap_or(false);
-        let all = args.iter().all(|&a| require(visible(a), &|| format!("{a} is not visible here")));
-        let fresh = known.get(*var).is_some_and(|known| !known);
-        if require(fresh, &|| format!("{var} is defined twice, or not at all")) && all {
-            let types: Vec<DType> = args.iter().map(|&a| vars[a]).collect();
-            if let Err(why) = apply::check(*op, &types, vars[*var]) {
-                require(false, &|| format!("{var}: {why}"));
-            }
-        }
-        if fresh {
-            known[*var] = true;
-        }
-    }
-    let result = func.result;
-    require(known.get(result) == Some(&true), &|| format!("{result} is not defined"));
-    mistakes
 }
 
 struct Verifier<'a> {
@@ -264,270 +231,7 @@ impl<'a> Verifier<'a> {
     fn loop_over(&self, axis: Axis) -> Option<&'a For> {
         self.loops.iter().find(|l| l.axis == axis).copied()
     }
-
-    /// Checks an access; gives the type of the parameter.
-    fn access(&mut self, param: Param, at: &At) -> Option<DType> {
-        let decl = self.nest.params.get(param);
-        self.require(decl.is_some(), || format!("there is no parameter {param}"));
-        let decl = decl?;
-        let mut affine = true;
-        for (k, &(axis, stride)) in at.strides.iter().enumerate() {
-            let open = self.loop_over(axis).is_some();
-            self.require(open, || format!("{param} at {axis}, which is not open"));
-            let once = at.strides[..k].iter().all(|s| s.0 != axis);
-            self.require(once && stride != 0, || format!("{param} at {axis} twice or times 0"));
-            affine &= open && once;
-        }
-        if let Some(index) = at.index {
-            let dtype = self.used(index);
-            self.expect(index, dtype, DType::I64);
-        }
-        if affine && !self.loops.iter().any(|l| self.span(l).is_none()) {
-            let (low, high) = self.bounds(at);
-            let inside = match at.index {
-                None => 0 <= low && usize::try_from(high).is_ok_and(|h| h < decl.len),
-                Some(_) => decl.len > 0,
-            };
-            self.require(inside, || {
-                format!("{param} at {low}..={high}, but it has {} elements", decl.len)
-            });
-        }
-        Some(decl.dtype)
-    }
-
-    fn write(&mut self, param: Param, at: &At, value: Var) {
-        let Some(dtype) = self.access(param, at) else { return };
-        let value_type = self.used(value);
-        self.expect(value, value_type, dtype);
-        let writable = self.nest.params[param].access.writes();
-        self.require(writable, || format!("{param} is only read, but written here"));
-        for k in 0..self.loops.len() {
-            let l = self.loops[k];
-            if l.mode == Mode::Sequential || self.nest.axes[l.axis] <= 1 {
-                continue;
-            }
-            let moving = |v: Var| self.nest.vars.get(v).is_some() && self.depth[v] > Some(k);
-            let seen = !at.index.is_some_and(moving) && self.distinguished(k, at);
-            self.require(seen, || {
-                format!("iterations over {} may write the same element of {param}", l.axis)
-            });
-        }
-    }
-
-    /// The last value of a loop's axis over all its runs; `None` if it has none.
-    fn span(&self, l: &For) -> Option<i64> {
-        let extent = self.nest.axes[l.axis];
-        let end = match l.range {
-            Range::Whole => extent,
-            Range::Chunk { of, size } => {
-                extent.min(self.nest.axes.get(of).map_or(0, |n| n.saturating_mul(size)))
-            }
-        };
-        i64::try_from(end).ok()?.checked_sub(1).filter(|&last| last >= 0)
-    }
-
-    /// The least and the greatest element that the affine part reaches.
-    ///
-    /// An axis that is chunked by another one of the access moves with it: for
-    /// a given chunk both ends of its range are linear in the number of the
-    /// chunk, but in the last chunk. So the first, the last, and the last but
-    /// one are all that need be looked at.
-    fn bounds(&self, at: &At) -> (i64, i64) {
-        let counter = |l: &For| match l.range {
-            Range::Chunk { of, size } if at.stride(of) != 0 => Some((of, size)),
-            _ => None,
-        };
-        let (mut low, mut high) = (at.offset, at.offset);
-        for l in self.loops.iter().filter(|l| at.stride(l.axis) != 0) {
-            let stride = at.stride(l.axis);
-            let last = self.span(l).unwrap_or(0);
-            if counter(l)
-                .is_some_and(|(of, _)| self.loop_over(of).is_some_and(|o| counter(o).is_none()))
-            {
-                continue;
-            }
-            let followers = self.loops.iter().filter(|f| counter(f).is_some_and(|c| c.0 == l.axis));
-            let at_chunk = |chunk: i64| {
-                let mut ends = (stride.saturating_mul(chunk), stride.saturating_mul(chunk));
-                for f in followers.clone() {
-                    let size = counter(f).map_or(1, |c| c.1 as i64);
-                    let (first, end) = (chunk.saturating_mul(size), self.span(f).unwrap_or(0));
-                    let last = end.min(first.saturating_add(size - 1)).max(first);
-                    let step = at.stride(f.axis);
-                    let (a, b) = (step.saturating_mul(first), step.saturating_mul(last));
-                    ends = (ends.0.saturating_add(a.min(b)), ends.1.saturating_add(a.max(b)));
-                }
-                ends
-            };
-            let ends = [0, (last - 1).max(0), last].map(at_chunk);
-            low = low.saturating_add(ends.iter().map(|e| e.0).min().unwrap_or(0));
-            high = high.saturating_add(ends.iter().map(|e| e.1).max().unwrap_or(0));
-        }
-        (low, high)
-    }
-
-    /// Whether the element written tells the iteration of loop `k`.
-    ///
-    /// The axes of this loop and of those inside are the digits of the element,
-    /// with the strides as weights. From the greatest down, a digit is told as
-    /// long as its weight exceeds what all smaller ones can add up to. Of equal
-    /// weights, that of an axis with one value counts as the smaller: it adds
-    /// nothing. A chunk is told as well by an axis that it is a chunk of.
-    fn distinguished(&self, k: usize, at: &At) -> bool {
-        let inside = &self.loops[k..];
-        let mut digits: Vec<_> = inside
-            .iter()
-            .filter(|l| at.stride(l.axis) != 0)
-            .map(|l| {
-                let last = match l.range {
-                    Range::Chunk { of, size } if inside.iter().all(|o| o.axis != of) => {
-                        self.span(l).unwrap_or(0).min(size as i64 - 1)
-                    }
-                    _ => self.span(l).unwrap_or(0),
-                };
-                (at.stride(l.axis).saturating_abs(), last, *l)
-            })
-            .collect();
-        digits.sort_by_key(|&(weight, last, _)| (weight, last));
-        let reach = |&(weight, last, _): &(i64, i64, _)| weight.saturating_mul(last);
-        let mut below = digits.iter().map(reach).fold(0, i64::saturating_add);
-        let mut told = vec![];
-        while let Some(digit) = digits.pop() {
-            below = below.saturating_sub(reach(&digit));
-            if digit.0 <= below {
-                break;
-            }
-            told.push(digit.2);
-        }
-        while let Some(l) = told.pop() {
-            if l.axis == self.loops[k].axis {
-                return true;
-            }
-            if let Range::Chunk { of, .. } = l.range {
-                told.extend(inside.iter().find(|o| o.axis == of));
-            }
-        }
-        false
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use smallvec::smallvec;
-
-    use super::*;
-    use crate::build::NestBuilder;
-    use crate::index::Idx;
-    use crate::nest::{Access, ScalarOp};
-
-    fn at(strides: &[(Axis, i64)]) -> At {
-        At { strides: strides.iter().copied().collect(), ..At::default() }
-    }
-
-    /// Stores zeros over two axes, the outer one parallel.
-    fn fill(len: usize, extents: [usize; 2], strides: [i64; 2]) -> Nest {
-        let mut b = NestBuilder::new("fill");
-        let y = b.param(DType::F32, len, Access::Out);
-        let (i, j) = (b.axis(extents[0]), b.axis(extents[1]));
-        b.open(i, Range::Whole, Mode::Parallel);
-        b.open(j, Range::Whole, Mode::Sequential);
-        let zero = b.float(DType::F32, 0.0);
-        b.store(y, at(&[(i, strides[0]), (j, strides[1])]), zero);
-        b.close(&[]);
-        b.close(&[]);
-        b.finish()
-    }
-
-    fn says(nest: &Nest, what: &str) -> bool {
-        verify(nest).is_err_and(|m| m.iter().any(|m| m.contains(what)))
-    }
-
-    #[test]
-    fn accesses_are_in_bounds() {
-        assert_eq!(verify(&fill(12, [4, 3], [3, 1])), Ok(()));
-        assert!(says(&fill(11, [4, 3], [3, 1]), "11 elements"));
-        assert!(says(&fill(12, [4, 3], [-3, 1]), "-9..=2"));
-        assert_eq!(verify(&fill(0, [0, 3], [3, 1])), Ok(()));
-    }
-
-    #[test]
-    fn parallel_iterations_write_apart() {
-        assert_eq!(verify(&fill(12, [4, 3], [1, 4])), Ok(()));
-        assert!(says(&fill(12, [4, 3], [2, 1]), "same element"));
-        assert!(says(&fill(12, [4, 3], [0, 1]), "same element"));
-    }
-
-    #[test]
-    fn an_axis_with_one_value_shares_a_stride() {
-        // Outer and inner loops have the same stride; one of them runs once.
-        assert_eq!(verify(&fill(4, [4, 1], [1, 1])), Ok(()));
-        assert_eq!(verify(&fill(4, [4, 1], [-1, 1])).map_err(|m| m.len()), Err(1));
-        assert_eq!(verify(&fill(4, [1, 4], [1, 1])), Ok(()));
-        assert!(says(&fill(5, [4, 2], [1, 1]), "same element"));
-    }
-
-    #[test]
-    fn chunks_tell_themselves_apart() {
-        let chunked = |len: usize, by_chunk: i64| {
-            let mut b = NestBuilder::new("chunked");
-            let y = b.param(DType::F32, len, Access::Out);
-            let (c, i) = (b.axis(3), b.axis(10));
-            b.open(c, Range::Whole, Mode::Parallel);
-            b.open(i, Range::Chunk { of: c, size: 4 }, Mode::Vector { lanes: 4 });
-            let zero = b.float(DType::F32, 0.0);
-            b.store(y, at(&[(c, by_chunk), (i, 1)]), zero);
-            b.close(&[]);
-            b.close(&[]);
-            b.finish()
-        };
-        assert_eq!(verify(&chunked(10, 0)), Ok(()));
-        // Positions within a chunk: 0..=3. No two iterations of the vector
-        // loop meet, but those of the parallel loop do.
-        assert_eq!(verify(&chunked(4, -4)).map_err(|m| m.len()), Err(1));
-        assert!(says(&chunked(11, 1), "0..=11"));
-    }
-
-    #[test]
-    fn variables_are_visible_and_typed() {
-        let mut nest = fill(12, [4, 3], [3, 1]);
-        let wrong = nest.vars.push(DType::F64);
-        let op = ScalarOp::Sqrt;
-        nest.body.insert(0, Stmt::Let { var: wrong, op, args: smallvec![Var::new(0)] });
-        assert!(says(&nest, "v0 is not visible"));
-        nest.body.swap(0, 1);
-        assert!(says(&nest, "no sqrt from f32 to f64"));
-    }
-
-    #[test]
-    fn what_is_only_read_is_not_written() {
-        let mut nest = fill(12, [4, 3], [3, 1]);
-        nest.params[Param::new(0)].access = Access::In;
-        assert!(says(&nest, "only read"));
-    }
-
-    #[test]
-    fn carried_variables_are_of_loops_in_order() {
-        let running = |mode: &str, init: &str, next: &str| {
-            let text = format!(
-                "kernel @t(p0: out f32[4]) {{\n  v0 = const 1.0 : f32\n  v1 = const 2 : i64\n  \
-                 for i0:4{mode} carry (v2 = {init} then {next} : f32) {{\n    v3 = add v2, v0 : f32\n    \
-                 p0[i0] = v3\n  }}\n}}"
-            );
-            crate::text::parse_nest(&text).expect("a nest")
-        };
-        assert_eq!(verify(&running("", "v0", "v3")), Ok(()));
-        assert!(says(&running(" parallel", "v0", "v3"), "carries variables out of order"));
-        assert!(says(&running(" vector 4", "v0", "v3"), "carries variables out of order"));
-        assert!(says(&running("", "v3", "v3"), "v3 is not visible"));
-        assert!(says(&running("", "v0", "v1"), "v1 should be f32"));
-    }
-
-    #[test]
-    fn vector_loops_are_innermost() {
-        let mut nest = fill(12, [4, 3], [3, 1]);
-        let Some(Stmt::For(outer)) = nest.body.last_mut() else { panic!() };
-        outer.mode = Mode::Vector { lanes: 3 };
-        assert!(says(&nest, "inside a vector loop"));
-        assert!(says(&nest, "3 lanes"));
-    }
-}
+mod tests;

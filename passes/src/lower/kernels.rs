@@ -7,6 +7,7 @@ mod emit;
 mod group;
 mod keep;
 mod narrow;
+mod nesting;
 mod recurrence;
 mod reduction;
 mod tiles;

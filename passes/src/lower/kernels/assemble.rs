@@ -6,7 +6,7 @@ use backstitch_ir::plan::Step;
 use backstitch_ir::ty::Shape;
 
 use super::emit::{Emit, clamped};
-use super::group::LEAST_VECTOR;
+use super::nesting::LEAST_VECTOR;
 use crate::lower::Planner;
 use crate::lower::nest::{Kinds, Loops, Touch};
 use crate::lower::operand::{Operand, Strides, Val, contiguous};

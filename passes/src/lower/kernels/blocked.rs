@@ -19,8 +19,9 @@ use smallvec::SmallVec;
 
 use super::chunks::Chunks;
 use super::emit::{Emit, Stage};
-use super::group::{HEAVY, close_loops, forget_rows, one_phase, open_loops, settle};
+use super::group::{forget_rows, one_phase};
 use super::keep::operation_cost;
+use super::nesting::{HEAVY, close_loops, open_loops, settle};
 use super::reduction::Reduction;
 use crate::lower::groups::{GroupId, Groups, Item, ItemOp, Level};
 use crate::lower::operand::Operand;

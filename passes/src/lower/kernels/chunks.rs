@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 use std::cell::Cell;
 
 use super::emit::Emit;
-use super::group::{LEAST_VECTOR, fill, lanes};
+use super::nesting::{LEAST_VECTOR, fill, lanes};
 use super::reduction::Reduction;
 use super::tiles::Tiles;
 use crate::lower::groups::Level;

@@ -18,8 +18,8 @@ use backstitch_ir::threshold;
 use smallvec::SmallVec;
 
 use super::emit::Emit;
-use super::group::{LEAST_VECTOR, lanes};
 use super::keep::operation_cost;
+use super::nesting::{LEAST_VECTOR, lanes};
 use super::reduction::Reduction;
 use crate::lower::groups::{Item, ItemOp};
 use crate::lower::nest::Loops;

@@ -25,7 +25,7 @@ use backstitch_ir::{Scalar, threshold};
 use smallvec::SmallVec;
 
 use super::emit::Emit;
-use super::group::LEAST_VECTOR;
+use super::nesting::LEAST_VECTOR;
 use crate::lower::Planner;
 use crate::lower::nest::Loops;
 use crate::lower::operand::{Operand, Strides, Val, contiguous};

@@ -16,12 +16,14 @@ mod needs;
 
 use std::ops::Range;
 
+use backstitch_ir::threshold;
+
 use self::needs::Needs;
 use super::code::Encoding;
 use super::inst::{Inst, Program, Role, Source, Vector};
 
 /// Pieces of fewer instructions stay as they are.
-const LEAST: usize = 40;
+const LEAST: usize = threshold(40, 2);
 
 /// How far ahead of the first instruction that still waits others may go.
 const WINDOW: usize = 128;

@@ -1,6 +1,6 @@
 //! Who multiplies matrices: the numbers from which the compiler chooses.
 //!
-//!     cargo bench --bench products -- [nests] [rows] [layers]
+//!     cargo bench --bench products -- [nests] [rows] [layers] [threads]
 //!
 //! `nests`: small products by the library, and as nests with their loops in several orders;
 //! nanoseconds per product, of a batch that is one program. `passes/src/legalise.rs` takes from
@@ -10,17 +10,21 @@
 //! long the library takes. `passes/src/columns/choice.rs` takes from it what is small.
 //!
 //! `layers`: a product alone, and with what a layer adds to it in a pass of its own; what of the
-//! time the pass is. That is the most that could be saved by doing it piece by piece, behind
-//! the product.
+//! time the pass is: more could not be saved by doing it piece by piece, behind the product,
+//! and a product in pieces takes longer.
+//!
+//! `threads`: products on one thread beside two, in calls that follow each other and in calls
+//! with a pause between them, in which helpers go to sleep. From it are `PRODUCT` and
+//! `PRODUCT_RATE` in `jit/src/work.rs`, and how `runtime/src/matmul.rs` cuts products.
 #![allow(missing_docs)]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use backstitch::ir::text::parse_plan;
 use backstitch::ir::{Const, Type};
 use backstitch::prelude::*;
 use backstitch::runtime::{ArrayRef, Executable};
-use backstitch::{Array, Backend, DType};
+use backstitch::{Array, Backend, DType, Options};
 
 /// Products in a program of nests.
 const BATCH: usize = 16;
@@ -108,7 +112,8 @@ fn time(f: &Executable) -> f64 {
 /// A table, and its name.
 type Table = (&'static str, fn());
 
-const TABLES: [Table; 3] = [("nests", nests), ("rows", rows), ("layers", layers)];
+const TABLES: [Table; 4] =
+    [("nests", nests), ("rows", rows), ("layers", layers), ("threads", threads)];
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
@@ -173,6 +178,83 @@ fn layers() {
             println!(
                 "{dtype} {m:4}·{k:3} with {k:3}·{n:3}: {product:9.0} ns, the pass {part:4.1} % of all"
             );
+        }
+    }
+}
+
+/// Longer than helpers stay awake.
+const PAUSE: Duration = Duration::from_micros(300);
+
+/// The least time of a call, in microseconds, on one thread and on two; in a row, and after
+/// a pause. They take turns.
+fn side_by_side(batch: usize, [m, n, k]: [usize; 3], turned: [bool; 2]) -> [[f64; 2]; 2] {
+    let dims = |rows, cols, turned| if turned { [batch, cols, rows] } else { [batch, rows, cols] };
+    let [a, b] = [dims(m, k, turned[0]), dims(k, n, turned[1])];
+    let programs = [1, 2].map(|threads| {
+        let f = trace((Spec::f32(a), Spec::f32(b)), (), |_, (a, b), ()| {
+            let a = if turned[0] { a.swap_axes(1, 2) } else { a };
+            let b = if turned[1] { b.swap_axes(1, 2) } else { b };
+            a.matmul(b)
+        });
+        let mut options = Options::default().threads(threads);
+        options.share_all = true;
+        f.expect("a product").compile_with(&options).expect("a program")
+    });
+    let ones = |dims: [usize; 3]| ndarray::Array::<f32, _>::ones(dims);
+    let (x, mut c) = ((ones(a), ones(b)), ones([batch, m, n]));
+    let mut spaces = programs.each_ref().map(|f| f.workspace().expect("memory"));
+    let mut least = [[f64::INFINITY; 2]; 2];
+    for round in 0..160 {
+        let (which, pause) = (round % 2, round / 2 % 2);
+        let mut call = || {
+            let start = Instant::now();
+            programs[which].call_into(&mut spaces[which], &x, &(), &mut c).expect("fits");
+            start.elapsed().as_secs_f64() * 1e6
+        };
+        // In a row, the first calls wake whoever sleeps.
+        if pause == 1 {
+            call();
+            std::thread::sleep(PAUSE);
+        }
+        let best = (0..[20, 1][pause]).map(|_| call()).fold(f64::INFINITY, f64::min);
+        least[pause][which] = least[pause][which].min(best);
+    }
+    least
+}
+
+fn threads() {
+    println!("microseconds:                      in a row                  after a pause");
+    println!("                                 1       2   ratio           1       2   ratio");
+    let cubes = [32, 48, 64, 80, 96, 128, 192, 256, 300, 512].map(|n| (1, [n; 3]));
+    let others = [
+        (32, [16, 16, 16]),
+        (512, [16, 16, 16]),
+        (16, [32, 32, 32]),
+        (64, [32, 32, 32]),
+        (2, [300, 300, 300]),
+        (3, [128, 128, 64]),
+        (4, [128, 128, 64]),
+        (4, [128, 64, 128]),
+        (1, [512, 64, 64]),
+        (1, [64, 64, 512]),
+        (1, [64, 256, 1600]),
+        (1, [1600, 256, 64]),
+        (1, [16, 256, 64]),
+        (1, [16, 64, 256]),
+        (1, [128, 10, 512]),
+        (1, [8192, 4, 64]),
+        (1, [4, 8192, 64]),
+        (1, [20_000, 16, 16]),
+        (1, [128, 512, 784]),
+        (1, [784, 512, 128]),
+    ];
+    for (batch, [m, n, k]) in cubes.into_iter().chain(others) {
+        for turned in [[false, false], [true, false], [false, true]] {
+            let [row, paused] = side_by_side(batch, [m, n, k], turned);
+            let text = |[one, two]: [f64; 2]| format!("{one:8.1}{two:8.1}{:8.2}", one / two);
+            let [a, b] = turned.map(|t| if t { "ᵀ" } else { "" });
+            let what = format!("{batch} of {m}·{k}{a}, {k}·{n}{b}");
+            println!("{what:26}{}    {}", text(row), text(paused));
         }
     }
 }

@@ -5,7 +5,8 @@
 //! stays awake between kernels that follow each other closely. So a program may use threads
 //! if all it could share takes long beside calling them, and then shares every kernel that
 //! takes long beside handing it over. Both are decided here, when the program is compiled,
-//! from the plan alone. `benches/threads.rs` prints what the numbers below are taken from.
+//! from the plan alone. `benches/threads.rs` prints what the numbers below are taken from, and
+//! `benches/products.rs` (`threads`) those for products.
 
 use backstitch_ir::index::IndexVec;
 use backstitch_ir::nest::{Axis, For, Mode, Nest, Range, Stmt};
@@ -22,7 +23,7 @@ const PROGRAM: u64 = threshold(240_000, 1);
 const KERNEL: u64 = threshold(60_000, 1);
 
 /// Multiplications from which a matrix product is.
-const PRODUCT: usize = threshold(1 << 24, 1);
+const PRODUCT: usize = threshold(1 << 19, 1);
 
 /// Multiplications of a matrix product in the time of an instruction.
 const PRODUCT_RATE: u64 = 8;

@@ -21,7 +21,7 @@ const FINE: usize = 16;
 
 /// Pieces of a thread's part where each piece has something to do beforehand: a matrix
 /// product repacks its factors.
-const COARSE: usize = 4;
+pub(crate) const COARSE: usize = 4;
 
 /// The addresses of a kernel's parameters, for all threads.
 #[derive(Clone, Copy)]
@@ -76,11 +76,7 @@ pub(crate) fn parts(threads: u32, count: usize, work: impl Fn(Range<usize>) + Sy
 }
 
 fn shared(threads: u32, count: usize, pieces: usize, work: impl Fn(Range<usize>) + Sync) {
-    let threads = (threads as usize).min(count);
-    if threads <= 1 || !there_are_threads() {
-        return work(0..count);
-    }
-    let threads = threads.min(rayon::current_num_threads());
+    let threads = if count > 1 { available(threads).min(count) } else { 1 };
     if threads == 1 {
         return work(0..count);
     }
@@ -89,6 +85,14 @@ fn shared(threads: u32, count: usize, pieces: usize, work: impl Fn(Range<usize>)
     team.run(threads, count, pieces, &work);
     // Where the thread is ending, its helpers go when there is nothing for them to do.
     _ = TEAM.try_with(|place| place.set(Some(team)));
+}
+
+/// How many of so many threads there are, the caller among them.
+pub(crate) fn available(threads: u32) -> usize {
+    match threads > 1 && there_are_threads() {
+        true => (threads as usize).min(rayon::current_num_threads()),
+        false => 1,
+    }
 }
 
 /// Whether there is a pool: the one that the caller is in, or the global one.

@@ -225,6 +225,33 @@ const SHARED: [[usize; 3]; 12] = [
     [384, 3, 515],
 ];
 
+/// Numbers whose sums are rounded, so that their order shows.
+fn rounded(product: &Product) -> [Array; 2] {
+    [0, 1].map(|i| {
+        let numbers = (0..product.len(i)).map(|j| ((j * 7 + i) % 1013) as f64 / 997.0);
+        match product.dtype {
+            "f32" => numbers.map(|x| x as f32).collect::<ndarray::Array1<f32>>().into(),
+            _ => Array::from(numbers.collect::<ndarray::Array1<f64>>()),
+        }
+    })
+}
+
+/// The same bits on so many threads as on one.
+fn check_threads(product: &Product, threads: &[u32]) {
+    let inputs = rounded(product);
+    let views = [0, 1].map(|i| ArrayRef::try_from(&inputs[i]).unwrap());
+    let on = |workers: u32| {
+        let options = Options { workers, share_all: true, ..Options::default() };
+        let plan = plan(&product.text());
+        let exe = Executable::with_options(plan, Backend::Cpu, options).unwrap();
+        exe.call(&views).unwrap().remove(0).to_f64_vec()
+    };
+    let one = on(1);
+    for &workers in threads {
+        assert!(one == on(workers), "{product:?} on {workers} threads");
+    }
+}
+
 #[test]
 fn threads_change_no_bit() {
     for dtype in ["f32", "f64"] {
@@ -234,24 +261,34 @@ fn threads_change_no_bit() {
                     .filter(|i| order >> i & 1 == 1)
                     .fold(Product::new(dtype, m, n, k), Product::transposed);
                 product.add = order >= 8;
-                let inputs = [0, 1].map(|i| {
-                    let numbers = (0..product.len(i)).map(|j| ((j * 7 + i) % 1013) as f64 / 997.0);
-                    match dtype {
-                        "f32" => numbers.map(|x| x as f32).collect::<ndarray::Array1<f32>>().into(),
-                        _ => Array::from(numbers.collect::<ndarray::Array1<f64>>()),
-                    }
-                });
-                let views = [0, 1].map(|i| ArrayRef::try_from(&inputs[i]).unwrap());
-                let [one, two, three] = [1, 2, 3].map(|workers| {
-                    let plan = plan(&product.text());
-                    let options = Options { workers, share_all: true, ..Options::default() };
-                    let exe = Executable::with_options(plan, Backend::Cpu, options).unwrap();
-                    exe.call(&views).unwrap().remove(0).to_f64_vec()
-                });
-                assert!(one == two && two == three, "{product:?}");
+                check_threads(&product, &[2, 3]);
             }
         }
     }
+}
+
+/// More products than threads, fewer, and such that some are cut; also where one factor is
+/// that of all.
+#[test]
+fn threads_change_no_bit_of_batches() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(8).build().unwrap();
+    pool.install(|| {
+        for dtype in ["f32", "f64"] {
+            for [m, n, k] in [[128, 64, 128], [97, 130, 33], [2, 200, 520], [1, 7, 3], [0, 3, 2]] {
+                for batch in [[1, 1], [2, 1], [3, 1], [2, 2], [1, 5], [3, 7], [0, 3]] {
+                    let (m1, n1, k1) = (m as isize, n as isize, k as isize);
+                    let mut product = Product::new(dtype, m, n, k);
+                    let inner = [m1 * k1, k1 * n1, m1 * n1];
+                    let outer = inner.map(|s| s * batch[1] as isize);
+                    product.batch = vec![(batch[0], outer), (batch[1], inner)];
+                    check_threads(&product, &[2, 3, 8]);
+                    product.batch[0].1[1] = 0;
+                    product.add = true;
+                    check_threads(&product, &[2, 3, 8]);
+                }
+            }
+        }
+    });
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn maximum(g: &Graph, m: Value, x: Value) -> Option<Maximum> {
             (beyond >= largest).then(|| maximum(g, arg, x)).flatten()
         }
         Op::StopGradient(_) => maximum(g, arg, x),
-        Op::Reduce(r) if r.monoid == Monoid::Max && arg == x => {
+        Op::Reduce(r) if r.monoid == Monoid::Max && number(g, arg) == number(g, x) => {
             let kept = (0..g.ty(x).rank()).filter(|a| !r.axes.contains(a));
             Some(Maximum { axes: r.axes.clone(), places: kept.map(Some).collect() })
         }
@@ -85,6 +85,14 @@ fn maximum(g: &Graph, m: Value, x: Value) -> Option<Maximum> {
         }
         _ => None,
     }
+}
+
+/// What the numbers of a value are, whatever derivatives make of it.
+fn number(g: &Graph, mut v: Value) -> Value {
+    while let Op::StopGradient(_) = g.op_of(v) {
+        v = g.args(g.source(v).0)[0];
+    }
+    v
 }
 
 #[cfg(test)]
@@ -116,6 +124,17 @@ mod tests {
         assert_eq!(g.range(below).hi, 0.0);
         assert_eq!(g.range(sum).lo, 1.0);
         assert!(g.range(sum).finite && g.range(columns).lo == 0.0);
+    }
+
+    #[test]
+    fn a_maximum_that_is_constant_to_derivatives_is_one() {
+        let (mut g, x) = square();
+        let stopped = g.push(crate::ops::StopGradient, &[x]);
+        let shape = g.ty(x).shape.clone();
+        let max = g.reduce(Monoid::Max, stopped, &[1]);
+        let max = g.broadcast(max, &shape, &[0]);
+        let below = g.map(Scalar::SubZ, &[x, max]);
+        assert_eq!(g.range(below).hi, 0.0);
     }
 
     #[test]

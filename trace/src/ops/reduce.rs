@@ -219,7 +219,10 @@ reductions! {
     logsumexp, logsumexp_over, logsumexp_keep => |x, axes| match x.floats("logsumexp") {
         Ok(()) => {
             let (shifted, m) = x.below_max(&axes);
-            shifted.exp().reduce(Monoid::Sum, &axes).log() + m
+            let sum = shifted.exp().reduce(Monoid::Sum, &axes);
+            // All elements are -∞: their derivative stops here, once for all of them.
+            let none = sum.eq(0);
+            none.select(f64::NEG_INFINITY, none.select(1, sum).log()) + m
         }
         Err(poisoned) => poisoned.reduce(Monoid::Sum, &axes),
     };

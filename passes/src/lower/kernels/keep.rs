@@ -29,7 +29,10 @@ pub(super) fn keep_for_later_phases(groups: &mut Groups, id: GroupId, blocked: b
         let args: SmallVec<[Val; 3]> = item.args.iter().filter_map(Operand::val).collect();
         let own = |v: &&Val| groups.made[**v].is_some_and(|m| m.group == id);
         let full = |v: &&Val| groups.made[**v].is_some_and(|m| m.level == Level::Full);
-        let own: SmallVec<[Val; 3]> = args.iter().filter(own).filter(full).copied().collect();
+        let mut own: SmallVec<[Val; 3]> = args.iter().filter(own).filter(full).copied().collect();
+        // What is read twice is computed once.
+        own.sort_unstable();
+        own.dedup();
         let phase = |v: Val| groups.made[v].map_or(0, |m| m.phase);
         let at = match item.op {
             ItemOp::Reduce { .. } => own.iter().map(|&v| phase(v)).max().unwrap_or(0),

@@ -112,15 +112,16 @@ impl<T> Places<T> {
 /// does not change how it is made.
 unsafe fn shared<T: Real>(desc: &Gemm, threads: u32, a: *const T, b: *const T, c: *mut T) {
     let places = Places { a, b, c };
-    let batch: usize = desc.batch.iter().map(|axis| axis.extent).product();
-    let cut = match is_one_order() {
-        true => Cut::free(desc, batch, available(threads)),
-        false => Cut::fixed(desc),
-    };
-    if threads <= 1 && cut.pieces == 1 {
+    let whole = is_one_order();
+    if threads <= 1 && whole {
         // SAFETY: as required.
         return unsafe { batched(desc, &desc.batch, places) };
     }
+    let batch: usize = desc.batch.iter().map(|axis| axis.extent).product();
+    let cut = match whole {
+        true => Cut::free(desc, batch, available(threads)),
+        false => Cut::fixed(desc),
+    };
     parts(threads, batch * cut.pieces, |range| {
         let mut next = range.start;
         while next < range.end {

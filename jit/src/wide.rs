@@ -6,10 +6,10 @@
 //! What comes out are the bytes of a function with a kernel's signature; it is placed and
 //! linked like those that Cranelift makes. What cannot be expressed here is Cranelift's.
 //!
-//! * `lower`, `vector`: statements and loops to instructions on as many registers as they
+//! * `lower`, `vector`, `beside`: statements and loops to instructions on as many registers as they
 //!   like; `places`, `strided`, `dense`, `jam`, `hold`, `stream`: what they read and write;
 //! * `ahead`: what is asked for before it is read;
-//! * `apply`, `compare`, `convert`, `zeros`, `long`: operations of nests as instructions;
+//! * `apply`, `compare`, `convert`, `zeros`, `single`, `long`: operations of nests as instructions;
 //! * `masks`, `memory`, `combine`: truth values, loads and stores, reductions;
 //! * `ops`: what all of these are made of;
 //! * `inst`: these instructions;
@@ -21,6 +21,7 @@
 mod ahead;
 mod alloc;
 mod apply;
+mod beside;
 mod code;
 mod combine;
 mod compare;
@@ -39,6 +40,7 @@ mod memory;
 mod ops;
 mod places;
 mod schedule;
+mod single;
 mod stream;
 mod strided;
 mod table;

@@ -19,7 +19,13 @@
 //! processor does so too, but stops at the ends of pages, and late where there are several
 //! arrays.
 //!
+//! Where several inner loops of an iteration read the same longer row (a soft-max, a
+//! normalisation), the first of them waits for each row from further out, and the others
+//! find it in the first cache. So the longest of the others asks for the next row.
+//!
 //! Asking for what is outside of an array does nothing.
+
+use std::ops::RangeInclusive;
 
 use backstitch_ir::nest::{At, Axis, For, Mode, Param, Range, Stmt};
 use backstitch_ir::threshold;
@@ -35,6 +41,10 @@ const FAR: usize = threshold(1 << 20, 64);
 
 /// Bytes of a row at most: in long ones the processor guesses well.
 const LONG: i64 = 2048;
+
+/// Bytes of a row that is asked for while the row before is read again: less is over too
+/// soon, and more takes the place of what is still read.
+const WHOLE: RangeInclusive<u64> = 512..=8192;
 
 /// How far on the first loop asks, in bytes.
 const AHEAD: i64 = 4096;
@@ -62,13 +72,16 @@ pub(super) struct Ahead {
 /// rows of a chunk.
 type Rows = (Param, i64, i64, usize);
 
+/// A load of one row: the parameter, where its first element is.
+type Row = (Param, i64, SmallVec<[(Axis, i64); 4]>);
+
 impl Lowering<'_> {
     /// Decides what a loop, or those inside of it, ask for.
     pub(super) fn look_ahead(&mut self, l: &For) {
         match l.mode {
             Mode::Parallel => self.next_chunk(l),
+            Mode::Sequential => self.next_row(l),
             Mode::Vector { .. } => self.next_lines(l),
-            Mode::Sequential => {}
         }
     }
 
@@ -116,6 +129,43 @@ impl Lowering<'_> {
                 self.ahead.entry(std::ptr::from_ref(s)).or_insert(ahead);
             }
         }
+    }
+
+    /// What iterations that read a row several times ask for.
+    fn next_row(&mut self, rows: &For) {
+        let mut readers: FxHashMap<Row, SmallVec<[(&For, *const Stmt, i64); 4]>> =
+            FxHashMap::default();
+        for s in &rows.body {
+            let Stmt::For(inner) = s else { continue };
+            for s in &inner.body {
+                if let Some((row, bytes)) = self.whole_row(rows.axis, inner, s) {
+                    readers.entry(row).or_default().push((inner, std::ptr::from_ref(s), bytes));
+                }
+            }
+        }
+        for all in readers.into_values() {
+            let others = all.iter().filter(|(inner, ..)| !std::ptr::eq(*inner, all[0].0));
+            let Some(&(_, stmt, bytes)) = others.max_by_key(|(inner, ..)| inner.body.len()) else {
+                continue;
+            };
+            self.ahead.entry(stmt).or_insert(Ahead { bytes, line: 0, of: 1 });
+        }
+    }
+
+    /// The row that a statement loads as a whole, and how far away the next one is, if the
+    /// array is far away.
+    fn whole_row(&self, rows: Axis, inner: &For, s: &Stmt) -> Option<(Row, i64)> {
+        let Stmt::Load { param, at, .. } = s else { return None };
+        let size = self.dtype(*param).size();
+        let bytes = at.stride(rows).checked_mul(size as i64)?;
+        let far = self.nest.params[*param].len.saturating_mul(size) >= FAR;
+        let whole = matches!(inner.mode, Mode::Vector { .. }) && inner.range == Range::Whole;
+        let plain = at.index.is_none() && at.stride(inner.axis) == 1;
+        let mut strides = at.strides.clone();
+        strides.retain(|(axis, _)| *axis != inner.axis);
+        strides.sort_unstable();
+        (far && whole && plain && WHOLE.contains(&bytes.unsigned_abs()))
+            .then_some(((*param, at.offset, strides), bytes))
     }
 
     /// What a statement loads, and how far away that is for the next chunk, if it loads

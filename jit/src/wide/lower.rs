@@ -276,6 +276,11 @@ impl Lowering<'_> {
             return self.ops.select_less(to, lanes, sides, args[1] == x);
         }
         if op == ScalarOp::Select
+            && let Some(x) = self.at_one_position(var, args, lanes)?
+        {
+            return Some(x);
+        }
+        if op == ScalarOp::Select
             && let Some(x) = self.zero_unless(var, args, lanes)?
         {
             return Some(x);

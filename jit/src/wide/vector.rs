@@ -102,6 +102,7 @@ impl Lowering<'_> {
             Pieces::of(self.nest, l.axis, &body.stmts, rows, self.ops.encoding)
         };
         self.definitions = Definitions::of(l, &body.stmts);
+        self.definitions.from_zero = span.lo.base.is_none() && span.lo.offset == 0;
         self.narrow = self.narrow_counters(l, &body.stmts);
         let before = self.ops.program.insts.len();
         self.ops.hoist = Some(Hoist::default());
@@ -145,12 +146,13 @@ impl Lowering<'_> {
         // which there are few.
         let free = l.accs.iter().all(|a| of(a.result) == DType::Bool);
         let copies = if free {
-            match stmts.len() {
+            let least = match stmts.len() {
                 _ if self.rows.is_some() => 1,
                 0..=LIGHT if l.accs.is_empty() => 4,
                 _ if stmts.len() <= 2 * LIGHT => 2,
                 _ => 1,
-            }
+            };
+            if l.accs.is_empty() { self.more(l, stmts, least) } else { least }
         } else {
             lanes = lanes.min(partial);
             partial / lanes
@@ -198,9 +200,17 @@ impl Lowering<'_> {
                 self.vectors(body, at, 0..body.shape.copies, number, None)?;
             }
         } else {
-            self.counted(span.lo, end, step as i64, true, |this, i| {
-                this.vectors(body, i, 0..body.shape.copies, 0, None)
+            let vectors = self.more(body.l, &body.stmts, body.shape.copies);
+            let times = whole.min(vectors / body.shape.copies);
+            let (most, single) = (whole / times * times, whole % times);
+            let last = span.lo.plus((most * step) as i64);
+            self.counted(span.lo, last, (times * step) as i64, true, |this, i| {
+                this.vectors(body, i, 0..times * body.shape.copies, 0, None)
             })?;
+            for k in most..most + single {
+                let at = span.lo.plus((k * step) as i64);
+                self.vectors(body, at, 0..body.shape.copies, k * body.shape.copies, None)?;
+            }
         }
         let (full, last) = (rest / lanes, rest % lanes);
         let number = whole * body.shape.copies;
@@ -218,7 +228,14 @@ impl Lowering<'_> {
     fn unknown_count(&mut self, body: &Body, span: Span) -> Option<()> {
         let (step, lanes) = (body.shape.step() as i64, body.shape.lanes as i64);
         let hi = Int::of(span.hi.read(&mut self.ops.program));
-        let i = self.counted(span.lo, hi, step, false, |this, i| {
+        let vectors = self.more(body.l, &body.stmts, body.shape.copies);
+        let lo = match vectors as i64 * lanes {
+            all if all == step => span.lo,
+            all => Int::of(self.counted(span.lo, hi, all, false, |this, i| {
+                this.vectors(body, i, 0..vectors, 0, None)
+            })?),
+        };
+        let i = self.counted(lo, hi, step, false, |this, i| {
             this.vectors(body, i, 0..body.shape.copies, 0, None)
         })?;
         let hi = hi.base.expect("just made");
@@ -340,7 +357,8 @@ impl Lowering<'_> {
             let mut each: SmallVec<[(Reg, Reg); 4]> = SmallVec::new();
             for copy in 0..copies {
                 self.current = Some(body.shape.current(axis, copy, number + copy, tail));
-                each.push((partials[which.start + copy], self.value(a.value)));
+                let partial = partials[(which.start + copy) % partials.len()];
+                each.push((partial, self.value(a.value)));
             }
             match *seen {
                 Some(seen) => {

@@ -25,6 +25,8 @@ pub(super) struct Definitions {
     refuted: FxHashMap<(Var, usize), Reg>,
     /// The same for conditions that are made outside of the loop, where it is found too.
     outside: FxHashMap<Reg, Reg>,
+    /// Whether the loop begins at 0.
+    pub from_zero: bool,
 }
 
 impl Definitions {
@@ -42,6 +44,11 @@ impl Definitions {
             *out.uses.entry(a.value).or_insert(0) += 1;
         }
         out
+    }
+
+    /// The operation that defines a variable in the loop, and its operands.
+    pub fn known(&self, v: Var) -> Option<(ScalarOp, &[Var])> {
+        self.known.get(&v).map(|(op, args)| (*op, &args[..]))
     }
 
     /// A new iteration begins.

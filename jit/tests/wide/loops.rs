@@ -6,7 +6,9 @@ use backstitch_ir::nest::{Access, At, Cmp, Mode, Monoid, Nest, Param, Range, Sca
 use backstitch_jit::Options;
 
 use crate::common::{Rng, compile_with};
-use crate::trial::{ALL, DTYPES, End, Taken, Trial, along, check, check_named, plan_of};
+use crate::trial::{
+    ALL, DTYPES, End, Taken, Trial, along, check, check_named, check_texts, plan_of,
+};
 
 /// A map and all reductions of its results over an axis, in one loop of so many lanes, whole
 /// and in chunks of an unknown number of elements.
@@ -45,9 +47,9 @@ fn loops(dtype: DType, n: usize, lanes: usize, size: usize) -> Nest {
 fn loops_of_all_lengths() {
     let (mut rng, mut taken) = (Rng::new(1), Taken::default());
     for (k, lanes) in [4, 8, 16, 32, 64, 1, 2].into_iter().enumerate() {
-        for n in (0..=70).chain([127, 128, 129, 1000]) {
+        for n in (0..=70).chain([127, 128, 129, 471, 1000]) {
             let dtype = DTYPES[(n + k) % 5];
-            let nest = loops(dtype, n, lanes, [5, 16, 24, 33][(n + k) % 4]);
+            let nest = loops(dtype, n, lanes, [5, 16, 24, 33, 150][(n + 2 * k) % 5]);
             if lanes * dtype.size() >= 16 && lanes >= 8 {
                 taken.see(&nest);
             }
@@ -262,5 +264,58 @@ fn a_constant_that_looks_like_offsets() {
         let sum = b.close(&[(Monoid::Sum, w)])[0];
         b.store(out, along(&[], 0), sum);
         check(&b.finish(), &mut rng);
+    }
+}
+
+/// Long loops that hardly repeat: too many statements to be written out, too few vectors for
+/// as many at a time as there could be.
+#[test]
+fn fewer_vectors_than_fit() {
+    let chain: String =
+        (0..30).map(|k| format!("v{} = fma v{}, v0, v1 : f32\n", k + 3, k + 2)).collect();
+    for n in [16, 31, 32, 47, 48, 70, 80, 100, 128, 200] {
+        for accs in ["", " (v33 = sum v32 : f32)"] {
+            let sum = if accs.is_empty() { "v33 = const 1.0 : f32" } else { "" };
+            check_texts(&[&format!(
+                "kernel @chain(p0: in f32[{n}], p1: out f32[{n}], p2: out f32[1]) {{
+          v0 = const 0.5 : f32
+          v1 = const 0.25 : f32
+          {sum}
+          for i0:{n} vector 16{accs} {{
+            v2 = load p0[i0] : f32
+            {chain}
+            p1[i0] = v32
+          }}
+          p2[0] = v33
+        }}"
+            )]);
+        }
+    }
+}
+
+/// A number at one position and another one elsewhere: in loops that are written out or not,
+/// for each position in a vector, and with nothing or something else at the end.
+#[test]
+fn one_position_of_a_row() {
+    for (n, lanes) in [(40, 16), (1000, 32), (1003, 8), (2100, 16)] {
+        for place in [0, 1, 17, 31, n / 2 + 3, n - 1, n + 7] {
+            check_texts(&[&format!(
+                "kernel @one(p0: in f32[{n}], p1: out f32[{n}], p2: out f32[1]) {{
+          v0 = const {place} : i32
+          v1 = const 0.0 : f32
+          v2 = const -0.5 : f32
+          for i0:{n} vector {lanes} (v9 = sum v8 : f32) {{
+            v3 = index i0 : i64
+            v4 = convert v3 : i32
+            v5 = eq v4, v0 : bool
+            v6 = select v5, v2, v1 : f32
+            v7 = load p0[i0] : f32
+            v8 = add v6, v7 : f32
+            p1[i0] = v8
+          }}
+          p2[0] = v9
+        }}"
+            )]);
+        }
     }
 }

@@ -246,3 +246,28 @@ fn large_results() {
         checked(&backstitch_ir::text::parse_nest(text).unwrap_or_else(|e| panic!("{e}\n{text}")));
     }
 }
+
+/// Rows of a large array that several loops of an iteration read, the last row too.
+#[test]
+fn rows_asked_for_while_one_is_read_again() {
+    check_texts(&["kernel @rows(p0: in f32[270000], p1: out f32[300], p2: out f32[270000]) {
+          for i0:3 parallel {
+            for i1:300 chunk 100 of i0 {
+              for i2:900 vector 32 (v1 = sum v0 : f32) {
+                v0 = load p0[i1*900 + i2] : f32
+              }
+              for i3:900 vector 32 (v5 = max v4 : f32) {
+                v2 = load p0[i1*900 + i3] : f32
+                v3 = sub v2, v1 : f32
+                v4 = mul v3, v3 : f32
+              }
+              p1[i1] = v5
+              for i4:900 vector 8 {
+                v6 = load p0[i1*900 + i4] : f32
+                v7 = sub v6, v5 : f32
+                p2[i1*900 + i4] = v7
+              }
+            }
+          }
+        }"]);
+}

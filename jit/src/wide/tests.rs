@@ -439,11 +439,12 @@ fn chains_run_side_by_side() {
         let insts = first_loop(&polynomials(5, 12), encoding);
         let is_fma = |i: &Instruction| format!("{:?}", i.mnemonic()).starts_with("Vfmadd");
         let steps: Vec<&Instruction> = insts.iter().filter(|i| is_fma(i)).collect();
-        assert_eq!(steps.len(), 60);
+        let vectors = steps.len() / 60;
+        assert!(vectors > 0 && steps.len() == 60 * vectors);
         // Each step changes a register.
         let waits = |w: &&[&Instruction]| w[0].op0_register() == w[1].op0_register();
         let waiting = steps.windows(2).filter(waits).count();
-        assert!(waiting < 6, "{encoding:?}: {waiting} steps wait for the one before");
+        assert!(waiting < 6 * vectors, "{encoding:?}: {waiting} steps wait for the one before");
     }
 }
 

@@ -50,7 +50,7 @@ const WHOLE: RangeInclusive<u64> = 512..=8192;
 const AHEAD: i64 = 4096;
 
 /// Bytes that a long loop reads of an array, at least.
-const STREAM: usize = 16 << 10;
+const STREAM: usize = threshold(16 << 10, 16);
 
 /// How far on it asks, in bytes.
 const NEXT: i64 = 2048;
@@ -74,6 +74,9 @@ type Rows = (Param, i64, i64, usize);
 
 /// A load of one row: the parameter, where its first element is.
 type Row = (Param, i64, SmallVec<[(Axis, i64); 4]>);
+
+/// A loop that loads a row, the statement, and bytes to the next row.
+type Reader<'l> = (&'l For, *const Stmt, i64);
 
 impl Lowering<'_> {
     /// Decides what a loop, or those inside of it, ask for.
@@ -133,8 +136,7 @@ impl Lowering<'_> {
 
     /// What iterations that read a row several times ask for.
     fn next_row(&mut self, rows: &For) {
-        let mut readers: FxHashMap<Row, SmallVec<[(&For, *const Stmt, i64); 4]>> =
-            FxHashMap::default();
+        let mut readers: FxHashMap<Row, SmallVec<[Reader<'_>; 4]>> = FxHashMap::default();
         for s in &rows.body {
             let Stmt::For(inner) = s else { continue };
             for s in &inner.body {

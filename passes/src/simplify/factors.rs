@@ -9,14 +9,14 @@
 //! end, the constant is a factor of the sums. Adding up other numbers, a rounding apart
 //! ([`Class::Rounds`](crate::Class::Rounds)).
 
-use backstitch_ir::{Graph, IndexVec, Monoid, Node, Op, Scalar, Value};
+use backstitch_ir::{Graph, IndexVec, Monoid, Node, Op, Scalar, Value, threshold};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::{SmallVec, smallvec};
 
 use crate::rebuild::{live, rebuild, same};
 
 /// Products of fewer elements stay as they are.
-const LEAST: usize = 256;
+const LEAST: usize = threshold(256, 2);
 
 /// So many times the elements of the sums are those of the product.
 const GAIN: usize = 4;

@@ -121,6 +121,31 @@ fn any_number_of_threads_gives_the_same_bits() {
 }
 
 #[test]
+fn narrow_products_are_the_same_bits_on_any_number_of_threads() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(8).build().unwrap();
+    // The library adds up small products in another order: pieces are none.
+    let sizes = [[2, 48, 107], [2, 64, 107], [2, 192, 107], [3, 219, 64], [130, 2, 107]];
+    let layouts = ["ik,kj->ij", "ik,kj->ji", "ki,jk->ij", "ki,jk->ji"];
+    pool.install(|| {
+        for ([m, n, k], layout) in sizes.into_iter().flat_map(|s| layouts.map(|l| (s, l))) {
+            let [a, b] = if layout.starts_with("ki") { [[k, m], [n, k]] } else { [[m, k], [k, n]] };
+            let specs = vec![Spec::f64(a), Spec::f64(b)];
+            let x = inputs(&specs);
+            let f = trace(specs, (), |t, p: Vec<Tensor<'_>>, ()| t.einsum(layout, [p[0], p[1]]));
+            let f = f.unwrap();
+            let on = |threads| {
+                let options = Options::default().threads(threads).share_all(64);
+                f.compile_with(&options).unwrap().call(&x, &()).unwrap()
+            };
+            let one = on(1);
+            for threads in 2..=8 {
+                assert!(on(threads).same_bits(&one), "{layout} {m} {n} {k} on {threads}");
+            }
+        }
+    });
+}
+
+#[test]
 fn inside_a_pool_that_is_busy_with_itself() {
     for (name, program) in programs() {
         let program = program.expect(name);

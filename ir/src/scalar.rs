@@ -209,9 +209,6 @@ pub enum Partial {
     MinusOne,
     /// The value given, with strong zero.
     Times(Value),
-    /// The product of the two, with strong zero. The second is a factor of the partials with
-    /// respect to all arguments: a tangent, the sum of theirs, is multiplied by it once.
-    Product(Value, Value),
     /// 1 where the condition holds, 0 elsewhere. The side not taken never leaks.
     Where(Value),
     /// 0 where the condition holds, 1 elsewhere.

@@ -62,10 +62,6 @@ fn left_side(rule: &str) -> Graph {
             let n = g.map(Scalar::Neg, &[y]);
             g.map(Scalar::Mul, &[x, n])
         }
-        "mulz_neg" => {
-            let n = g.map(Scalar::Neg, &[y]);
-            g.map(Scalar::MulZLeft, &[x, n])
-        }
         "add_neg" => {
             let n = g.map(Scalar::Neg, &[x]);
             g.map(Scalar::Add, &[n, y])

@@ -5,7 +5,8 @@
 //! several threads changes a bit, and it is cut as suits their number. Elsewhere the extents
 //! decide the order: there a product is cut into the same blocks on any number of threads.
 //! (Products of a single row, column or `k` are sums of another order. None comes from a
-//! graph: those are nests, see `legalise` in passes.)
+//! graph: those are nests, see `legalise` in passes. So are small ones: none is a piece of a
+//! product that is not.)
 //!
 //! The library keeps memory for repacked factors, per thread, and takes it when a thread
 //! first needs it.
@@ -34,6 +35,10 @@ const ALONG: [usize; 2] = threshold([64, 48], [8, 4]);
 
 /// Rows of a piece: the library repacks the right factor for each.
 const ACROSS: [usize; 2] = threshold([96, 16], [8, 4]);
+
+/// Products of so many multiplications, or fewer, are another function of the library's
+/// (`NANO_GEMM_THRESHOLD`), which adds in another order.
+const SMALL: usize = 16 * 16 * 16;
 
 /// Multiplications from which a piece is worth being more than one for each thread.
 const PIECE: usize = threshold(1 << 20, 64);
@@ -170,7 +175,10 @@ impl Cut {
         };
         let [most_along, most_across] = [most(along, ALONG), most(across, ACROSS)];
         let is_along = most_along >= wanted.min(most_across);
-        let (long, most) = if is_along { (along, most_along) } else { (across, most_across) };
+        let (long, other, most) =
+            if is_along { (along, across, most_along) } else { (across, along, most_across) };
+        let least = SMALL / other.saturating_mul(desc.k).max(1) + 1;
+        let most = most.min(long / least.next_multiple_of(VECTOR)).max(1);
         let pieces = match wanted <= most {
             true => wanted,
             false => (1..=most).rev().find(Self::even(batch, threads)).unwrap_or(most),
@@ -287,6 +295,10 @@ mod tests {
                     let widths = ends.windows(2).map(|w| w[1] - w[0]);
                     let is_wide = |width| cut.pieces == 1 || width > 1;
                     assert!(widths.clone().all(is_wide), "{m} {n} {k}: {ends:?}");
+                    let other = if cut.rows { n } else { m };
+                    let is_large = |width: usize| cut.pieces == 1 || width * other * k > SMALL;
+                    let fixed = cut.block.is_some();
+                    assert!(fixed || widths.clone().all(is_large), "{m} {n} {k}: {ends:?}");
                 }
             }
         }

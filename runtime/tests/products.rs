@@ -274,7 +274,9 @@ fn threads_change_no_bit_of_batches() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(8).build().unwrap();
     pool.install(|| {
         for dtype in ["f32", "f64"] {
-            for [m, n, k] in [[128, 64, 128], [97, 130, 33], [2, 200, 520], [1, 7, 3], [0, 3, 2]] {
+            for [m, n, k] in
+                [[128, 64, 128], [97, 130, 33], [2, 200, 520], [2, 48, 107], [1, 7, 3], [0, 3, 2]]
+            {
                 for batch in [[1, 1], [2, 1], [3, 1], [2, 2], [1, 5], [3, 7], [0, 3]] {
                     let (m1, n1, k1) = (m as isize, n as isize, k as isize);
                     let mut product = Product::new(dtype, m, n, k);

@@ -31,13 +31,6 @@ impl Map {
             Partial::One => Some(d),
             Partial::MinusOne => Some(g.map(Scalar::Neg, &[d])),
             Partial::Times(p) => Some(strong_product(g, d, p)),
-            Partial::Product(own, common) => {
-                let p = match g.is_splat(own, 1.0) {
-                    true => common,
-                    false => g.map(Scalar::Mul, &[own, common]),
-                };
-                Some(strong_product(g, d, p))
-            }
             Partial::Where(c) => {
                 let zero = g.like(d, 0.0);
                 Some(g.map(Scalar::Select, &[c, d, zero]))
@@ -56,11 +49,6 @@ impl Map {
 /// plain product where that is known to be the same; where only `p` may be infinite, it is `d`
 /// that may win.
 pub fn strong_product(g: &mut Graph, d: Value, p: Value) -> Value {
-    let finite = g.range(d).finite;
-    guarded_product(g, d, finite, p)
-}
-
-fn guarded_product(g: &mut Graph, d: Value, d_is_finite: bool, p: Value) -> Value {
     if g.is_splat(d, 1.0) {
         return p;
     }
@@ -69,7 +57,7 @@ fn guarded_product(g: &mut Graph, d: Value, d_is_finite: bool, p: Value) -> Valu
     }
     let (rd, rp) = (g.range(d), g.range(p));
     let d_wins = !rp.finite && rd.may_be_zero();
-    let p_wins = !d_is_finite && rp.may_be_zero();
+    let p_wins = !rd.finite && rp.may_be_zero();
     let product = match (d_wins, p_wins) {
         (false, false) => Scalar::Mul,
         (true, false) => Scalar::MulZLeft,
@@ -106,27 +94,16 @@ impl Primitive for Map {
 
     fn jvp(&self, g: &mut Graph, at: &Site<'_>, tangents: &[Option<Value>]) -> Option<Value> {
         let to = g.ty(at.results[0]).dtype;
-        let given: SmallVec<[(usize, Value); 3]> =
-            tangents.iter().enumerate().filter_map(|(i, &t)| Some((i, t?))).collect();
-        if !to.is_float() {
-            return None;
-        }
-        let mut common = None;
-        let mut parts: SmallVec<[Option<Value>; 3]> = SmallVec::new();
-        for &(i, t) in &given {
-            let partial = match (self.f.def().partial)(g, at.args, at.results[0], i) {
-                Partial::Product(own, factor) if given.len() > 1 => {
-                    common = Some(factor);
-                    Partial::Times(own)
-                }
-                other => other,
-            };
-            parts.push(Self::apply(g, partial, t, to));
-        }
-        let sum = sum_parts(g, parts)?;
-        // It is for an infinite tangent that a zero factor wins, not for what `own` makes of it.
-        let finite = given.iter().all(|&(_, t)| g.range(t).finite);
-        Some(common.map_or(sum, |common| guarded_product(g, sum, finite, common)))
+        let parts: SmallVec<[Option<Value>; 3]> = tangents
+            .iter()
+            .enumerate()
+            .map(|(i, &t)| {
+                let t = t.filter(|_| to.is_float())?;
+                let partial = (self.f.def().partial)(g, at.args, at.results[0], i);
+                Self::apply(g, partial, t, to)
+            })
+            .collect();
+        sum_parts(g, parts)
     }
 
     fn vjp(&self, g: &mut Graph, at: &Site<'_>, ct: Value) -> Cotangents {

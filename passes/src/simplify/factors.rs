@@ -8,6 +8,10 @@
 //! by element. Where everything that depends on such a product is a factor of sums in the
 //! end, the constant is a factor of the sums. Adding up other numbers, a rounding apart
 //! ([`Class::Rounds`](crate::Class::Rounds)).
+//!
+//! Only what derivatives multiply with: a factor that a program has may be there so that
+//! nothing overflows. And only factors that are no larger or smaller than extents are, so
+//! that sums are finite but at the end of the range, where derivatives need not be.
 
 use backstitch_ir::{Graph, IndexVec, Monoid, Node, Op, Scalar, Value, threshold};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -21,8 +25,11 @@ const LEAST: usize = threshold(256, 2);
 /// So many times the elements of the sums are those of the product.
 const GAIN: usize = 4;
 
-/// Values that depend on a product, at most.
+/// Values that depend on a product, and sums of these, at most.
 const MOST: usize = 64;
+
+/// The largest factor, and one over the smallest; of a sum, its square.
+const FAR: f64 = 4e9;
 
 /// Whether there may be something to do.
 pub(crate) fn may_factor(g: &Graph) -> bool {
@@ -38,7 +45,9 @@ pub fn factor_sums(g: &Graph) -> Graph {
     let mut factors: FxHashMap<Node, f64> = FxHashMap::default();
     for n in g.nodes().filter(|&n| users.live[n]) {
         let Some((y, c)) = scaled(g, n) else { continue };
-        if let Some(sums) = users.sums(g, g.results(n)[0]) {
+        let Some(sums) = users.sums(g, g.results(n)[0]) else { continue };
+        let of = |sum: &Node| c * factors.get(sum).copied().unwrap_or(1.0);
+        if sums.iter().all(|sum| is_near(of(sum), FAR * FAR)) {
             left.insert(n, y);
             sums.into_iter().for_each(|sum| *factors.entry(sum).or_insert(1.0) *= c);
         }
@@ -58,23 +67,29 @@ pub fn factor_sums(g: &Graph) -> Graph {
     })
 }
 
-/// What a large product multiplies with a constant, and the constant.
+/// What a large product of a derivative multiplies with a constant, and the constant.
 fn scaled(g: &Graph, n: Node) -> Option<(Value, f64)> {
     let Op::Map(m) = g.op(n) else { return None };
     let v = g.results(n)[0];
-    if m.f != Scalar::Mul || !g.ty(v).is_float() || g.ty(v).len() < LEAST {
+    let large = g.ty(v).is_float() && g.ty(v).len() >= LEAST;
+    if m.f != Scalar::Mul || !large || !g.origin(n).adjoint {
         return None;
     }
     let args = g.args(n);
     let constant = |v: Value| {
         let c = g.as_splat(v)?.to_f64();
-        (c.is_normal() && c.abs() != 1.0).then_some(c)
+        (is_near(c, FAR) && c.abs() != 1.0).then_some(c)
     };
     match (constant(args[0]), constant(args[1])) {
         (None, Some(c)) => Some((args[0], c)),
         (Some(c), None) => Some((args[1], c)),
         _ => None,
     }
+}
+
+/// Whether a factor is neither larger than that nor as much smaller than 1.
+fn is_near(c: f64, far: f64) -> bool {
+    (1.0 / far..=far).contains(&c.abs())
 }
 
 /// Who uses values.
@@ -106,10 +121,13 @@ impl Users {
         let mut inside: FxHashSet<Value> = open.iter().copied().collect();
         let mut products = Vec::new();
         while let Some(v) = open.pop() {
-            if inside.len() > MOST || self.outputs.contains(&v) {
+            if self.outputs.contains(&v) {
                 return None;
             }
             for &n in &self.of[v] {
+                if inside.len() + sums.len() > MOST {
+                    return None;
+                }
                 match g.op(n) {
                     Op::Reduce(r) if r.monoid == Monoid::Sum => {
                         sums.push(n);
@@ -141,6 +159,7 @@ fn is_product(f: Scalar) -> bool {
 #[cfg(test)]
 mod tests {
     use backstitch_ir::eval::eval_arrays;
+    use backstitch_ir::graph::Origin;
     use backstitch_ir::{Array, DType, Type};
 
     use super::*;
@@ -166,8 +185,11 @@ mod tests {
         g.nodes().filter(|&n| is(n) && large(n)).count()
     }
 
+    /// What follows is a derivative's.
     fn inputs(g: &mut Graph) -> [Value; 2] {
-        [0, 1].map(|_| g.input(Type::new(DType::F64, [1000]), None))
+        let inputs = [0, 1].map(|_| g.input(Type::new(DType::F64, [1000]), None));
+        g.set_origin(Origin { adjoint: true, ..g.current_origin() });
+        inputs
     }
 
     #[test]
@@ -221,5 +243,20 @@ mod tests {
         let (next, pairs) = both(&g);
         assert_eq!(products(&g), products(&next));
         assert!(pairs.iter().all(|[a, b]| a.to_bits() == b.to_bits()));
+    }
+
+    #[test]
+    fn what_a_program_scales_with_stays_where_it_is() {
+        let mut g = Graph::new("g");
+        let x = g.input(Type::new(DType::F64, [1000]), None);
+        let c = g.like(x, 1e-3);
+        let scaled = g.map(Scalar::Mul, &[x, c]);
+        // So does what is far from 1, of a derivative too.
+        g.set_origin(Origin { adjoint: true, ..g.current_origin() });
+        let far = g.like(x, 1e-20);
+        let small = g.map(Scalar::Mul, &[x, far]);
+        let sums = [scaled, small].map(|v| g.reduce(Monoid::Sum, v, &[0]));
+        g.set_outputs(sums);
+        assert_eq!(products(&factor_sums(&g)), 2);
     }
 }

@@ -1,5 +1,6 @@
 //! The rules, each with its two sides in the notation of the IR.
 
+use backstitch_ir::nest::Const;
 use backstitch_ir::op::Primitive;
 use backstitch_ir::ops::{Axes, Broadcast, Concat, PadAxis, Permute};
 use backstitch_ir::{Array, DType, Graph, Op, Scalar, Value};
@@ -39,7 +40,6 @@ pub const RULES: &[Rule] = &[
     exact("sub_zero", sub_zero),
     exact("neg_neg", neg_neg),
     exact("mul_neg", mul_neg),
-    Rule { name: "mulz_neg", class: Class::Rounds, apply: mulz_neg },
     exact("add_neg", add_neg),
     exact("sub_neg", sub_neg),
     exact("select_same", select_same),
@@ -109,8 +109,9 @@ fn mul_twice(g: &mut Graph, v: Value, a: &[Value]) -> Option<Value> {
         _ => return None,
     };
     let terms = args_of(g, twice);
-    let double = 2.0 * c.to_f64();
-    if !is(g, twice, Scalar::Add) || terms[0] != terms[1] || !double.is_normal() {
+    // As a constant of the type, which has to hold it.
+    let double = Const::of_float(c.dtype, 2.0 * c.to_f64()).to_f64();
+    if !is(g, twice, Scalar::Add) || terms[0] != terms[1] || !double.is_finite() {
         return None;
     }
     let c = g.like(v, double);
@@ -140,22 +141,15 @@ fn negated(g: &Graph, v: Value) -> Option<Value> {
 
 /// `mul x, (neg y) = neg (mul x, y)`: negations go outwards, where they meet others.
 fn mul_neg(g: &mut Graph, v: Value, a: &[Value]) -> Option<Value> {
-    is(g, v, Scalar::Mul).then(|| negation_outwards(g, Scalar::Mul, a))?
-}
-
-/// The same of products in which zero wins; that zero becomes `-0`.
-fn mulz_neg(g: &mut Graph, v: Value, a: &[Value]) -> Option<Value> {
-    let f = scalar(g, v).filter(|f| matches!(f, Scalar::MulZ | Scalar::MulZLeft))?;
-    negation_outwards(g, f, a)
-}
-
-fn negation_outwards(g: &mut Graph, product: Scalar, a: &[Value]) -> Option<Value> {
+    if !is(g, v, Scalar::Mul) {
+        return None;
+    }
     let (x, y) = match (negated(g, a[0]), negated(g, a[1])) {
         (Some(x), _) => (x, a[1]),
         (None, Some(y)) => (a[0], y),
         (None, None) => return None,
     };
-    let product = g.map(product, &[x, y]);
+    let product = g.map(Scalar::Mul, &[x, y]);
     let product = super::normal(g, product);
     Some(g.map(Scalar::Neg, &[product]))
 }

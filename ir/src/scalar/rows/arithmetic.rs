@@ -3,7 +3,7 @@
 use super::{POSITIVE, SMOOTH_FLOAT, SMOOTH_NUMBER, TIE, ZERO, flat_at_origin, shared_at_tie};
 use crate::array::Array;
 use crate::range::Range;
-use crate::scalar::Partial::{MinusOne, One, Product, Times};
+use crate::scalar::Partial::{MinusOne, One, Times};
 use crate::scalar::eval::{float, map3, number};
 use crate::scalar::{Def, Scalar};
 
@@ -75,10 +75,14 @@ pub(super) static DIV: Def = Def {
     name: "div",
     arity: 2,
     eval: float!(x, y => x / y),
-    // d(x/y) = (dx - out · dy) · 1/y
+    // d(x/y)/dx = 1/y, d(x/y)/dy = -out/y
     partial: |g, x, out, i| {
-        let own = if i == 0 { g.like(out, 1.0) } else { g.map(Scalar::Neg, &[out]) };
-        Product(own, g.map(Scalar::Reciprocal, &[x[1]]))
+        let r = g.map(Scalar::Reciprocal, &[x[1]]);
+        if i == 0 {
+            return Times(r);
+        }
+        let q = g.map(Scalar::Mul, &[out, r]);
+        Times(g.map(Scalar::Neg, &[q]))
     },
     range: |r| r[0].mul(r[1].recip()),
     domain: POSITIVE,

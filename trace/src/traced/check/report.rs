@@ -32,7 +32,7 @@ pub struct GradientEntry {
     pub kink: Option<(f64, f64)>,
 }
 
-/// What [`Traced::check_gradients`] finds.
+/// What [`Traced::check_gradients`](crate::Traced::check_gradients) finds.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct GradientReport {

@@ -1,5 +1,5 @@
 //! Addresses of elements as Cranelift's values, with what does not change in a loop computed
-//! outside: see [`pointers`](crate::pointers).
+//! outside: see `pointers`.
 
 use backstitch_ir::nest::{At, Param};
 use cranelift_codegen::ir::{InstBuilder, Value};

@@ -1,4 +1,4 @@
-//! Where elements are: [pointers](crate::pointers) in registers.
+//! Where elements are: pointers in registers.
 //!
 //! The axis of a vector loop is an index register instead of a term, where its step is one that
 //! addresses can scale by.

@@ -17,7 +17,7 @@ use crate::nest::{result, uses};
 const MOST_VECTORS: usize = 4;
 
 /// Statements of these at most.
-const MOST_STATEMENTS: usize = 160;
+const MOST_STATEMENTS: usize = 320;
 
 impl Lowering<'_> {
     /// So many vectors or more, up to [`MOST_VECTORS`], as long as what they compute fits into

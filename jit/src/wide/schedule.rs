@@ -26,7 +26,7 @@ use super::inst::{Inst, Program, Role, Source, Vector};
 const LEAST: usize = threshold(40, 2);
 
 /// How far ahead of the first instruction that still waits others may go.
-const WINDOW: usize = 128;
+const WINDOW: usize = 256;
 
 /// Instructions that begin in one step.
 const WIDTH: usize = 2;

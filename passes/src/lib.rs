@@ -57,7 +57,9 @@ pub use lower::{Cut, KernelOrigin, Lowered, Operation, lower};
 pub use motion::{batch_rows, hoist_invariants, map_sums, start_sums, sum_products};
 pub use pipeline::{Options, Prepared, prepare};
 pub use rebuild::{inline, prune};
-pub use simplify::{Class, RULES, Rule, factor_sums, merge_conds, merge_loops, simplify};
+pub use simplify::{
+    Class, RULES, Rule, drop_deviations, factor_sums, merge_conds, merge_loops, simplify,
+};
 pub use sparsity::{Pattern, sparsity, sparsity_within};
 pub use status::{Break, Reason, Status, status};
 pub use unroll::unroll;

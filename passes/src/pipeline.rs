@@ -14,11 +14,11 @@ use crate::invert::has_late_predicates;
 use crate::legalise::{is_illegal, legalise};
 use crate::lower::{CHUNK, Lowered, lower_as};
 use crate::rebuild::{live, prune, rebuild, same};
-use crate::simplify::may_factor;
+use crate::simplify::{may_factor, may_have_deviations};
 use crate::unroll::has_short_loops;
 use crate::{
-    batch_rows, columns, factor_sums, hoist_invariants, inline_regions, invert_loops, map_sums,
-    merge_conds, merge_loops, simplify, start_sums, sum_products, unroll,
+    batch_rows, columns, drop_deviations, factor_sums, hoist_invariants, inline_regions,
+    invert_loops, map_sums, merge_conds, merge_loops, simplify, start_sums, sum_products, unroll,
 };
 
 /// A pass from graph to graph.
@@ -144,6 +144,14 @@ pub const PIPELINE: &[Pass] = &[
         name: "simplify",
         run: |g, _| simplify(g),
         applies: always,
+        optional: true,
+        programs: Programs::All,
+    },
+    // Means and what they are taken from are in their normal form.
+    Pass {
+        name: "drop_deviations",
+        run: |g, _| drop_deviations(g),
+        applies: |g, _| may_have_deviations(g),
         optional: true,
         programs: Programs::All,
     },

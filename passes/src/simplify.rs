@@ -10,11 +10,14 @@
 //! a few last places apart). The tests evaluate both sides on awkward numbers.
 
 mod conds;
+mod deviations;
 mod factors;
 mod loops;
 mod rules;
 
 pub use conds::merge_conds;
+pub use deviations::drop_deviations;
+pub(crate) use deviations::may_have_deviations;
 pub use factors::factor_sums;
 pub(crate) use factors::may_factor;
 pub use loops::merge_loops;

@@ -143,10 +143,12 @@ impl Ops {
         Some(())
     }
 
-    /// Puts NaN where one has come.
-    pub fn settle(&mut self, seen: Reg, of: DType, lanes: usize, acc: Reg) {
+    /// Puts NaN into the first lane if one has come in any.
+    fn settle(&mut self, seen: Reg, of: DType, lanes: usize, acc: Reg) -> Option<()> {
+        let any = self.finish_mask(Monoid::Any, lanes, seen)?;
         let nan = self.constant(Const::of_float(of, f64::NAN));
-        self.blend(of.size(), lanes, acc, seen, Source::Reg(nan), acc);
+        self.blend(of.size(), 1, acc, any, Source::Reg(nan), acc);
+        Some(())
     }
 
     fn combine_vectors(
@@ -183,14 +185,29 @@ impl Ops {
         Some(())
     }
 
-    /// The tree over the lanes of the partial results; the result is the first lane.
-    pub fn finish(&mut self, op: Monoid, of: DType, lanes: usize, partials: &[Reg]) -> Option<Reg> {
+    /// The tree over the lanes of the partial results; the result is the first lane. Where it
+    /// was looked out for NaN, the tree is of numbers alone.
+    pub fn finish(
+        &mut self,
+        op: Monoid,
+        of: DType,
+        lanes: usize,
+        partials: &[Reg],
+        seen: Option<Reg>,
+    ) -> Option<Reg> {
+        let combine = |this: &mut Self, acc, lanes, x| match seen {
+            Some(_) => {
+                this.accumulate(row(op, of), Width::of(lanes * of.size()), acc, x, None);
+                Some(())
+            }
+            None => this.combine_into(acc, op, of, lanes, x, None),
+        };
         let mut partials = partials.to_vec();
         while partials.len() > 1 {
             let half = partials.len() / 2;
             for i in 0..half {
                 let (a, b) = (partials[i], partials[i + half]);
-                self.combine_into(a, op, of, lanes, b, None)?;
+                combine(self, a, lanes, b)?;
             }
             partials.truncate(half);
         }
@@ -198,6 +215,7 @@ impl Ops {
         if of == DType::Bool {
             return self.finish_mask(op, lanes, acc);
         }
+        let all = lanes;
         let mut lanes = lanes;
         while lanes > 1 {
             let bytes = lanes * of.size();
@@ -208,7 +226,10 @@ impl Ops {
                 _ => self.unary_with(&t::PSHUFD, Width::X128, Source::Reg(acc), 0x55)?,
             };
             lanes /= 2;
-            self.combine_into(acc, op, of, lanes, high, None)?;
+            combine(self, acc, lanes, high)?;
+        }
+        if let Some(seen) = seen {
+            self.settle(seen, of, all, acc)?;
         }
         Some(acc)
     }

@@ -114,10 +114,8 @@ impl Lowering<'_> {
         self.ops.program.insts.splice(before..before, hoist.insts);
         self.ops.push(Inst::Label(done));
         for ((a, partials), seen) in l.accs.iter().zip(&body.partials).zip(&body.seen) {
-            if let Some(seen) = *seen {
-                self.ops.settle(seen, self.nest.vars[a.result], shape.lanes, partials[0]);
-            }
-            let x = self.ops.finish(a.op, self.nest.vars[a.result], shape.lanes, partials)?;
+            let x =
+                self.ops.finish(a.op, self.nest.vars[a.result], shape.lanes, partials, *seen)?;
             self.bind(a.result, x)?;
         }
         Some(())

@@ -12,7 +12,9 @@
 //!
 //! Only what derivatives add up: a program may have such a sum to see how much is rounded off.
 
-use backstitch_ir::ops::Axes;
+use backstitch_ir::graph::Values;
+use backstitch_ir::nest::Const;
+use backstitch_ir::ops::{Axes, Reduce};
 use backstitch_ir::{Graph, Monoid, Node, Op, Scalar, Value};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::smallvec;
@@ -102,7 +104,7 @@ fn rest(g: &Graph, sum: Node) -> Option<Rest> {
     found.then_some(Rest { value: Some(v), negative })
 }
 
-fn map(g: &Graph, v: Value) -> Option<(Scalar, backstitch_ir::graph::Values)> {
+fn map(g: &Graph, v: Value) -> Option<(Scalar, Values)> {
     match g.op_of(v) {
         Op::Map(m) => Some((m.f, g.args(g.source(v).0))),
         _ => None,
@@ -145,19 +147,18 @@ fn is_mean(g: &Graph, m: Value, x: Value, axes: &Axes) -> bool {
     }
     let count = axes.iter().map(|&axis| dims[axis] as f64).product::<f64>();
     let Some((f, args)) = map(g, mean) else { return false };
-    let by = |v: Value| g.as_splat(v).map(|c| c.to_f64());
-    let (sum, times) = match (f, by(args[0]), args.get(1).and_then(|&v| by(v))) {
-        (Scalar::Div, None, Some(n)) => (args[0], 1.0 / n),
-        (Scalar::Mul, None, Some(c)) => (args[0], c),
-        (Scalar::Mul, Some(c), None) => (args[1], c),
+    let is = |v: Value, number: f64| {
+        g.as_splat(v).is_some_and(|c| c.bits == Const::of_float(c.dtype, number).bits)
+    };
+    let sum = match f {
+        Scalar::Div if is(args[1], count) => args[0],
+        Scalar::Mul if is(args[1], 1.0 / count) => args[0],
+        Scalar::Mul if is(args[0], 1.0 / count) => args[1],
         _ => return false,
     };
-    let of_x = |r: &backstitch_ir::ops::Reduce| {
-        r.monoid == Monoid::Sum && r.axes == *axes && g.args(g.source(sum).0)[0] == x
-    };
-    // As near as one over a count can be in single precision.
-    let is_one = (times * count - 1.0).abs() < 1e-6;
-    is_one && matches!(g.op_of(sum), Op::Reduce(r) if of_x(r))
+    let of_x =
+        |r: &Reduce| r.monoid == Monoid::Sum && r.axes == *axes && g.args(g.source(sum).0)[0] == x;
+    matches!(g.op_of(sum), Op::Reduce(r) if of_x(r))
 }
 
 #[cfg(test)]
@@ -260,7 +261,12 @@ mod tests {
         let weighed = g.map(Scalar::Mul, &[a, d]);
         let square = g.map(Scalar::Mul, &[d, d]);
         let other = g.map(Scalar::Sub, &[a, c]);
-        let terms = [weighed, square, other, x].map(|v| g.map(Scalar::Add, &[v, a]));
+        let sum = g.reduce(Monoid::Sum, x, &[1]);
+        let less = g.like(sum, COLUMNS as f64 - 1.0);
+        let unbiased = g.map(Scalar::Div, &[sum, less]);
+        let unbiased = repeated(&mut g, unbiased, 0);
+        let unbiased = g.map(Scalar::Sub, &[x, unbiased]);
+        let terms = [weighed, square, other, unbiased, x].map(|v| g.map(Scalar::Add, &[v, a]));
         let with = g.map(Scalar::Add, &[a, d]);
         let mut outputs: Vec<Value> =
             terms.iter().map(|&v| g.reduce(Monoid::Sum, v, &[1])).collect();

@@ -20,11 +20,11 @@ use smallvec::SmallVec;
 use super::chunks::Chunks;
 use super::emit::{Emit, Stage};
 use super::group::{forget_rows, one_phase};
-use super::keep::operation_cost;
+use super::keep::{CHEAP, operation_cost};
 use super::nesting::{HEAVY, close_loops, open_loops, settle};
 use super::reduction::Reduction;
 use crate::lower::groups::{GroupId, Groups, Item, ItemOp, Level};
-use crate::lower::operand::Operand;
+use crate::lower::operand::{Operand, Val};
 
 /// Operations per row from which they are worth loops of their own.
 const DEAR: usize = threshold(40, 4);
@@ -60,15 +60,30 @@ pub(super) fn is_worthwhile(groups: &mut Groups, id: GroupId) -> bool {
             groups.stored[item.out] = true;
         }
         let in_row_loop = item.domain.rank() == rows && !domain_is(groups, id, item);
+        let reduces = matches!(item.op, ItemOp::Reduce { .. });
         for val in item.args.iter().filter_map(Operand::val) {
             let Some(arg) = groups.made[val].filter(|m| m.group == id) else { continue };
-            let same_loop = in_row_loop && arg.phase == made.phase;
+            // Rows are reduced where they are made.
+            let same_loop = in_row_loop
+                && (reduces || arg.phase == made.phase || is_made_again(groups, id, val));
             if arg.level == Level::Row && !same_loop {
                 groups.stored[val] = true;
             }
         }
     }
     true
+}
+
+/// Whether loops over rows compute a value themselves rather than load it: one of few
+/// operations on what they load anyway.
+fn is_made_again(groups: &Groups, id: GroupId, val: Val) -> bool {
+    let Some(item) = groups.made[val].and_then(|m| m.item).map(|i| &groups.items[i]) else {
+        return false;
+    };
+    let own = |v: Val| groups.made[v].is_some_and(|m| m.group == id);
+    !matches!(item.op, ItemOp::Reduce { .. })
+        && !item.args.iter().filter_map(Operand::val).any(own)
+        && operation_cost(&item.op) + item.args.len() <= CHEAP
 }
 
 /// Whether rows are added up by a loop that does nothing else and runs after another: on

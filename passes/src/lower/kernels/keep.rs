@@ -13,7 +13,7 @@ use crate::lower::operand::{Operand, Val};
 
 /// Operations and loads up to which a value is computed again in a later phase instead
 /// of being kept in memory, which takes a store and a load.
-const CHEAP: usize = threshold(3, 0);
+pub(super) const CHEAP: usize = threshold(3, 0);
 
 /// Marks values that a later phase reads and that are dear to compute again. Where inner
 /// loops of one row do not follow each other (`blocked`), they need all their memory.

@@ -13,7 +13,7 @@
 //! * `masks`, `memory`, `combine`: truth values, loads and stores, reductions;
 //! * `ops`: what all of these are made of;
 //! * `inst`: these instructions;
-//! * `dead`: instructions that turned out to be of no use;
+//! * `dead`, `fold`: instructions that turned out to be of no use, or operands of others;
 //! * `schedule`: their order;
 //! * `alloc`: registers, by linear scan;
 //! * `emit`, `homes`, `code`, `table`: bytes.
@@ -29,6 +29,7 @@ mod convert;
 mod dead;
 mod dense;
 mod emit;
+mod fold;
 mod hold;
 mod homes;
 mod inst;
@@ -62,6 +63,7 @@ pub(crate) fn compile(nest: &Nest, encoding: Encoding, large: usize) -> Option<V
     }
     let mut program = lower::lower(nest, encoding, large)?;
     dead::prune(&mut program);
+    fold::fold(&mut program);
     schedule::schedule(&mut program, encoding);
     Some(emit::emit(&program, encoding))
 }

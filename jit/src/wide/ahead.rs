@@ -10,10 +10,12 @@
 //!
 //! Where the array is larger than the second cache, the first loop waits for it, and the
 //! second finds the chunk in the first cache while nothing is under way from further out.
-//! So each loop that reads a chunk again asks for its share of the lines of the next chunk:
-//! every second one if there are two loops. The processor guesses what is read next from
-//! what has been missing, and does not see that the other lines still are: for these the
-//! first loop asks, a few rows before it reads them.
+//! So all loops that read a chunk ask for what is still far away, each with every row for
+//! its share of a row: what is asked for last moves on at the same pace all the time. When
+//! the first loop ends, that is a little behind the end of the chunk; the others go on from
+//! there, into the next chunk, and so does the first loop when it gets there. Lines are
+//! asked for one after the other, because the processor guesses as well: where loops ask for
+//! every second line each, or in different places, it guesses badly.
 //!
 //! A long loop through arrays that are far away asks for what is a few iterations on: the
 //! processor does so too, but stops at the ends of pages, and late where there are several
@@ -46,8 +48,8 @@ const LONG: i64 = 2048;
 /// soon, and more takes the place of what is still read.
 const WHOLE: RangeInclusive<u64> = 512..=8192;
 
-/// How far on the first loop asks, in bytes.
-const AHEAD: i64 = 4096;
+/// How far behind the end of a chunk its first loop has come when it ends, in bytes.
+const AHEAD: i64 = 2048;
 
 /// Bytes that a long loop reads of an array, at least.
 const STREAM: usize = threshold(16 << 10, 16);
@@ -56,16 +58,15 @@ const STREAM: usize = threshold(16 << 10, 16);
 const NEXT: i64 = 2048;
 
 /// Bytes of a line of the cache.
-const LINE: usize = 64;
+const LINE: i64 = 64;
 
-/// What is asked for where something is loaded.
-#[derive(Clone, Copy)]
-pub(super) struct Ahead {
-    /// How far on.
+/// What a loop asks for in each iteration.
+pub(super) struct Share {
+    param: Param,
+    /// The first element.
+    at: At,
+    /// How many bytes from there, negative if backwards.
     bytes: i64,
-    /// Lines with this number, of so many.
-    line: usize,
-    of: usize,
 }
 
 /// A load of short rows: the parameter, bytes from row to row, where the first element is,
@@ -88,9 +89,9 @@ impl Lowering<'_> {
         }
     }
 
-    fn next_chunk(&mut self, l: &For) {
-        let mut readers: FxHashMap<Rows, SmallVec<[(*const Stmt, i64); 2]>> = FxHashMap::default();
-        for s in &l.body {
+    fn next_chunk(&mut self, chunks: &For) {
+        let mut readers: FxHashMap<Rows, SmallVec<[(&For, &At); 2]>> = FxHashMap::default();
+        for s in &chunks.body {
             let Stmt::For(rows) = s else { continue };
             if rows.mode != Mode::Sequential {
                 continue;
@@ -98,22 +99,72 @@ impl Lowering<'_> {
             for s in &rows.body {
                 let Stmt::For(inner) = s else { continue };
                 for s in &inner.body {
-                    if let Some((key, next)) = self.short_rows(l.axis, rows, inner, s) {
+                    if let Some((key, at)) = self.short_rows(chunks.axis, rows, inner, s) {
                         let all = readers.entry(key).or_default();
-                        all.push((std::ptr::from_ref(s), next));
+                        if all.last().is_none_or(|(last, _)| !std::ptr::eq(*last, &**rows)) {
+                            all.push((rows, at));
+                        }
                     }
                 }
             }
         }
-        for ((_, row, ..), all) in readers {
-            if all.len() < 2 {
+        for ((param, row, _, len), all) in readers {
+            let (loops, len) = (all.len() as i64, len as i64);
+            if loops < 2 {
                 continue;
             }
-            for (line, &(stmt, next)) in all.iter().enumerate() {
-                let bytes = if line == 0 { row * (AHEAD / row.abs()) } else { next };
-                self.ahead.insert(stmt, Ahead { bytes, line, of: all.len() });
+            let later = row / loops / LINE * LINE;
+            let first = row - (loops - 1) * later;
+            let end = row * len + AHEAD * row.signum();
+            self.share(chunks.axis, all[0], param, [row, first, end - first * len]);
+            for (k, &reader) in (0..).zip(&all[1..]) {
+                self.share(chunks.axis, reader, param, [row, later, end + k * later * len]);
             }
         }
+    }
+
+    /// One of the loops that read rows of so many bytes asks for that many with each, in the
+    /// first row of a chunk that far behind its beginning.
+    fn share(&mut self, chunks: Axis, reader: (&For, &At), param: Param, bytes: [i64; 3]) {
+        let (rows, at) = reader;
+        let size = self.dtype(param).size() as i64;
+        let [row, share, from] = bytes.map(|bytes| bytes / size);
+        let mut at = At { offset: at.offset + from, ..at.clone() };
+        at.strides.retain(|(axis, _)| *axis != rows.axis);
+        at.strides.push((rows.axis, share));
+        if let Range::Chunk { size, .. } = rows.range {
+            at.strides.push((chunks, size as i64 * (row - share)));
+        }
+        at.strides.retain(|(_, stride)| *stride != 0);
+        if bytes[1] != 0 && i32::try_from(at.offset * size).is_ok() {
+            let share = Share { param, at, bytes: bytes[1] };
+            self.shares.entry(std::ptr::from_ref(rows)).or_default().push(share);
+        }
+    }
+
+    /// Computes what is the same for all iterations of a loop that is about to begin.
+    pub(super) fn prepare_shares(&mut self, l: &For) -> Option<()> {
+        for Share { param, at, .. } in self.shares.get(&std::ptr::from_ref(l)).into_iter().flatten()
+        {
+            let (terms, _) = self.at.terms(*param, at);
+            self.at.sum(&mut self.ops.program, *param, &terms)?;
+        }
+        Some(())
+    }
+
+    /// Asks for what belongs to an iteration.
+    pub(super) fn ask_shares(&mut self, l: &For) -> Option<()> {
+        for Share { param, at, bytes } in
+            self.shares.remove(&std::ptr::from_ref(l)).into_iter().flatten()
+        {
+            let place = self.at.place(&mut self.ops.program, param, &at, None)?;
+            for line in (0..bytes.abs()).step_by(LINE as usize) {
+                if let Some(disp) = place.disp.checked_add((line * bytes.signum()) as i32) {
+                    self.ops.push(Inst::Prefetch { place: Place { disp, ..place } });
+                }
+            }
+        }
+        Some(())
     }
 
     /// What a long loop asks for.
@@ -128,8 +179,7 @@ impl Lowering<'_> {
             let far = self.nest.params[*param].len.saturating_mul(size) >= FAR;
             let long = trips.saturating_mul(size) >= STREAM;
             if far && long && at.index.is_none() && at.stride(l.axis) == 1 {
-                let ahead = Ahead { bytes: NEXT, line: 0, of: 1 };
-                self.ahead.entry(std::ptr::from_ref(s)).or_insert(ahead);
+                self.ahead.entry(std::ptr::from_ref(s)).or_insert(NEXT);
             }
         }
     }
@@ -150,7 +200,7 @@ impl Lowering<'_> {
             let Some(&(_, stmt, bytes)) = others.max_by_key(|(inner, ..)| inner.body.len()) else {
                 continue;
             };
-            self.ahead.entry(stmt).or_insert(Ahead { bytes, line: 0, of: 1 });
+            self.ahead.entry(stmt).or_insert(bytes);
         }
     }
 
@@ -170,39 +220,44 @@ impl Lowering<'_> {
             .then_some(((*param, at.offset, strides), bytes))
     }
 
-    /// What a statement loads, and how far away that is for the next chunk, if it loads
-    /// short rows of an array that is far away.
-    fn short_rows(&self, chunks: Axis, rows: &For, inner: &For, s: &Stmt) -> Option<(Rows, i64)> {
+    /// What a statement loads, if it loads short rows of an array that is far away, chunk
+    /// after chunk.
+    fn short_rows<'l>(
+        &self,
+        chunks: Axis,
+        rows: &For,
+        inner: &For,
+        s: &'l Stmt,
+    ) -> Option<(Rows, &'l At)> {
         let Stmt::Load { param, at, .. } = s else { return None };
         let size = self.dtype(*param).size() as i64;
         let bytes = |stride: i64| stride.checked_mul(size);
         let row = bytes(at.stride(rows.axis))?;
-        let len = match rows.range {
-            Range::Whole => 0,
-            Range::Chunk { of, size } if of == chunks => size,
+        let (len, of_chunk) = match rows.range {
+            Range::Whole => (self.nest.axes[rows.axis], row),
+            Range::Chunk { of, size } if of == chunks => (size, 0),
             Range::Chunk { .. } => return None,
         };
-        let next = row.checked_mul(len as i64)?.checked_add(bytes(at.stride(chunks))?)?;
+        let next = row.checked_mul(len as i64)?;
+        let follows = bytes(at.stride(chunks))? == of_chunk * len as i64;
         let far = self.nest.params[*param].len.saturating_mul(size as usize) >= FAR;
         let short = row != 0 && row.unsigned_abs() <= LONG as u64;
         let whole = matches!(inner.mode, Mode::Vector { .. }) && inner.range == Range::Whole;
         let plain = at.index.is_none() && at.stride(inner.axis) == 1;
         let fits = i32::try_from(next).is_ok();
-        (far && short && whole && plain && fits && next != 0)
-            .then_some(((*param, row, at.offset, len), next))
+        (far && short && whole && plain && fits && follows)
+            .then_some(((*param, row, at.offset, len), at))
     }
 
     /// Asks for what belongs to the current vector of a load.
     pub(super) fn ask_ahead(&mut self, s: &Stmt, param: Param, at: &At) -> Option<()> {
-        let Some(&Ahead { bytes, line, of }) = self.ahead.get(&std::ptr::from_ref(s)) else {
+        let Some(&bytes) = self.ahead.get(&std::ptr::from_ref(s)) else {
             return Some(());
         };
         let current = self.current.expect("vector code");
         let first = current.number * current.lanes * current.size;
         // The last elements of a row are on a line with the next row.
-        let asks =
-            current.tail.is_none() && first.is_multiple_of(LINE) && (first / LINE) % of == line;
-        if !asks {
+        if current.tail.is_some() || !first.is_multiple_of(LINE as usize) {
             return Some(());
         }
         let place = self.consecutive(param, at)?;

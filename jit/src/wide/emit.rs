@@ -152,6 +152,16 @@ impl Emitter<'_> {
         {
             return;
         }
+        if let Vector {
+            reg: Some((r, Role::Def)), source: Source::Pool(slot), second: None, ..
+        } = *v
+            && let (Class::Vector, Home::Register(to)) = (self.class(r), self.home(r))
+            && self.program.pool.is_zero(slot)
+            && v.mask.is_none()
+            && v.immediate.is_none()
+        {
+            return self.zero(to);
+        }
         let written = match v.source {
             Source::Reg(r) if v.to_source => Some(r),
             _ => None,

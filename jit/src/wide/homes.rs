@@ -152,9 +152,25 @@ impl Emitter<'_> {
             return self.move_vector(to, Operand::Memory(from));
         };
         let (row, width, slot) = self.load_of(inst);
+        if self.program.pool.is_zero(slot) {
+            return self.zero(to);
+        }
         let (operand, second) = (Operand::Pool(slot), None);
         let (immediate, mask) = (None, None);
         self.code.vector(&code::Vector { row, width, reg: to, second, operand, immediate, mask });
+    }
+
+    /// Zero in all lanes, for which the processor reads nothing.
+    pub(super) fn zero(&mut self, to: u8) {
+        self.code.vector(&code::Vector {
+            row: &table::XORD,
+            width: Width::X128,
+            reg: to,
+            second: Some(to),
+            operand: Operand::Register(to),
+            immediate: None,
+            mask: None,
+        });
     }
 
     /// The instruction that loads a constant.

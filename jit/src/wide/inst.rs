@@ -29,6 +29,13 @@ pub(crate) struct Place {
     pub disp: i32,
 }
 
+impl Place {
+    /// Whether it is somewhere else when that register is.
+    pub fn mentions(&self, reg: Reg) -> bool {
+        self.base == reg || self.index.is_some_and(|(index, _)| index == reg)
+    }
+}
+
 /// The last operand of an instruction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Source {

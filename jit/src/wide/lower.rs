@@ -10,12 +10,12 @@ use backstitch_ir::nest::{
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::ahead::Ahead;
+use super::ahead::Share;
 use super::code::{Alu, Cond, Encoding, Width};
 use super::inst::{Class, Inst, Place, Program, Reg, Value};
 use super::jam::Rows;
 use super::masks::Tail;
-use super::ops::{Arg, Ops};
+use super::ops::{Arg, Hoist, Ops};
 use super::places::{Int, Places};
 use super::stream;
 use super::strided::Pieces;
@@ -95,8 +95,10 @@ pub(crate) struct Lowering<'n> {
     /// Vectors that a loop around keeps in registers, by the statement that adds to them or
     /// loads them.
     pub held: FxHashMap<*const Stmt, Vec<Reg>>,
-    /// What is asked for before it is read, by the statement that loads something else.
-    pub ahead: FxHashMap<*const Stmt, Ahead>,
+    /// How far on, in bytes, statements ask for what is loaded later.
+    pub ahead: FxHashMap<*const Stmt, i64>,
+    /// What loops ask for in each iteration.
+    pub shares: FxHashMap<*const For, Vec<Share>>,
     /// Parameters that are stored past the caches.
     pub streamed: &'n [Param],
 }
@@ -135,6 +137,7 @@ pub(crate) fn lower(nest: &Nest, encoding: Encoding, large: usize) -> Option<Pro
             pieces: Pieces::default(),
             held: FxHashMap::default(),
             ahead: FxHashMap::default(),
+            shares: FxHashMap::default(),
             streamed,
         };
         lowering.block(&nest.body)?;
@@ -397,8 +400,17 @@ impl Lowering<'_> {
         l.accs.iter().map(|a| self.ops.constant(a.op.identity(self.nest.vars[a.result]))).collect()
     }
 
+    /// A constant in a register that a loop may write.
+    fn own(&mut self, x: Reg) -> Reg {
+        match self.ops.program.classes[x.0 as usize] {
+            // Others may have the same mask, made before a loop around.
+            Class::Mask => self.ops.variable(x),
+            Class::Vector | Class::General => x,
+        }
+    }
+
     fn sequential(&mut self, l: &For, span: Span) -> Option<()> {
-        let accs: SmallVec<[Reg; 4]> = self.identities(l);
+        let accs: SmallVec<[Reg; 4]> = self.identities(l).iter().map(|&x| self.own(x)).collect();
         let carries: SmallVec<[Reg; 4]> = l
             .carries
             .iter()
@@ -416,11 +428,21 @@ impl Lowering<'_> {
             Some(1) => self.iteration(l, span.lo, &accs, &carries)?,
             count => {
                 self.at.prepare(&mut self.ops.program, &l.body)?;
+                self.prepare_shares(l)?;
+                let before = self.ops.program.insts.len();
+                let rows = l.mode == Mode::Sequential;
+                if rows {
+                    self.ops.around.push(Hoist::default());
+                }
                 let held = self.hold(l)?;
                 self.counted(span.lo, span.hi, 1, count.is_some(), |this, i| {
                     this.iteration(l, i, &accs, &carries)
                 })?;
                 self.release(held)?;
+                if rows {
+                    let masks = self.ops.around.pop().expect("those of this loop");
+                    self.ops.program.insts.splice(before..before, masks.insts);
+                }
             }
         }
         for (acc, &x) in l.accs.iter().zip(&accs) {
@@ -434,6 +456,7 @@ impl Lowering<'_> {
             self.bindings[c.var] = Binding::Uniform(x);
         }
         self.at.enter(l.axis, at);
+        self.ask_shares(l)?;
         self.block(&l.body)?;
         self.at.leave(l.axis);
         for (acc, &sum) in l.accs.iter().zip(accs) {

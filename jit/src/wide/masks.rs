@@ -105,7 +105,8 @@ impl Ops {
 
     /// A mask register of these lanes.
     pub(super) fn mask_constant(&mut self, bits: u16) -> Reg {
-        if let Some(&reg) = self.hoist.as_ref().and_then(|h| h.masks.get(&bits)) {
+        let mut known = self.hoist.iter().chain(&self.around);
+        if let Some(&reg) = known.find_map(|h| h.masks.get(&bits)) {
             return reg;
         }
         let word = self.program.reg(Class::General);
@@ -115,7 +116,7 @@ impl Ops {
             Inst::Alu { op: Alu::Mov, to: word, from },
             unary_inst(&t::KLOAD_R, Width::X128, def, Source::Reg(word)),
         ];
-        match &mut self.hoist {
+        match self.around.last_mut().or(self.hoist.as_mut()) {
             Some(hoist) => {
                 hoist.insts.extend(both);
                 hoist.masks.insert(bits, def);

@@ -36,6 +36,8 @@ pub(crate) struct Ops {
     pub encoding: Encoding,
     /// Whether constants are made before the current loop.
     pub hoist: Option<Hoist>,
+    /// Masks that are made before loops around it, outermost first.
+    pub around: Vec<Hoist>,
     /// How wide the lanes of truth values are, in AVX2.
     pub(super) lanes_of: FxHashMap<Reg, usize>,
 }
@@ -47,7 +49,7 @@ pub(super) fn sized(dtype: DType, narrow: &'static Row, wide: &'static Row) -> &
 
 impl Ops {
     pub fn new(program: Program, encoding: Encoding) -> Self {
-        Self { program, encoding, hoist: None, lanes_of: FxHashMap::default() }
+        Self { program, encoding, hoist: None, around: Vec::new(), lanes_of: FxHashMap::default() }
     }
 
     pub fn push(&mut self, inst: Inst) {

@@ -272,7 +272,7 @@ impl Scheduler {
 }
 
 /// What an instruction does with memory, but for constants.
-fn memory_role(inst: &Inst) -> Option<Role> {
+pub(super) fn memory_role(inst: &Inst) -> Option<Role> {
     match inst {
         Inst::Vector(v) if matches!(v.source, Source::Place(_)) => match v.reg {
             Some((_, Role::Def | Role::Change)) => Some(Role::Use),

@@ -342,9 +342,8 @@ fn rows(n: usize, rows: usize, dtype: &str) -> String {
     )
 }
 
-/// How many instructions of each loop over rows read vectors other than constants, and
-/// how many ask for lines.
-fn counts(text: &str, encoding: Encoding) -> ([usize; 2], [usize; 2]) {
+/// The two loops over rows of a kernel.
+fn row_loops(text: &str, encoding: Encoding) -> [Vec<Instruction>; 2] {
     let nest = backstitch_ir::text::parse_nest(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
     verify_nest::verify(&nest).unwrap_or_else(|e| panic!("{e:?}\n{text}"));
     let bytes = compile(&nest, encoding, 1 << 30).expect("a kernel with vectors");
@@ -353,43 +352,97 @@ fn counts(text: &str, encoding: Encoding) -> ([usize; 2], [usize; 2]) {
     // Loops over rows are those that jump back and have none inside.
     let ends = walk.insts.iter().filter(|i| i.is_jcc_near() && i.near_branch_target() < i.ip());
     let mut loops = ends.map(|i| i.near_branch_target()..i.ip());
-    let both = [(); 2].map(|()| loops.next().expect("two loops over rows"));
-    let count = |f: &dyn Fn(&Instruction) -> bool| {
-        both.clone().map(|l| walk.insts.iter().filter(|i| l.contains(&i.ip()) && f(i)).count())
-    };
-    let reads = count(&|i| {
+    [(); 2].map(|()| {
+        let range = loops.next().expect("two loops over rows");
+        walk.insts.iter().filter(|i| range.contains(&i.ip())).copied().collect()
+    })
+}
+
+/// How many instructions of each loop over rows read vectors other than constants.
+fn reads(text: &str, encoding: Encoding) -> [usize; 2] {
+    let reads = |i: &&Instruction| {
         i.op0_register().is_vector_register()
             && i.op_kind(i.op_count() - 1) == OpKind::Memory
             && i.memory_size().size() >= 16
             && !i.is_ip_rel_memory_operand()
-    });
-    (reads, count(&|i| i.mnemonic() == Mnemonic::Prefetcht0))
+    };
+    row_loops(text, encoding).map(|insts| insts.iter().filter(reads).count())
 }
 
 #[test]
 fn what_rows_share_is_kept_in_registers() {
     // Seven vectors of each row, and nothing of what all rows are multiplied with.
-    let (reads, _) = counts(&rows(100, 100, "f32"), Encoding::Evex);
-    assert_eq!(reads, [7, 7]);
-    let (reads, _) = counts(&rows(50, 100, "f64"), Encoding::Evex);
-    assert_eq!(reads, [7, 7]);
-    let (reads, _) = counts(&rows(64, 100, "f32"), Encoding::Vex);
-    assert_eq!(reads, [8, 8]);
+    assert_eq!(reads(&rows(100, 100, "f32"), Encoding::Evex), [7, 7]);
+    assert_eq!(reads(&rows(50, 100, "f64"), Encoding::Evex), [7, 7]);
+    assert_eq!(reads(&rows(64, 100, "f32"), Encoding::Vex), [8, 8]);
     // 25 vectors, of which 20 are kept; and too many.
-    let (reads, _) = counts(&rows(400, 100, "f32"), Encoding::Evex);
-    assert_eq!(reads[0], 25 + 5);
+    assert_eq!(reads(&rows(400, 100, "f32"), Encoding::Evex)[0], 25 + 5);
 }
 
 #[test]
 fn what_is_far_away_is_asked_for() {
-    let asks = |n, all, dtype, encoding| counts(&rows(n, all, dtype), encoding).1;
-    // Half of the lines of a row a few rows on, and the others of the next chunk.
-    assert_eq!(asks(100, 10_000, "f32", Encoding::Evex), [3, 3]);
-    assert_eq!(asks(100, 10_000, "f32", Encoding::Vex), [3, 3]);
-    assert_eq!(asks(104, 10_000, "f64", Encoding::Evex), [7, 6]);
+    let asks = |n, all, dtype, encoding| {
+        row_loops(&rows(n, all, dtype), encoding).map(|insts| {
+            let all = insts.iter().filter(|i| i.mnemonic() == Mnemonic::Prefetcht0);
+            all.map(|i| i.memory_displacement64() as i64).collect::<Vec<_>>()
+        })
+    };
+    // Of rows of 400 bytes, the second loop asks for three lines each, from a little behind
+    // the end of 50 rows on, and the first for the rest, up to there.
+    let lines = |from: i64, count: i64| (0..count).map(|k| from + 64 * k).collect::<Vec<_>>();
+    let end = 50 * 400 + 2048;
+    for encoding in [Encoding::Evex, Encoding::Vex] {
+        let expected = [lines(end - 50 * (400 - 192), 4), lines(end, 3)];
+        assert_eq!(asks(100, 10_000, "f32", encoding), expected);
+    }
+    let end = 50 * 832 + 2048;
+    let expected = [lines(end - 50 * (832 - 384), 7), lines(end, 6)];
+    assert_eq!(asks(104, 10_000, "f64", Encoding::Evex), expected);
     // Near enough, or in long rows.
-    assert_eq!(asks(100, 1000, "f32", Encoding::Evex), [0, 0]);
-    assert_eq!(asks(520, 10_000, "f32", Encoding::Evex), [0, 0]);
+    assert_eq!(asks(100, 1000, "f32", Encoding::Evex), [[]; 2]);
+    assert_eq!(asks(520, 10_000, "f32", Encoding::Evex), [[]; 2]);
+}
+
+#[test]
+fn masks_are_made_before_rows() {
+    for insts in row_loops(&rows(100, 100, "f32"), Encoding::Evex) {
+        assert!(insts.iter().any(|i| i.op_mask() != Register::None));
+        assert!(insts.iter().all(|i| i.mnemonic() != Mnemonic::Kmovw));
+    }
+}
+
+#[test]
+fn vectors_that_are_read_once_are_operands() {
+    // But for the last vector of a row, which is not whole.
+    let is_load = |i: &&Instruction| {
+        i.op0_register().is_vector_register()
+            && matches!(i.mnemonic(), Mnemonic::Vmovups | Mnemonic::Vmovupd)
+            && i.op_mask() == Register::None
+    };
+    for (n, dtype) in [(100, "f32"), (50, "f64")] {
+        for insts in row_loops(&rows(n, 100, dtype), Encoding::Evex) {
+            assert_eq!(insts.iter().filter(is_load).count(), 0, "{dtype}");
+        }
+    }
+    // Of two operands one; none that is read again, or that is stored to in between.
+    let loads = |body: &str| {
+        let text = format!(
+            "kernel @once(p0: in f64[800], p1: inout f64[800], p2: out f64[800]) {{
+  for i0:800 vector 8 {{
+    v0 = load p0[i0] : f64
+    v1 = load p1[i0] : f64
+{body}    p2[i0] = v2
+  }}
+}}
+"
+        );
+        let insts = first_loop(&text, Encoding::Evex);
+        let vectors = insts.iter().filter(|i| i.mnemonic() == Mnemonic::Vsubpd).count();
+        insts.iter().filter(is_load).count() as f64 / vectors as f64
+    };
+    assert_eq!(loads("    v2 = sub v0, v1 : f64\n"), 1.0);
+    assert_eq!(loads("    v3 = sub v0, v1 : f64\n    v2 = mul v3, v1 : f64\n"), 2.0);
+    assert_eq!(loads("    p1[i0] = v0\n    v2 = sub v0, v1 : f64\n"), 2.0);
 }
 
 /// So many polynomials with coefficients of their own, one after the other, and their sum.

@@ -271,3 +271,30 @@ fn rows_asked_for_while_one_is_read_again() {
           }
         }"]);
 }
+
+/// Truth values that each row reduces begin anew, although all rows take the same mask.
+#[test]
+fn truths_reduced_in_each_row() {
+    check_texts(&[
+        "kernel @some(p0: in f32[700], p1: in f32[100], p2: out bool[7], p3: out bool[7], p4: out f32[700]) {
+          for i0:7 {
+            v0 = const 0.5 : f32
+            for i1:100 (v3 = any v2 : bool, v5 = all v4 : bool) {
+              v1 = load p0[i0*100 + i1] : f32
+              v2 = lt v0, v1 : bool
+              v4 = lt v1, v0 : bool
+            }
+            p2[i0] = v3
+            p3[i0] = v5
+            for i2:100 vector 16 {
+              v6 = load p0[i0*100 + i2] : f32
+              v7 = load p1[i2] : f32
+              v8 = mul v6, v7 : f32
+              v9 = select v3, v8, v6 : f32
+              p4[i0*100 + i2] = v9
+            }
+          }
+        }
+",
+    ]);
+}

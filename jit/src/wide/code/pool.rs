@@ -24,6 +24,11 @@ impl Pool {
         slot
     }
 
+    /// Whether all its bits are zero.
+    pub fn is_zero(&self, slot: PoolSlot) -> bool {
+        self.data[slot.0 as usize].iter().all(|byte| *byte == 0)
+    }
+
     /// Where each constant is from the pool's beginning, and all bytes: the longest
     /// first, so that each is aligned to its length.
     pub(super) fn layout(&self) -> (Vec<usize>, Vec<u8>) {

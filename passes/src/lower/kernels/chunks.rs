@@ -32,8 +32,8 @@ const LIGHT: usize = threshold(32, 4);
 const VECTORS: usize = threshold(64, 8);
 
 /// Bytes of a chunk whose rows are gone through several times, for each element that a chunk
-/// has: by default 24 kB, which leaves room in the first cache for the beginning of the next.
-const BLOCKED_BYTES: usize = 3;
+/// has: by default 16 kB, which leaves room in the first cache for half of the next.
+const BLOCKED_BYTES: usize = 2;
 
 /// Its rows are a multiple of this, if there are as many.
 const BLOCKED_ROWS: usize = threshold(16, 2);

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 
 use backstitch::Vectors;
 use backstitch::ir::eval::eval_arrays;
-use backstitch::ir::ops::Input;
 use backstitch::ir::text::{parse_graph, parse_plan};
 use backstitch::ir::{Array, DType, Graph, Monoid, Op, Scalar, Shape, Type, Value};
 use backstitch::passes::{Options, prepare};
@@ -122,7 +121,7 @@ fn positive_definite(a: &Array) -> Array {
 fn every_definition_compiles_to_what_it_means() {
     let mut rng = Rng(7);
     for sample in Op::samples() {
-        if matches!(sample.op, Op::Input(Input { .. })) {
+        if matches!(sample.op, Op::Input(_)) {
             continue;
         }
         let mut g = Graph::new("sample");

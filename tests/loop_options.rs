@@ -147,7 +147,7 @@ fn what_is_said_of_a_loop_overrides_the_options() {
 
 fn loops(g: &Graph) -> Vec<&Loop> {
     let all = g.nodes().filter_map(|n| match g.op(n) {
-        Op::Loop(l) => Some(l),
+        Op::Loop(l) => Some(&**l),
         _ => None,
     });
     all.collect()

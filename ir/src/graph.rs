@@ -69,7 +69,8 @@ struct ValueData {
     node: Node,
     /// Which of its results it is.
     slot: u32,
-    ty: Type,
+    /// The number of its type.
+    ty: u32,
     range: Range,
 }
 
@@ -80,6 +81,9 @@ pub struct Graph {
     pub name: String,
     dag: DiGraph<NodeData, ()>,
     values: IndexVec<Value, ValueData>,
+    /// Types of values: each is there once, and mostly they are few.
+    types: Vec<Type>,
+    type_numbers: FxHashMap<Type, u32>,
     /// The last node of each hash.
     interned: FxHashMap<u64, Node>,
     /// How many nodes hold graphs.
@@ -146,20 +150,29 @@ impl Graph {
                 found = data.alike;
             }
         }
-        let types = {
-            let args: SmallVec<[&Type; 4]> = args.iter().map(|&a| self.ty(a)).collect();
-            match op.infer(&args) {
-                Ok(types) => types,
-                Err(error) => return Err(Box::new((error, op))),
-            }
-        };
         let node = Node::new(self.dag.node_count());
         let first = Value::new(self.values.len());
-        let ranges = range_of(self, &op, args, &types);
-        let results = types.len() as u32;
-        for ((ty, range), slot) in types.into_iter().zip(ranges).zip(0..) {
-            self.values.push(ValueData { node, slot, ty, range });
-        }
+        let results = if let Some(ty) = self.type_of_map(&op, args) {
+            let range =
+                range_of(self, &op, args, std::slice::from_ref(&self.types[ty as usize]))[0];
+            self.values.push(ValueData { node, slot: 0, ty, range });
+            1
+        } else {
+            let types = {
+                let args: SmallVec<[&Type; 4]> = args.iter().map(|&a| self.ty(a)).collect();
+                match op.infer(&args) {
+                    Ok(types) => types,
+                    Err(error) => return Err(Box::new((error, op))),
+                }
+            };
+            let ranges = range_of(self, &op, args, &types);
+            let results = types.len() as u32;
+            for ((ty, range), slot) in types.into_iter().zip(ranges).zip(0..) {
+                let ty = self.type_number(ty);
+                self.values.push(ValueData { node, slot, ty, range });
+            }
+            results
+        };
         if op.is_input() {
             self.inputs.push(first);
         }
@@ -178,6 +191,28 @@ impl Graph {
         }
         self.interned.insert(hash, node);
         Ok(self.results(node))
+    }
+
+    /// The type of a function of operands of one type that gives that type, as most do.
+    fn type_of_map(&self, op: &Op, args: &[Value]) -> Option<u32> {
+        let Op::Map(ops::Map { f }) = op else { return None };
+        let number = self.values[*args.first()?].ty;
+        let ty = &self.types[number as usize];
+        if ty.stack > 0 || args.iter().any(|&a| self.values[a].ty != number) {
+            return None;
+        }
+        let dtypes = SmallVec::<[DType; 3]>::from_elem(ty.dtype, args.len());
+        (f.infer(&dtypes) == Ok(ty.dtype)).then_some(number)
+    }
+
+    fn type_number(&mut self, ty: Type) -> u32 {
+        if let Some(&number) = self.type_numbers.get(&ty) {
+            return number;
+        }
+        let number = self.types.len() as u32;
+        self.types.push(ty.clone());
+        self.type_numbers.insert(ty, number);
+        number
     }
 
     /// A new input.
@@ -268,21 +303,25 @@ impl Graph {
     }
 
     /// Number of values; the next value will have this index.
+    #[inline]
     pub fn value_count(&self) -> usize {
         self.values.len()
     }
 
     /// Number of nodes; the next node will have this index.
+    #[inline]
     pub fn node_count(&self) -> usize {
         self.dag.node_count()
     }
 
     /// The operation of a node.
+    #[inline]
     pub fn op(&self, n: Node) -> &Op {
         &self.data(n).op
     }
 
     /// The operands of a node, by slot.
+    #[inline]
     pub fn args(&self, n: Node) -> Values {
         Values::from_slice(&self.data(n).args)
     }
@@ -298,6 +337,7 @@ impl Graph {
     }
 
     /// The results of a node.
+    #[inline]
     pub fn results(&self, n: Node) -> Values {
         let d = self.data(n);
         match d.results {
@@ -307,37 +347,44 @@ impl Graph {
     }
 
     /// The node that makes a value, and which of its results it is.
+    #[inline]
     pub fn source(&self, v: Value) -> (Node, usize) {
         let ValueData { node, slot, .. } = &self.values[v];
         (*node, *slot as usize)
     }
 
     /// The operation that makes a value.
+    #[inline]
     pub fn op_of(&self, v: Value) -> &Op {
         self.op(self.values[v].node)
     }
 
     /// The type of a value.
+    #[inline]
     pub fn ty(&self, v: Value) -> &Type {
-        &self.values[v].ty
+        &self.types[self.values[v].ty as usize]
     }
 
     /// What is known of the numbers in a value.
+    #[inline]
     pub fn range(&self, v: Value) -> Range {
         self.values[v].range
     }
 
     /// The inputs, in order.
+    #[inline]
     pub fn inputs(&self) -> &[Value] {
         &self.inputs
     }
 
     /// The outputs, in order.
+    #[inline]
     pub fn outputs(&self) -> &[Value] {
         &self.outputs
     }
 
     /// Where a node comes from.
+    #[inline]
     pub fn origin(&self, n: Node) -> Origin {
         self.data(n).origin
     }
@@ -361,6 +408,7 @@ impl Graph {
         self.as_splat(v).is_some_and(|c| c == Const::of_float(c.dtype, x))
     }
 
+    #[inline]
     fn data(&self, n: Node) -> &NodeData {
         &self.dag[NodeIndex::new(n.index())]
     }
@@ -414,16 +462,17 @@ fn range_of(g: &Graph, op: &Op, args: &[Value], types: &[Type]) -> SmallVec<[Ran
         let finite = args[args.len() - 2..].iter().all(|&a| g.range(a).finite);
         return SmallVec::from_elem(Range { lo: f64::NEG_INFINITY, hi: 0.0, finite }, 1);
     }
-    if let Op::Reduce(ops::Reduce { monoid: Monoid::Sum, axes }) = op
-        && maxima::is_in_sum(g, args[0], axes)
-    {
-        return SmallVec::from_elem(Range { lo: 1.0, ..Range::FINITE }, 1);
-    }
-    if let Op::Reduce(ops::Reduce { monoid: Monoid::Max | Monoid::Min, .. }) = op
-        && g.ty(args[0]).is_empty()
-    {
-        // Over no element the result is infinite, whatever the elements may be.
-        return SmallVec::from_elem(Range::ANY, 1);
+    if let Op::Reduce(reduce) = op {
+        match reduce.monoid {
+            Monoid::Sum if maxima::is_in_sum(g, args[0], &reduce.axes) => {
+                return SmallVec::from_elem(Range { lo: 1.0, ..Range::FINITE }, 1);
+            }
+            // Over no element the result is infinite, whatever the elements may be.
+            Monoid::Max | Monoid::Min if g.ty(args[0]).is_empty() => {
+                return SmallVec::from_elem(Range::ANY, 1);
+            }
+            _ => {}
+        }
     }
     let args: SmallVec<[Range; 4]> = args.iter().map(|&a| g.range(a)).collect();
     op.range(&args, types)

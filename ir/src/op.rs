@@ -11,6 +11,7 @@
 //! [`Op::family`] tells them apart.
 
 use std::fmt;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -228,24 +229,25 @@ pub enum Family<'a> {
     Region(&'a ops::Region),
 }
 
-/// Those in boxes are large, and most nodes of most graphs are none of them.
+/// Shared ones are large, and most nodes of most graphs are none of them: what is copied from
+/// graph to graph is small.
 macro_rules! primitives {
-    ($($name:ident),*; boxed: $($large:ident),* $(,)?) => {
-        /// An operation.
+    ($($name:ident),*; shared: $($large:ident),* $(,)?) => {
+        /// An operation. Large ones are shared by the graphs that hold them.
         #[derive(Clone, PartialEq, Eq, Hash, Debug)]
         pub enum Op {
             $(#[doc = concat!("See [`", stringify!($name), "`](ops::", stringify!($name), ").")]
             $name(ops::$name),)*
             $(#[doc = concat!("See [`", stringify!($large), "`](ops::", stringify!($large), ").")]
-            $large(Box<ops::$large>),)*
+            $large(Arc<ops::$large>),)*
             /// See [`Cond`](ops::Cond).
             Cond(ops::Cond),
             /// See [`Loop`](ops::Loop).
-            Loop(ops::Loop),
+            Loop(Arc<ops::Loop>),
             /// See [`Rows`](ops::Rows).
             Rows(ops::Rows),
             /// See [`Region`](ops::Region).
-            Region(ops::Region),
+            Region(Arc<ops::Region>),
         }
 
         $(impl From<ops::$name> for Op {
@@ -256,7 +258,7 @@ macro_rules! primitives {
 
         $(impl From<ops::$large> for Op {
             fn from(op: ops::$large) -> Self {
-                Self::$large(Box::new(op))
+                Self::$large(Arc::new(op))
             }
         })*
 
@@ -303,10 +305,9 @@ macro_rules! primitives {
 }
 
 primitives! {
-    Input, Iota, Map, Reshape, Permute, Broadcast, Window, Concat, Reduce, Gather, ScatterAdd,
-    Cumulate, Argsort, Cholesky, TriangularSolve, Lu, LuSolve, Det, Cofactors, LoopLimit,
-    StopGradient;
-    boxed: Literal, Slice, Pad, Contract,
+    Map, Concat, Gather, ScatterAdd, Cumulate, Argsort, Cholesky, TriangularSolve, Lu, LuSolve,
+    Det, Cofactors, LoopLimit, StopGradient;
+    shared: Input, Literal, Iota, Reshape, Permute, Broadcast, Window, Slice, Pad, Reduce, Contract,
 }
 
 impl From<ops::Cond> for Op {
@@ -317,7 +318,7 @@ impl From<ops::Cond> for Op {
 
 impl From<ops::Loop> for Op {
     fn from(op: ops::Loop) -> Self {
-        Self::Loop(op)
+        Self::Loop(Arc::new(op))
     }
 }
 
@@ -329,7 +330,7 @@ impl From<ops::Rows> for Op {
 
 impl From<ops::Region> for Op {
     fn from(op: ops::Region) -> Self {
-        Self::Region(op)
+        Self::Region(Arc::new(op))
     }
 }
 

@@ -52,6 +52,8 @@ type Shape = (SmallVec<[Type; 4]>, Option<Type>);
 pub(crate) struct Asm<'f> {
     builder: FunctionBuilder<'f>,
     shapes: FxHashMap<Shape, SigRef>,
+    /// The last vector of zeros, and how many values there were.
+    zeros: Option<(Type, Value, usize)>,
     /// What instructions there are.
     pub features: Features,
 }
@@ -65,7 +67,7 @@ impl<'f> Asm<'f> {
         features: Features,
     ) -> Self {
         let builder = FunctionBuilder::new(func, context);
-        Self { builder, shapes: FxHashMap::default(), features }
+        Self { builder, shapes: FxHashMap::default(), zeros: None, features }
     }
 
     /// Ends the function: every block is complete.
@@ -115,6 +117,7 @@ impl<'f> Asm<'f> {
 
     /// Places a block and goes on there.
     pub fn place(&mut self, block: Block) {
+        self.zeros = None;
         self.builder.switch_to_block(block);
     }
 
@@ -209,6 +212,20 @@ impl<'f> Asm<'f> {
         let data = ConstantData::from(bytes.as_slice());
         let constant = self.func().dfg.constants.insert(data);
         self.ins().vconst(ty, constant)
+    }
+
+    /// A vector of zeros: the last one, if that is near.
+    pub fn zeros(&mut self, ty: Type) -> Value {
+        const NEAR: usize = 48;
+        let now = self.values();
+        match self.zeros {
+            Some((of, value, made)) if of == ty && now - made < NEAR => value,
+            _ => {
+                let value = self.vector_constant(ty, [0; 16]);
+                self.zeros = Some((ty, value, now));
+                value
+            }
+        }
     }
 
     /// Lanes chosen byte by byte: 0 to 15 from `a`, 16 to 31 from `b`.

@@ -13,7 +13,7 @@
 //!   they carry in registers;
 //! * `nest`, `straight`, `vector_loop`, `group`, `partial`: a kernel's statements, its loops,
 //!   four iterations at a time, its reductions;
-//! * `func`: functions of scalars that kernels call;
+//! * `func`: functions of scalars that kernels call; `guards`: truth values that are masks;
 //! * `strided`, `jam`: what steps over memory in strides, and several rows at a time;
 //! * `wide`: kernels as full-width vector code of our own, where the processor has it;
 //! * `work`: which kernels are worth several threads;
@@ -33,6 +33,7 @@ mod error;
 mod forward;
 mod func;
 mod group;
+mod guards;
 mod host;
 mod isa;
 mod jam;

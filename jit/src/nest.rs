@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use crate::address::{Addresses, Int};
 use crate::asm::{Addr, Asm, Memory, WORD};
 use crate::forward::Forward;
+use crate::guards::Guards;
 use crate::jam;
 use crate::scalar::{self, clif_type};
 use crate::strided::{Pieces, Rows};
@@ -74,6 +75,8 @@ pub(crate) struct NestEmitter<'a, 'f> {
     pub now: usize,
     /// Whether loops are written out.
     straight: bool,
+    /// Truth values that can be masks.
+    pub guards: Guards,
     /// Strided accesses of the vector loop being written.
     pub pieces: Pieces,
     /// The rows that it does at a time, if that is more than one.
@@ -122,6 +125,7 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
             forward: None,
             now: 0,
             straight: false,
+            guards: Guards::default(),
             pieces: Pieces::default(),
             rows: None,
             copy: 0,
@@ -147,6 +151,9 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
     /// Writes the whole nest.
     pub fn emit(mut self) {
         let nest = self.nest;
+        if !has_loops(nest) {
+            self.guards = Guards::of(nest);
+        }
         if has_loops(nest) || nest.body.len() <= 2 * KEPT {
             return self.block(&nest.body);
         }
@@ -183,7 +190,11 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
     pub fn stmt(&mut self, s: &Stmt) {
         match s {
             Stmt::Let { var, op: ScalarOp::Const(c), .. } => self.bind_constant(*var, *c),
+            Stmt::Let { var, .. } if self.guards.only(*var) => {}
             Stmt::Let { var, op, args } => {
+                if let Some(value) = self.guarded(*var, *op, args) {
+                    return self.bind(*var, value);
+                }
                 let from = args.first().map_or(self.nest.vars[*var], |&a| self.nest.vars[a]);
                 let values: SmallVec<[Value; 3]> = args.iter().map(|&a| self.scalar(a)).collect();
                 let value = scalar::apply(self.asm, *op, from, self.nest.vars[*var], &values);

@@ -348,7 +348,7 @@ fn inside(g: &Graph, pass: &Pass, options: &Options) -> Option<Graph> {
                     Trip::Count | Trip::Entries => l.trip.clone(),
                     Trip::While(c) => Trip::While(body(c)),
                 };
-                Loop { trip, body: body(&l.body), ..l.clone() }.into()
+                Loop { trip, body: body(&l.body), ..Loop::clone(l) }.into()
             }
             _ => return same(to, g, n, args),
         };

@@ -62,6 +62,20 @@ pub const SIZED: &[Sized] = &[
         params: |_| vec![Spec::f64([]); 10],
         value: |_, p, n| scalars(p, n),
     },
+    // The same with functions of all kinds, of many parameters, all of which count.
+    Sized {
+        name: "functions",
+        least: 500,
+        params: |_| vec![Spec::f64([]); 100],
+        value: |_, p, n| functions(p, n),
+    },
+    // The same with parameters that are elements of a vector.
+    Sized {
+        name: "elements",
+        least: 500,
+        params: one_vector,
+        value: |_, p, n| functions(&p[0].unstack(0), n),
+    },
     // Equal layers with parameters of their own.
     Sized {
         name: "layers",
@@ -198,4 +212,37 @@ fn scalars<'t>(p: &[Tensor<'t>], n: usize) -> Tensor<'t> {
         });
     }
     all[all.len() - 10..].iter().fold(all[all.len() - 1], |sum, &x| sum + x)
+}
+
+/// Functions of earlier ones, of which each is used.
+fn functions<'t>(p: &[Tensor<'t>], n: usize) -> Tensor<'t> {
+    let mut open = p.to_vec();
+    let mut state = 1u64;
+    let mut below = |n: usize| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    for i in 0..n {
+        // Those not used yet first, so that all lead to the result.
+        let at = below(open.len());
+        let x = open[at];
+        let y = open[below(open.len())];
+        open[at] = match i % 16 {
+            0 | 8 => x + y,
+            1 | 9 => x * y,
+            2 | 10 => x - y * 0.5,
+            3 => x.sin(),
+            4 => (x * 0.1).exp(),
+            5 => (x.square() + 1.0).log(),
+            6 => x.tanh(),
+            7 => x / (y.square() + 1.0),
+            11 => (x.square() + 2.0).sqrt(),
+            12 => x.cos(),
+            13 => x.sigmoid(),
+            14 => x.atan2(y + 3.0),
+            _ => x.abs().log1p(),
+        };
+    }
+    open.iter().skip(1).fold(open[0], |sum, &x| sum + x)
 }

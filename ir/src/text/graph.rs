@@ -173,13 +173,15 @@ pub(crate) fn inner_graphs(op: &Op) -> SmallVec<[(&'static str, &Graph); 2]> {
     let mut graphs = SmallVec::<[(_, &Graph); 2]>::new();
     match op {
         Op::Cond(Cond { then, els }) => graphs.extend([("then", &**then), ("else", els)]),
-        Op::Loop(Loop { trip, body, .. }) => {
+        Op::Loop(l) => {
+            let Loop { trip, body, .. } = &**l;
             if let Trip::While(cond) = trip {
                 graphs.push(("while", cond));
             }
             graphs.push(("do", body));
         }
-        Op::Region(Region { body, rule }) => {
+        Op::Region(r) => {
+            let Region { body, rule } = &**r;
             graphs.push(("do", body));
             if let Rule::Custom { jvp, vjp, .. } = rule {
                 graphs.extend(jvp.as_deref().map(|g| ("jvp", g)));

@@ -216,11 +216,11 @@ fn pair(g: &Graph, facts: &Facts, consumer: Node) -> Option<Pair> {
             }
             let stacks = &g.args(node)[a.lead() + a.carries + a.consts..];
             let forward: Option<Vec<bool>> = stacks.iter().map(|&s| rows(g, s, steps?)).collect();
-            let (op, needed) = (Arc::new(a.clone()), needed(a, &residuals));
+            let (op, needed) = (Arc::clone(a), needed(a, &residuals));
             Some(Producer { node, op, needed, residuals, kept, forward: forward? })
         })
         .collect();
-    let op = Arc::new(l.clone());
+    let op = Arc::clone(l);
     Some(Pair { consumer, op, producers: producers?, pops, pushes: pushed, steps, between })
 }
 

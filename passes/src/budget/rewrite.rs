@@ -114,7 +114,7 @@ impl Rewrite<'_> {
                     Trip::While(c) => Trip::While(self.body(c)),
                     other => other.clone(),
                 };
-                Loop { trip, body: self.body(&l.body), ..l.clone() }.into()
+                Loop { trip, body: self.body(&l.body), ..Loop::clone(l) }.into()
             }
             // A sweep left an array.
             Op::Rows(op) => {

@@ -6,6 +6,8 @@
 //! element is computed again from these instead: a look at the value becomes looks at
 //! what it is made of.
 
+use std::rc::Rc;
+
 use backstitch_ir::op::View;
 use backstitch_ir::threshold;
 use backstitch_ir::ty::{Shape, Type};
@@ -36,7 +38,8 @@ impl Scope<'_> {
         let Some(looks) = self.looks(&chain, &view, domain) else { return x };
         let mut made: FxHashMap<Val, Operand> = FxHashMap::default();
         for (&id, args) in chain.iter().zip(looks) {
-            let Item { op, out, adjoint, .. } = self.groups.items[id].clone();
+            let item = Rc::clone(&self.groups.items[id]);
+            let (op, out, adjoint) = (item.op.clone(), item.out, item.adjoint);
             let args = args.into_iter().map(|arg| match arg {
                 Look::Made(val) => made[&val].clone(),
                 Look::At(x) => x,

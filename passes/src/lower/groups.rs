@@ -34,6 +34,8 @@
 mod fit;
 mod item;
 
+use std::rc::Rc;
+
 use backstitch_ir::Idx;
 use backstitch_ir::define_index;
 use backstitch_ir::index::IndexVec;
@@ -98,7 +100,8 @@ pub(crate) struct Group {
 
 #[derive(Default)]
 pub(crate) struct Groups {
-    pub items: IndexVec<ItemId, Item>,
+    /// Shared with the kernels in the making.
+    pub items: IndexVec<ItemId, Rc<Item>>,
     pub groups: IndexVec<GroupId, Group>,
     pub made: IndexVec<Val, Option<Made>>,
     /// Whether a val has to be in memory.
@@ -177,13 +180,18 @@ impl Groups {
     }
 
     /// Adds an item where it is to be.
-    pub fn add(&mut self, place: Place, item: Item) {
+    pub fn add(&mut self, place: Place, item: Rc<Item>) {
         self.join(place.id, place.fit, item);
     }
 
     /// Adds an item that a group's new item reads, and that changes nothing about its loops,
     /// if it fits.
-    pub fn add_before(&mut self, vals: &IndexVec<Val, ValDecl>, id: GroupId, item: Item) -> bool {
+    pub fn add_before(
+        &mut self,
+        vals: &IndexVec<Val, ValDecl>,
+        id: GroupId,
+        item: Rc<Item>,
+    ) -> bool {
         let group = &self.groups[id];
         let whole = |fit: &Fit| {
             group.domain.as_ref() == Some(&fit.domain)
@@ -199,7 +207,7 @@ impl Groups {
     /// leaves the group's loops as they are.
     pub fn add_if(&mut self, vals: &IndexVec<Val, ValDecl>, item: Item, least: usize) -> bool {
         let dtype = vals[item.out].dtype;
-        let item = item.squeezed(dtype);
+        let item = Rc::new(item.squeezed(dtype));
         let mut best: Option<(usize, GroupId, Fit)> = None;
         for id in self.candidates(&item) {
             let (group, saved) = (&self.groups[id], self.saved(vals, id, &item));
@@ -258,7 +266,7 @@ impl Groups {
         seen.into_iter().map(of).sum()
     }
 
-    fn join(&mut self, id: GroupId, fit: Fit, item: Item) {
+    fn join(&mut self, id: GroupId, fit: Fit, item: Rc<Item>) {
         for &val in item.args.iter().flat_map(Operand::vals) {
             self.last_read[val] = self.last_read[val].max(Some(id));
             if self.made[val].is_none_or(|m| m.group != id) {

@@ -6,6 +6,8 @@
 //! operations on two other arrays, as the value is not stored at all then; a sum that goes
 //! from kernel to kernel is stored every other time.
 
+use std::rc::Rc;
+
 use backstitch_ir::ty::Type;
 use backstitch_ir::{Node, Value, threshold};
 use smallvec::SmallVec;
@@ -22,7 +24,7 @@ impl Scope<'_> {
     /// again than read. `args` are its operands in the graph.
     pub(super) fn add(&mut self, item: Item, args: &[Value]) {
         let dtype = self.dtype(item.out);
-        let mut item = item.squeezed(dtype);
+        let mut item = Rc::new(item.squeezed(dtype));
         let place = self.groups.place(&self.vals, &item);
         if self.groups.fuse && place.is_innermost() {
             // What is gathered from is looked at elsewhere than its operand says.
@@ -31,7 +33,8 @@ impl Scope<'_> {
                 let alone = || args.get(i).is_some_and(|&v| self.has_one_user(v));
                 let Some(chain) = self.chain_nearby(place.id, &item, i, alone) else { continue };
                 if let Some(val) = self.repeat(place.id, &chain) {
-                    item.args[i] = Operand::whole(val, &item.domain);
+                    let again = Operand::whole(val, &item.domain);
+                    Rc::make_mut(&mut item).args[i] = again;
                 }
             }
         }
@@ -115,8 +118,9 @@ impl Scope<'_> {
             let args = args.collect();
             let out = self.val(&Type::new(self.dtype(item.out), item.domain.clone()), Home::Open);
             made.push((item.out, out));
-            let item = Item { out, args, node: None, ..item };
-            if !self.groups.add_before(&self.vals, to, item) {
+            let (op, domain) = (item.op.clone(), item.domain.clone());
+            let item = Item { op, domain, args, out, node: None, adjoint: item.adjoint };
+            if !self.groups.add_before(&self.vals, to, Rc::new(item)) {
                 return None;
             }
         }

@@ -235,7 +235,7 @@ pub(crate) struct ValDecl {
     /// The shape as loops see it: without axes of extent 1.
     pub loops: Shape,
     /// Where it is stored, if that is in another val. Such a val is never read.
-    pub part: Option<Part>,
+    pub part: Option<Box<Part>>,
 }
 
 /// A place in a val.

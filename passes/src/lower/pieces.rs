@@ -86,7 +86,7 @@ impl Scope<'_> {
         let strides = places.map(|((&step, &stride), _)| step as i64 * stride).collect();
         let ty = Type::new(self.dtype(out), shape.clone());
         let val = self.val(&ty, Home::Open);
-        self.vals[val].part = Some(Part { of: out, offset, strides });
+        self.vals[val].part = Some(Part { of: out, offset, strides }.into());
         let (node, adjoint) = (self.top.then_some(n), self.g.origin(n).adjoint);
         let args = smallvec![x.clone()];
         let item = Item { op: ItemOp::Copy, domain: shape.clone(), args, out: val, node, adjoint };

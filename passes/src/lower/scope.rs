@@ -24,7 +24,7 @@ pub(crate) enum Home {
     /// Not decided: a buffer of the arena, when it is stored.
     Open,
     Buffer(Buffer),
-    Constant(Array),
+    Constant(Box<Array>),
 }
 
 pub(crate) struct Scope<'g> {
@@ -236,7 +236,7 @@ impl<'g> Scope<'g> {
                     Home::Constant(array) => planner.buffers.push(BufferDecl {
                         dtype: decl.dtype,
                         len: decl.shape.len(),
-                        place: Place::Constant(array.clone()),
+                        place: Place::Constant(Array::clone(array)),
                     }),
                     _ => match self.stacks.get(&val) {
                         Some(ty) => planner.scratch_for(ty),

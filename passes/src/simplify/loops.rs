@@ -69,7 +69,7 @@ fn with_residuals<'g>(
         // What this one pushes, the other pushes first.
         let first = || stripped(g, a, &g.args(other), counter, l.pushes());
         let found = more && a.pushes() >= l.pushes() && first().as_ref() == Some(&own);
-        found.then_some((a, other, counter))
+        found.then_some((&**a, other, counter))
     };
     let found = candidates.iter().filter_map(keeps_more);
     let most = |best: (&'g Loop, Node, bool), next: (&'g Loop, Node, bool)| {

@@ -13,6 +13,8 @@
 //! The results per row go through memory; the chunk is in cache when it is read for
 //! the second time.
 
+use std::rc::Rc;
+
 use backstitch_ir::nest::Var;
 use backstitch_ir::threshold;
 use smallvec::SmallVec;
@@ -47,7 +49,7 @@ pub(super) fn is_worthwhile(groups: &mut Groups, id: GroupId) -> bool {
     }
     let is_row =
         |groups: &Groups, i: &Item| groups.made[i.out].is_some_and(|m| m.level == Level::Row);
-    let items: Vec<Item> = group.items.iter().map(|&i| groups.items[i].clone()).collect();
+    let items: Vec<Rc<Item>> = group.items.iter().map(|&i| groups.items[i].clone()).collect();
     let cost: usize =
         items.iter().filter(|i| is_row(groups, i)).map(|i| operation_cost(&i.op)).sum();
     if cost < DEAR && !sums_rows(groups, id, &items) {
@@ -88,7 +90,7 @@ fn is_made_again(groups: &Groups, id: GroupId, val: Val) -> bool {
 
 /// Whether rows are added up by a loop that does nothing else and runs after another: on
 /// its own, it can do several rows at a time.
-fn sums_rows(groups: &Groups, id: GroupId, items: &[Item]) -> bool {
+fn sums_rows(groups: &Groups, id: GroupId, items: &[Rc<Item>]) -> bool {
     let full = items.iter().filter(|i| domain_is(groups, id, i));
     let reductions = full.filter(|i| matches!(i.op, ItemOp::Reduce { .. }));
     let made = reductions.filter_map(|i| groups.made[i.out]);
@@ -111,7 +113,7 @@ fn domain_is(groups: &Groups, id: GroupId, item: &Item) -> bool {
 /// The loops over rows, one after the other.
 pub(super) fn rows(
     e: &mut Emit<'_, '_>,
-    items: &[Item],
+    items: &[Rc<Item>],
     reductions: &[Reduction],
     phases: u32,
     rows: usize,
@@ -143,14 +145,14 @@ const MORE: u32 = 1;
 /// Row items of a phase, in a loop of their own.
 fn row_loop(
     e: &mut Emit<'_, '_>,
-    items: &[Item],
+    items: &[Rc<Item>],
     reductions: &[Reduction],
     phase: u32,
     rows: usize,
     chunks: Option<&Chunks>,
 ) {
     let made = |e: &Emit<'_, '_>, i: &Item| e.scope.groups.made[i.out].expect("items are made");
-    let stores: Vec<&Item> = items
+    let stores: Vec<&Rc<Item>> = items
         .iter()
         .filter(|i| !matches!(i.op, ItemOp::Reduce { .. }) && e.scope.groups.stored[i.out])
         .filter(|i| made(e, i).level == Level::Row && made(e, i).phase == phase)

@@ -1,5 +1,7 @@
 //! A fusion group as loops.
 
+use std::rc::Rc;
+
 use backstitch_ir::Idx;
 use backstitch_ir::nest::Var;
 use backstitch_ir::plan::{ALIGN, Kernel, Step};
@@ -32,8 +34,8 @@ pub(crate) fn group(
 ) {
     let group = scope.groups.groups[id].clone();
     let Some(domain) = group.domain.clone() else { return };
-    let items: Vec<Item> = group.items.iter().map(|&i| scope.groups.items[i].clone()).collect();
-    let wanted = |i: &Item| scope.groups.stored[i.out] || matches!(i.op, ItemOp::Reduce { .. });
+    let items: Vec<Rc<Item>> = group.items.iter().map(|&i| scope.groups.items[i].clone()).collect();
+    let wanted = |i: &Rc<Item>| scope.groups.stored[i.out] || matches!(i.op, ItemOp::Reduce { .. });
     if !items.iter().any(wanted) {
         return;
     }
@@ -150,7 +152,7 @@ fn parts(
     scope: &mut Scope<'_>,
     group: &Group,
     id: GroupId,
-    items: &[Item],
+    items: &[Rc<Item>],
     domain: &Shape,
 ) -> (Vec<PartLoops>, bool) {
     let sizes = items.iter().map(|i| scope.dtype(i.out).size()).filter(|&size| size > 1);
@@ -167,7 +169,7 @@ fn parts(
     }
     let part = |((b, loops), written): ((Section, Loops), usize)| {
         let (rows, full) = (loops.depth(group.rows()), loops.len() - written);
-        let each = |i| reductions_of(scope, i, group, domain, &loops, full);
+        let each = |i: &Rc<Item>| reductions_of(scope, i, group, domain, &loops, full);
         let reductions: Vec<Reduction> = items.iter().flat_map(each).collect();
         let tiles = Tiles::choose(&loops, rows, full, &reductions);
         let elements = b.shape.len();
@@ -180,7 +182,7 @@ fn parts(
 /// loops over rows there were.
 fn all_phases(
     e: &mut Emit<'_, '_>,
-    items: &[Item],
+    items: &[Rc<Item>],
     part: PartLoops,
     phases: u32,
     chunks: Option<&Chunks>,
@@ -204,8 +206,8 @@ fn all_phases(
 }
 
 /// What a group computes, and why it is one.
-fn origin(scope: &Scope<'_>, id: GroupId, items: &[Item]) -> KernelOrigin {
-    let operation = |i: &Item| Operation { name: i.op.name(), adjoint: i.adjoint };
+fn origin(scope: &Scope<'_>, id: GroupId, items: &[Rc<Item>]) -> KernelOrigin {
+    let operation = |i: &Rc<Item>| Operation { name: i.op.name(), adjoint: i.adjoint };
     let operations = items.iter().map(operation).collect();
     let (cut, other) = scope.groups.groups[id].cut.clone().expect("groups of items say why");
     let not_joined = other.and_then(|g| scope.groups.groups[g].kernel);
@@ -220,7 +222,7 @@ pub(super) fn forget_rows(e: &mut Emit<'_, '_>, reductions: &[Reduction]) {
 /// What is done at the end of each row: stores, and reductions over rows.
 fn per_row(
     e: &mut Emit<'_, '_>,
-    items: &[Item],
+    items: &[Rc<Item>],
     reductions: &[Reduction],
     pending: &mut Vec<(usize, Var)>,
 ) {
@@ -240,7 +242,7 @@ fn per_row(
 /// The inner loops of one phase, with everything that they store and reduce.
 pub(super) fn one_phase(
     e: &mut Emit<'_, '_>,
-    items: &[Item],
+    items: &[Rc<Item>],
     reductions: &[Reduction],
     phase: u32,
     rows: usize,
@@ -289,8 +291,8 @@ pub(super) fn one_phase(
 }
 
 /// What an iteration of the inner loops of a phase costs.
-fn cost(e: &Emit<'_, '_>, items: &[Item], phase: u32) -> usize {
-    let made = |i: &Item| e.scope.groups.made[i.out].expect("items are made");
+fn cost(e: &Emit<'_, '_>, items: &[Rc<Item>], phase: u32) -> usize {
+    let made = |i: &Rc<Item>| e.scope.groups.made[i.out].expect("items are made");
     let here = items.iter().filter(|i| made(i).level == Level::Full && made(i).phase == phase);
     here.map(|i| operation_cost(&i.op)).sum()
 }
@@ -306,7 +308,7 @@ fn keep_results(e: &mut Emit<'_, '_>, env: &FxHashMap<Val, Var>, reductions: &[R
 }
 
 /// Stores what is known once.
-fn scalars(e: &mut Emit<'_, '_>, items: &[Item]) {
+fn scalars(e: &mut Emit<'_, '_>, items: &[Rc<Item>]) {
     for i in items {
         let made = e.scope.groups.made[i.out].expect("items are made");
         if made.level == Level::Scalar && e.scope.groups.stored[i.out] {

@@ -13,6 +13,8 @@
 //! Where nothing is reduced and nothing happens per row, that pays only if vectors along
 //! the columns would have leftovers: a row of four or eight elements is as good as any.
 
+use std::rc::Rc;
+
 use backstitch_ir::nest::Var;
 use backstitch_ir::threshold;
 use smallvec::SmallVec;
@@ -43,7 +45,7 @@ const MOST_WORK: usize = 800;
 pub(super) type Positions = SmallVec<[i64; 4]>;
 
 /// How many of the innermost loops are to be written out.
-pub(super) fn written_out(items: &[Item], loops: &Loops, rows: usize, phases: u32) -> usize {
+pub(super) fn written_out(items: &[Rc<Item>], loops: &Loops, rows: usize, phases: u32) -> usize {
     let all = loops.len();
     let count = match rows {
         0 if phases > 0 => 0,

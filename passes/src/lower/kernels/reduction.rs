@@ -1,5 +1,7 @@
 //! The reductions of a group, and the loops that suit them and all else.
 
+use std::rc::Rc;
+
 use backstitch_ir::nest::Monoid;
 use backstitch_ir::ty::{DType, Shape};
 
@@ -39,7 +41,7 @@ pub(super) struct Reduction {
 }
 
 /// The loops over a part of a group's domain that suit all accesses.
-pub(super) fn loops(scope: &Scope<'_>, items: &[Item], part: &Section, rows: usize) -> Loops {
+pub(super) fn loops(scope: &Scope<'_>, items: &[Rc<Item>], part: &Section, rows: usize) -> Loops {
     let domain = &part.shape;
     let mut touches: Vec<Touch> = Vec::new();
     let mut kinds = Kinds::new(domain.rank());

@@ -43,7 +43,7 @@ impl Scope<'_> {
                 let operand = match g.as_splat(result) {
                     Some(c) => Operand::Splat(c),
                     None => {
-                        let val = self.val(&ty, Home::Constant(c.array().clone()));
+                        let val = self.val(&ty, Home::Constant(c.array().clone().into()));
                         Operand::whole(val, &ty.shape)
                     }
                 };

@@ -11,6 +11,7 @@
 //! and conditionals have several results, so that neighbours alone do not say which.
 
 mod maxima;
+mod prune;
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -138,7 +139,7 @@ impl Graph {
 
     /// Adds an operation, or gives it back with what is wrong.
     fn insert(&mut self, op: Op, args: &[Value]) -> Result<Values, Box<(TypeError, Op)>> {
-        let hash = FxBuildHasher.hash_one((&op, args));
+        let hash = hash_of(&op, args);
         let last = self.interned.get(&hash).copied();
         if !op.is_input() {
             let mut found = last;
@@ -176,7 +177,7 @@ impl Graph {
         if op.is_input() {
             self.inputs.push(first);
         }
-        self.control += usize::from(matches!(op, Op::Cond(_) | Op::Loop(_) | Op::Region(_)));
+        self.control += usize::from(op.holds_graphs());
         let at = self.dag.add_node(NodeData {
             op,
             args: Values::from_slice(args),
@@ -441,6 +442,11 @@ impl fmt::Debug for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// What equal operations on equal operands have in common.
+fn hash_of(op: &Op, args: &[Value]) -> u64 {
+    FxBuildHasher.hash_one((op, args))
 }
 
 /// Ranges of the results of an operation.

@@ -262,6 +262,12 @@ macro_rules! primitives {
             }
         })*
 
+        $(impl From<Arc<ops::$large>> for Op {
+            fn from(op: Arc<ops::$large>) -> Self {
+                Self::$large(op)
+            }
+        })*
+
         impl Op {
             /// Which rules apply.
             pub fn family(&self) -> Family<'_> {
@@ -390,6 +396,11 @@ impl Op {
     /// Whether it is an input: the only operation that is never shared.
     pub const fn is_input(&self) -> bool {
         matches!(self, Self::Input(_))
+    }
+
+    /// Whether it is a conditional, a loop or a region.
+    pub const fn holds_graphs(&self) -> bool {
+        matches!(self, Self::Cond(_) | Self::Loop(_) | Self::Region(_))
     }
 
     fn mistake(&self, expected: impl Into<String>, got: &[&Type]) -> TypeError {

@@ -132,7 +132,7 @@ pub fn rebuild(g: &Graph, mut f: impl FnMut(&mut Graph, Node, &[Value]) -> Value
 
 /// The same program without dead nodes.
 pub fn prune(g: &Graph) -> Graph {
-    rebuild(g, |to, n, args| same(to, g, n, args))
+    g.pruned(&live(g, g.outputs(), None))
 }
 
 /// What is between some values of a graph and others, as a graph of its own: its inputs

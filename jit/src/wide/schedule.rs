@@ -194,17 +194,29 @@ impl Scheduler {
 
     /// Which of the free instructions begins now, if one does.
     fn next(&self, insts: &[Inst], free: &[Free], now: u32) -> Option<usize> {
-        let all = free.iter().enumerate();
-        let best = if self.needs.tight() {
-            all.min_by_key(|(_, f)| {
-                let more = self.needs.change(&insts[f.inst as usize]).max(0);
-                (more, if more > 0 { f.inst } else { !f.height }, f.inst)
-            })
-        } else {
-            let ready = all.filter(|(_, f)| f.ready <= now);
-            ready.max_by_key(|(_, f)| (f.height, !f.inst))
-        };
-        best.map(|(at, _)| at)
+        if self.needs.tight() {
+            return self.frugal(insts, free);
+        }
+        let ready = free.iter().enumerate().filter(|(_, f)| f.ready <= now);
+        ready.max_by_key(|(_, f)| (f.height, !f.inst)).map(|(at, _)| at)
+    }
+
+    /// The one that needs no more registers and is farthest from the end; if there is none,
+    /// the first of those that need the fewest.
+    fn frugal(&self, insts: &[Inst], free: &[Free]) -> Option<usize> {
+        let mut best: Option<((i32, u32, u32), usize)> = None;
+        for (at, f) in free.iter().enumerate() {
+            // It is not asked what one needs that is not better even if it needs nothing.
+            if best.is_some_and(|(than, _)| than <= (0, !f.height, f.inst)) {
+                continue;
+            }
+            let more = self.needs.change(&insts[f.inst as usize]).max(0);
+            let key = (more, if more > 0 { f.inst } else { !f.height }, f.inst);
+            if best.is_none_or(|(than, _)| key < than) {
+                best = Some((key, at));
+            }
+        }
+        best.map(|(_, at)| at)
     }
 
     /// Who waits for whom.

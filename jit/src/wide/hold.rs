@@ -21,6 +21,17 @@ use super::places::Int;
 use super::vector::Shape;
 use crate::vector_loop::split;
 
+/// Statements of a loop up to which the other registers are enough for what it computes.
+const FEW: usize = 4;
+
+/// Vectors that are held at most for a single loop of few statements.
+fn most_alone(encoding: Encoding) -> usize {
+    match encoding {
+        Encoding::Evex => 24,
+        Encoding::Vex => 8,
+    }
+}
+
 /// Vectors of sums that are held at most.
 fn most_sums(encoding: Encoding) -> usize {
     match encoding {
@@ -64,8 +75,12 @@ impl Lowering<'_> {
             return Some(out);
         }
         let loops: Vec<Inside<'l>> = l.body.iter().filter_map(|s| self.inside(s)).collect();
-        let mut room = most(self.ops.encoding);
-        let mut sums = most_sums(self.ops.encoding);
+        let inner = l.body.iter().filter(|s| matches!(s, Stmt::For(_))).count();
+        let alone = inner == 1 && loops.iter().all(|inside| inside.stmts.len() <= FEW);
+        let (mut room, mut sums) = match (alone, self.ops.encoding) {
+            (true, encoding) => (most_alone(encoding), most_alone(encoding)),
+            (false, encoding) => (most(encoding), most_sums(encoding)),
+        };
         for inside in &loops {
             for &stmt in &inside.stmts {
                 let Stmt::Accumulate { param, at, .. } = stmt else { continue };

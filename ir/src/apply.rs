@@ -8,7 +8,7 @@
 //! Which NaN comes out of an operation (its sign and payload) is not defined;
 //! all else is, to the bit.
 
-use crate::nest::{Cmp, Const, Monoid, ScalarOp};
+use crate::nest::{Cmp, Const, Monoid, ScalarOp, Term};
 use crate::ty::DType;
 
 /// An operation on the bits of up to three operands; those beyond its arity
@@ -97,6 +97,21 @@ pub fn combination(monoid: Monoid, dtype: DType) -> Option<Function> {
         (Monoid::Min, DType::F64) => Some(larger!(f64_of, <)),
         (Monoid::Min, DType::I32) => Some(larger!(i32_of, <)),
         (Monoid::Min, _) => Some(larger!(i64_of, <)),
+    }
+}
+
+/// What a term makes of what there is so far, on the bits of that and of the term's values;
+/// `None` if there is no such term of this type.
+pub fn taking<V>(term: &Term<V>, dtype: DType) -> Option<Function> {
+    match (term, dtype) {
+        (Term::One(op, _), _) => combination(*op, dtype),
+        (Term::Product(_), DType::F32) => {
+            Some(|old, a, b| of_f32(f32_of(a).mul_add(f32_of(b), f32_of(old))))
+        }
+        (Term::Product(_), DType::F64) => {
+            Some(|old, a, b| of_f64(f64_of(a).mul_add(f64_of(b), f64_of(old))))
+        }
+        (Term::Product(_), _) => None,
     }
 }
 

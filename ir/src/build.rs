@@ -17,14 +17,16 @@
 //! * **Folding.** Operations on constants are evaluated with the interpreter's own
 //!   functions, and identities that keep every bit are applied.
 //!
-//! [`NestBuilder::finish`] removes what nobody uses and renumbers the variables
-//! in order of definition.
+//! [`NestBuilder::finish`] removes what nobody uses, lets sums take the factors of products
+//! that nobody else wants ([`Term::Product`]), and renumbers the variables in order of
+//! definition.
 
 mod element;
 mod finish;
 mod fold;
 mod func;
 mod ops;
+mod products;
 
 use std::sync::Arc;
 
@@ -38,7 +40,7 @@ use crate::apply;
 use crate::index::IndexVec;
 use crate::nest::{
     Acc, Access, At, Axis, Carry, Const, For, Func, FuncDecl, Mode, Monoid, Nest, Param, ParamDecl,
-    Range, ScalarOp, Stmt, Var,
+    Range, ScalarOp, Stmt, Term, Var,
 };
 use crate::ty::DType;
 
@@ -69,6 +71,10 @@ pub struct NestBuilder {
     vars: IndexVec<Var, VarInfo>,
     /// The open blocks, outermost first; never empty.
     blocks: Vec<Block>,
+    /// Whether a reduction sums products of floats.
+    sums_products: bool,
+    /// Additions that are steps of sums, and the products that they add.
+    steps: FxHashMap<Var, Var>,
 }
 
 struct AxisInfo {
@@ -90,6 +96,7 @@ enum Def {
     Const(Const),
     Neg(Var),
     Not(Var),
+    Mul,
     Other,
 }
 
@@ -131,6 +138,8 @@ impl NestBuilder {
             funcs: IndexVec::new(),
             vars: IndexVec::new(),
             blocks: vec![top],
+            sums_products: false,
+            steps: FxHashMap::default(),
         }
     }
 
@@ -239,8 +248,9 @@ impl NestBuilder {
         let accs: Vec<_> = accs
             .iter()
             .map(|&(op, value)| {
-                let dtype = self.dtype(value);
-                Acc { result: self.define(dtype, outer, Def::Other), op, value }
+                self.sums_products |= self.is_summed_product(op, value);
+                let result = self.define(self.dtype(value), outer, Def::Other);
+                Acc { result, term: Term::One(op, value) }
             })
             .collect();
         let results = accs.iter().map(|a| a.result).collect();
@@ -293,6 +303,7 @@ impl NestBuilder {
         let def = match op {
             ScalarOp::Neg => Def::Neg(args[0]),
             ScalarOp::Not => Def::Not(args[0]),
+            ScalarOp::Mul => Def::Mul,
             _ => Def::Other,
         };
         let key = Pure::Op(op, dtype, args.clone());
@@ -306,6 +317,9 @@ impl NestBuilder {
         let mut live = IndexVec::filled(false, self.vars.len());
         let mut body = top.stmts;
         sweep(&mut body, &mut live);
+        if self.sums_products {
+            products::fuse(&mut body, &self.steps, &self.vars);
+        }
         let mut names = IndexVec::filled(None, self.vars.len());
         let mut vars = IndexVec::new();
         rename(&mut body, &mut |var, defined: bool| {

@@ -18,7 +18,7 @@ use crate::apply::{self, Function};
 use crate::array::Element;
 use crate::index::{Idx, IndexVec};
 use crate::nest::{
-    At, Axis, Carry, Const, Func, FuncDecl, Mode, Monoid, Nest, Param, Range, ScalarOp, Stmt, Var,
+    At, Axis, Carry, Const, Func, FuncDecl, Mode, Nest, Param, Range, ScalarOp, Stmt, Term, Var,
 };
 use crate::ty::DType;
 
@@ -76,7 +76,7 @@ enum Code {
     Index { var: Var, axis: Axis },
     Load { var: Var, from: Place },
     Store { to: Place, value: Var },
-    Accumulate { to: Place, f: Function, value: Var },
+    Accumulate { to: Place, step: Step },
     For(Loop),
 }
 
@@ -99,9 +99,17 @@ struct Loop {
 
 struct Reduction {
     result: Var,
-    value: Var,
+    step: Step,
+    /// The combination of partial results.
     f: Function,
     identity: u64,
+}
+
+/// How a term is taken in.
+struct Step {
+    /// Of what there is so far, and of the term's values.
+    f: Function,
+    values: [Var; 2],
 }
 
 fn compile(nest: &Nest, stmts: &[Stmt]) -> Vec<Code> {
@@ -116,10 +124,9 @@ fn compile(nest: &Nest, stmts: &[Stmt]) -> Vec<Code> {
         Stmt::Index { var, axis } => Code::Index { var: *var, axis: *axis },
         Stmt::Load { var, param, at } => Code::Load { var: *var, from: element(*param, at) },
         Stmt::Store { param, at, value } => Code::Store { to: element(*param, at), value: *value },
-        Stmt::Accumulate { param, at, op, value } => Code::Accumulate {
+        Stmt::Accumulate { param, at, term } => Code::Accumulate {
             to: element(*param, at),
-            f: combination(*op, nest.params[*param].dtype),
-            value: *value,
+            step: step_of(*term, nest.params[*param].dtype),
         },
         Stmt::For(l) => Code::For(Loop {
             axis: l.axis,
@@ -133,12 +140,12 @@ fn compile(nest: &Nest, stmts: &[Stmt]) -> Vec<Code> {
                 .accs
                 .iter()
                 .map(|acc| {
-                    let dtype = nest.vars[acc.value];
+                    let (dtype, op) = (nest.vars[acc.result], acc.term.op());
                     Reduction {
                         result: acc.result,
-                        value: acc.value,
-                        f: combination(acc.op, dtype),
-                        identity: acc.op.identity(dtype).bits,
+                        step: step_of(acc.term, dtype),
+                        f: step_of(Term::One(op, acc.result), dtype).f,
+                        identity: op.identity(dtype).bits,
                     }
                 })
                 .collect(),
@@ -169,8 +176,14 @@ fn straight(vars: &IndexVec<Var, DType>, body: &[Stmt]) -> Vec<Code> {
     body.iter().map(stmt).collect()
 }
 
-fn combination(monoid: Monoid, dtype: DType) -> Function {
-    apply::combination(monoid, dtype).unwrap_or_else(|| panic!("no {} of {dtype}", monoid.name()))
+fn step_of(term: Term, dtype: DType) -> Step {
+    let f = apply::taking(&term, dtype);
+    let f = f.unwrap_or_else(|| panic!("no {} of {dtype}", term.op().name()));
+    let values = match term {
+        Term::One(_, value) => [value; 2],
+        Term::Product(factors) => factors,
+    };
+    Step { f, values }
 }
 
 /// One operation.
@@ -213,9 +226,9 @@ impl Machine<'_> {
                     let (mem, i) = self.locate(to);
                     write(mem, to.size, i, self.vars[*value]);
                 }
-                Code::Accumulate { to, f, value } => {
+                Code::Accumulate { to, step } => {
                     let (mem, i) = self.locate(to);
-                    write(mem, to.size, i, f(read(mem, to.size, i), self.vars[*value], 0));
+                    write(mem, to.size, i, self.take(step, read(mem, to.size, i)));
                 }
                 Code::For(l) => self.repeat(l),
             }
@@ -245,7 +258,7 @@ impl Machine<'_> {
             }
             for (acc, partial) in l.accs.iter().zip(&mut partials) {
                 let p = &mut partial[t % l.lanes];
-                *p = (acc.f)(*p, self.vars[acc.value], 0);
+                *p = self.take(&acc.step, *p);
             }
         }
         for (acc, mut p) in l.accs.iter().zip(partials) {
@@ -258,6 +271,12 @@ impl Machine<'_> {
             }
             self.vars[acc.result] = p[0];
         }
+    }
+
+    /// What a term makes of what there is so far.
+    fn take(&self, step: &Step, old: u64) -> u64 {
+        let [a, b] = step.values.map(|v| self.vars[v]);
+        (step.f)(old, a, b)
     }
 
     fn locate(&self, e: &Place) -> (Mem<'_>, usize) {
@@ -301,7 +320,7 @@ pub(crate) fn write(mem: Mem<'_>, size: usize, i: usize, bits: u64) {
 mod tests {
     use super::*;
     use crate::build::NestBuilder;
-    use crate::nest::Access;
+    use crate::nest::{Access, Monoid};
 
     fn at(strides: &[(Axis, i64)]) -> At {
         At { strides: strides.iter().copied().collect(), ..At::default() }

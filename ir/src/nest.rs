@@ -24,6 +24,9 @@
 //!   1`, partial `j` is combined with partial `j + s` for all `j < s`; partial
 //!   0 is the result.
 //!
+//! A sum may take products ([`Term::Product`]): each iteration is then one fused
+//! multiply-add, rounded once. Partial results are added like those of any sum.
+//!
 //! A sequential loop may also carry variables from one iteration to the next: for
 //! recurrences whose every step is wanted, such as running sums.
 //!
@@ -42,6 +45,7 @@
 mod constant;
 mod monoid;
 mod operation;
+mod term;
 
 use std::sync::Arc;
 
@@ -50,6 +54,7 @@ use smallvec::SmallVec;
 pub use self::constant::Const;
 pub use self::monoid::Monoid;
 pub use self::operation::{Cmp, ScalarOp};
+pub use self::term::Term;
 use crate::define_index;
 use crate::index::IndexVec;
 use crate::ty::DType;
@@ -201,17 +206,15 @@ pub enum Stmt {
         /// The value.
         value: Var,
     },
-    /// `param[at] = param[at] ⊕ value`. In a vector or parallel loop, different
-    /// iterations touch different elements.
+    /// `param[at] = param[at] ⊕ value`, or `param[at] + a · b`. In a vector or parallel
+    /// loop, different iterations touch different elements.
     Accumulate {
         /// The array.
         param: Param,
         /// The element.
         at: At,
-        /// The combination.
-        op: Monoid,
-        /// The value.
-        value: Var,
+        /// What is combined into it.
+        term: Term,
     },
     /// A loop.
     For(Box<For>),
@@ -280,8 +283,6 @@ pub struct Carry {
 pub struct Acc {
     /// The result; visible after the loop, not inside.
     pub result: Var,
-    /// The combination.
-    pub op: Monoid,
-    /// What each iteration contributes: a variable visible in the loop's body.
-    pub value: Var,
+    /// What each iteration contributes: of variables visible in the loop's body.
+    pub term: Term,
 }

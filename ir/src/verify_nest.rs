@@ -5,7 +5,8 @@
 //!    inside; what it accumulates is visible in the loop's body.
 //! 2. Operations exist for the types of their operands and result
 //!    ([`apply::check`]). Indices are `i64`. Loaded, stored and accumulated
-//!    values have the type of the parameter; monoids take their operands.
+//!    values have the type of the parameter; monoids take their operands, and
+//!    products are of floats of one type.
 //! 3. The axis of a loop is not that of a loop around it. Chunks are of a
 //!    positive size and counted by the axis of a loop around.
 //! 4. A vector loop has a power of two of lanes and no loop inside. A parallel
@@ -36,7 +37,7 @@ use self::function::function;
 use crate::apply;
 use crate::build::for_each_result;
 use crate::index::IndexVec;
-use crate::nest::{Axis, For, Mode, Monoid, Nest, Range, Stmt, Var};
+use crate::nest::{Axis, For, Mode, Nest, Range, Stmt, Term, Var};
 use crate::ty::DType;
 
 /// Whether the nest is well-formed; if not, all that is wrong.
@@ -120,9 +121,9 @@ impl<'a> Verifier<'a> {
             Stmt::Store { param, at, value } => {
                 self.write(*param, at, *value);
             }
-            Stmt::Accumulate { param, at, op, value } => {
-                self.write(*param, at, *value);
-                self.takes(*op, *value);
+            Stmt::Accumulate { param, at, term } => {
+                self.write(*param, at, term.values()[0]);
+                self.takes(term);
             }
             Stmt::For(l) => self.repeat(l),
         }
@@ -166,8 +167,7 @@ impl<'a> Verifier<'a> {
         }
         let mut results = vec![];
         for acc in &l.accs {
-            self.takes(acc.op, acc.value);
-            results.push(self.used(acc.value));
+            results.push(self.takes(&acc.term));
         }
         for c in &l.carries {
             let next = self.used(c.next);
@@ -182,10 +182,10 @@ impl<'a> Verifier<'a> {
             }
         }
         self.loops.pop();
-        for (acc, value) in l.accs.iter().zip(results) {
+        for (acc, of) in l.accs.iter().zip(results) {
             let dtype = self.define(acc.result);
-            if let Some(value) = value {
-                self.expect(acc.result, dtype, value);
+            if let Some(of) = of {
+                self.expect(acc.result, dtype, of);
             }
         }
     }
@@ -222,10 +222,18 @@ impl<'a> Verifier<'a> {
         self.require(fits, || format!("{var} should be {wanted}"));
     }
 
-    fn takes(&mut self, monoid: Monoid, value: Var) {
-        if let Some(dtype) = self.used(value) {
-            self.require(monoid.takes(dtype), || format!("{} of {dtype}", monoid.name()));
+    /// Type of a term, if its values are visible.
+    fn takes(&mut self, term: &Term) -> Option<DType> {
+        let types: Vec<_> = term.values().iter().map(|&v| (v, self.used(v))).collect();
+        let dtype = types[0].1?;
+        self.require(term.takes(dtype), || match term {
+            Term::One(op, _) => format!("{} of {dtype}", op.name()),
+            Term::Product(_) => format!("products of {dtype}"),
+        });
+        for (value, of) in types {
+            self.expect(value, of, dtype);
         }
+        Some(dtype)
     }
 
     fn loop_over(&self, axis: Axis) -> Option<&'a For> {

@@ -3,7 +3,7 @@
 use backstitch_ir::build::NestBuilder;
 use backstitch_ir::index::{Idx, IndexVec};
 use backstitch_ir::nest::{
-    Access, At, Cmp, Const, Mode, Monoid, Nest, Param, ParamDecl, Range, ScalarOp, Stmt, Var,
+    Access, At, Cmp, Const, Mode, Monoid, Nest, Param, ParamDecl, Range, ScalarOp, Stmt, Term, Var,
 };
 use backstitch_ir::text::parse_nest;
 use backstitch_ir::{DType, verify_nest};
@@ -60,7 +60,33 @@ fn what_the_builder_makes_is_read_back() {
     let sum = b.close(&[(Monoid::Sum, v2)])[0];
     b.store(out, At::default(), sum);
     let text = round_trip(&b.finish());
-    assert!(text.contains("  for i0:8 vector 4 (v2 = sum v1 : f64) {\n"), "{text}");
+    assert!(text.contains("  for i0:8 vector 4 (v1 = sum v0 * v0 : f64) {\n"), "{text}");
+}
+
+#[test]
+fn products_are_summed_where_they_are_floats() {
+    let text = |dtype: &str| {
+        format!(
+            "\
+kernel @dot(p0: in {dtype}[8], p1: in {dtype}[8], p2: inout {dtype}[9]) {{
+  for i0:8 vector 4 (v2 = sum v0 * v1 : {dtype}) {{
+    v0 = load p0[i0] : {dtype}
+    v1 = load p1[i0] : {dtype}
+    p2[i0 + 1] sum= v0 * v1
+  }}
+  p2[0] = v2
+}}"
+        )
+    };
+    round_trip(&canonical(&text("f32")));
+    let nest = parse_nest(&text("i32")).unwrap();
+    let mistakes = verify_nest::verify(&nest).unwrap_err();
+    assert_eq!(
+        mistakes.iter().filter(|m| m.contains("products of i32")).count(),
+        2,
+        "{mistakes:?}"
+    );
+    assert!(parse_nest(&text("f32").replace("sum", "max")).is_err());
 }
 
 #[test]
@@ -160,8 +186,11 @@ fn every_operation_and_constant_is_read_back() {
     }
     for (i, &op) in Monoid::ALL.iter().enumerate() {
         let at = At { offset: i as i64 - 3, ..At::default() };
-        body.push(Stmt::Accumulate { param: Param::new(0), at, op, value: Var::new(0) });
+        let term = Term::One(op, Var::new(0));
+        body.push(Stmt::Accumulate { param: Param::new(0), at, term });
     }
+    let term = Term::Product([Var::new(0), Var::new(1)]);
+    body.push(Stmt::Accumulate { param: Param::new(0), at: At::default(), term });
     let at = At { offset: i64::MIN, ..At::default() };
     body.push(Stmt::Load { var: vars.push(DType::F32), param: Param::new(0), at });
     let decl = ParamDecl { dtype: DType::F32, len: usize::MAX, access: Access::InOut };

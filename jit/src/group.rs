@@ -49,13 +49,13 @@ impl NestEmitter<'_, '_> {
                     self.group_store(axis, *param, at, x);
                 }
             }
-            Stmt::Accumulate { param, at, op, value } => {
-                let x = self.lanes(*value);
+            Stmt::Accumulate { param, at, term } => {
+                let x = term.map(|v| self.lanes(v));
                 let old = match self.sums.remove(&self.now) {
                     Some(sum) => sum,
                     None => self.group_load(axis, *param, at),
                 };
-                let new = vector::combine(self.asm, *op, self.dtype(*param), old, x);
+                let new = vector::take(self.asm, x, self.dtype(*param), old);
                 if self.is_summed_further(at) {
                     self.sums.insert(self.now, new);
                 } else {

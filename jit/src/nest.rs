@@ -4,7 +4,7 @@
 
 use backstitch_ir::index::{Idx, IndexVec};
 use backstitch_ir::nest::{
-    Access, At, Cmp, Const, For, Mode, Nest, Param, Range, ScalarOp, Stmt, Var,
+    Acc, Access, At, Cmp, Const, For, Mode, Nest, Param, Range, ScalarOp, Stmt, Var,
 };
 use backstitch_ir::{DType, threshold};
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -235,8 +235,8 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
                 let value = self.scalar(*value);
                 self.store(*param, at, value);
             }
-            Stmt::Accumulate { param, at, op, value } => {
-                let value = self.scalar(*value);
+            Stmt::Accumulate { param, at, term } => {
+                let term = term.map(|v| self.scalar(v));
                 let old = match self.known(*param, at) {
                     Some(old) => old,
                     None => {
@@ -244,7 +244,7 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
                         self.load(*param, addr)
                     }
                 };
-                let new = scalar::combine(self.asm, *op, self.dtype(*param), old, value);
+                let new = scalar::take(self.asm, term, self.dtype(*param), old);
                 self.store(*param, at, new);
             }
             Stmt::For(l) => self.for_loop(l),
@@ -384,7 +384,11 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
 
     /// The accumulators of a loop without iterations.
     pub fn identities(&mut self, l: &For) -> SmallVec<[Value; 8]> {
-        l.accs.iter().map(|a| self.asm.constant(a.op.identity(self.nest.vars[a.result]))).collect()
+        l.accs.iter().map(|a| self.identity(a)).collect()
+    }
+
+    fn identity(&mut self, a: &Acc) -> Value {
+        self.asm.constant(a.term.op().identity(self.nest.vars[a.result]))
     }
 
     pub fn bind_results(&mut self, l: &For, values: &[Value]) {
@@ -408,8 +412,8 @@ impl<'a, 'f> NestEmitter<'a, 'f> {
             .iter()
             .zip(accs)
             .map(|(acc, &old)| {
-                let value = self.scalar(acc.value);
-                scalar::combine(self.asm, acc.op, self.nest.vars[acc.result], old, value)
+                let term = acc.term.map(|v| self.scalar(v));
+                scalar::take(self.asm, term, self.nest.vars[acc.result], old)
             })
             .collect();
         next.extend(l.carries.iter().map(|c| self.scalar(c.next)));
@@ -494,8 +498,9 @@ pub(crate) fn uses(s: &Stmt) -> SmallVec<[Var; 4]> {
     match s {
         Stmt::Let { args, .. } | Stmt::Call { args, .. } => SmallVec::from_slice(args),
         Stmt::Load { at, .. } => at.index.into_iter().collect(),
-        Stmt::Store { at, value, .. } | Stmt::Accumulate { at, value, .. } => {
-            at.index.into_iter().chain([*value]).collect()
+        Stmt::Store { at, value, .. } => at.index.into_iter().chain([*value]).collect(),
+        Stmt::Accumulate { at, term, .. } => {
+            at.index.into_iter().chain(term.values().iter().copied()).collect()
         }
         Stmt::Index { .. } | Stmt::For(_) => SmallVec::new(),
     }

@@ -7,7 +7,7 @@
 //! only at run time, to partials saved in the frame.
 
 use backstitch_ir::DType;
-use backstitch_ir::nest::Monoid;
+use backstitch_ir::nest::{Monoid, Term};
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use smallvec::SmallVec;
 
@@ -61,33 +61,33 @@ impl Partial {
     }
 
     /// Adds four iterations, of which the first belongs to lane `4 · group`.
-    pub fn add_group(self, asm: &mut Asm, values: &mut [Value], group: usize, x: Lanes) {
+    pub fn add_group(self, asm: &mut Asm, values: &mut [Value], group: usize, x: Term<Lanes>) {
         if self.grouped() {
             let parts = self.group(values, group);
-            let sum = self.combine(asm, Lanes::from_parts(parts), x);
+            let sum = vector::take(asm, x, self.dtype, Lanes::from_parts(parts));
             parts.copy_from_slice(sum.parts());
             return;
         }
         for i in 0..GROUP {
-            let x = vector::extract(asm, self.dtype, x, i);
+            let x = x.map(|x| vector::extract(asm, self.dtype, x, i));
             let old = &mut values[i % self.lanes];
-            *old = scalar::combine(asm, self.op, self.dtype, *old, x);
+            *old = scalar::take(asm, x, self.dtype, *old);
         }
     }
 
     /// Adds one iteration to a known lane.
-    pub fn add(self, asm: &mut Asm, values: &mut [Value], lane: usize, x: Value) {
+    pub fn add(self, asm: &mut Asm, values: &mut [Value], lane: usize, x: Term<Value>) {
         if !self.grouped() {
             let old = &mut values[lane % self.lanes];
-            *old = scalar::combine(asm, self.op, self.dtype, *old, x);
+            *old = scalar::take(asm, x, self.dtype, *old);
             return;
         }
-        let x = self.element(asm, x);
+        let x = x.map(|x| self.element(asm, x));
         let parts = self.group(values, lane / GROUP);
         let old = Lanes::from_parts(parts);
         let element = self.element_dtype();
         let sum = vector::extract(asm, element, old, lane % GROUP);
-        let sum = scalar::combine(asm, self.op, element, sum, x);
+        let sum = scalar::take(asm, x, element, sum);
         parts.copy_from_slice(vector::insert(asm, old, lane % GROUP, sum).parts());
     }
 
@@ -104,13 +104,13 @@ impl Partial {
     }
 
     /// Adds one iteration to a lane of the saved partials.
-    pub fn add_saved(self, asm: &mut Asm, at: Addr, lane: Value, x: Value) {
+    pub fn add_saved(self, asm: &mut Asm, at: Addr, lane: Value, x: Term<Value>) {
         let element = self.element_dtype();
-        let x = if self.grouped() { self.element(asm, x) } else { x };
+        let x = if self.grouped() { x.map(|x| self.element(asm, x)) } else { x };
         let bytes = asm.mul_int(lane, element.size() as i64);
         let at = Addr { base: asm.ins().iadd(at.base, bytes), ..at };
         let old = asm.load(clif_type(element), at, Memory::Changing);
-        let sum = scalar::combine(asm, self.op, element, old, x);
+        let sum = scalar::take(asm, x, element, old);
         asm.store(sum, at);
     }
 

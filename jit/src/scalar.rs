@@ -3,7 +3,7 @@
 //! A `bool` is an 8-bit integer, 0 or 1.
 
 use backstitch_ir::DType;
-use backstitch_ir::nest::{Cmp, Monoid, ScalarOp};
+use backstitch_ir::nest::{Cmp, Monoid, ScalarOp, Term};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 
@@ -133,6 +133,14 @@ fn call(asm: &mut Asm, op: ScalarOp, of: DType, args: &[Value]) -> Value {
         _ => unreachable!("every processor has {}", op.name()),
     };
     asm.call_host(function, args, Some(clif_type(of))).expect("a result")
+}
+
+/// What a term makes of `old`, on scalars of type `of`.
+pub(crate) fn take(asm: &mut Asm, term: Term<Value>, of: DType, old: Value) -> Value {
+    match term {
+        Term::One(op, x) => combine(asm, op, of, old, x),
+        Term::Product([a, b]) => apply(asm, ScalarOp::Fma, of, of, &[a, b, old]),
+    }
 }
 
 /// `a ⊕ b` on scalars of type `of`.

@@ -32,16 +32,16 @@ impl NestEmitter<'_, '_> {
             self.at.leave(l.axis);
             carried = l.carries.iter().map(|c| self.scalar(c.next)).collect();
             for (acc, partials) in l.accs.iter().zip(&mut partials) {
-                let value = self.scalar(acc.value);
+                let term = acc.term.map(|v| self.scalar(v));
                 let old = &mut partials[t % lanes(l)];
-                *old = scalar::combine(self.asm, acc.op, self.nest.vars[acc.result], *old, value);
+                *old = scalar::take(self.asm, term, self.nest.vars[acc.result], *old);
             }
         }
         for (acc, mut partials) in l.accs.iter().zip(partials) {
             while partials.len() > 1 {
                 let half = partials.len() / 2;
                 for j in 0..half {
-                    let (op, of) = (acc.op, self.nest.vars[acc.result]);
+                    let (op, of) = (acc.term.op(), self.nest.vars[acc.result]);
                     partials[j] =
                         scalar::combine(self.asm, op, of, partials[j], partials[j + half]);
                 }

@@ -6,7 +6,7 @@
 //! it is widened or narrowed where an operation on the other width asks for it.
 
 use backstitch_ir::DType;
-use backstitch_ir::nest::{Cmp, Const, Monoid, ScalarOp};
+use backstitch_ir::nest::{Cmp, Const, Monoid, ScalarOp, Term};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 
@@ -388,6 +388,22 @@ fn convert(asm: &mut Asm, from: DType, to: DType, x: Lanes) -> Option<Lanes> {
         }
         _ => return None,
     })
+}
+
+/// What a term makes of `old`, on groups of type `of`; masks of one width.
+pub(crate) fn take(asm: &mut Asm, term: Term<Lanes>, of: DType, old: Lanes) -> Lanes {
+    match term {
+        Term::One(op, x) => combine(asm, op, of, old, x),
+        Term::Product([a, b]) => {
+            apply(asm, ScalarOp::Fma, of, of, &[a, b, old]).unwrap_or_else(|| {
+                let each = [0, 1, 2, 3].map(|i| {
+                    let args = [a, b, old].map(|x| extract(asm, of, x, i));
+                    scalar::apply(asm, ScalarOp::Fma, of, of, &args)
+                });
+                gather(asm, of, each)
+            })
+        }
+    }
 }
 
 /// `a ⊕ b` on groups of type `of`; masks of one width.

@@ -11,7 +11,7 @@
 //! Constants are made where they are used: keeping them costs registers, and
 //! making one is a load.
 
-use backstitch_ir::nest::{Axis, For, Param, Stmt, Var};
+use backstitch_ir::nest::{Axis, For, Param, Stmt, Term, Var};
 use backstitch_ir::{DType, threshold};
 use cranelift_codegen::ir::{InstBuilder, StackSlot, Type, Value};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -38,7 +38,7 @@ struct Body<'b> {
     /// Where in the frame those values are kept that are used much later.
     homes: FxHashMap<Var, StackSlot>,
     /// What each reduction takes.
-    values: SmallVec<[Var; 4]>,
+    terms: SmallVec<[Term; 4]>,
     /// The reductions.
     partials: SmallVec<[Partial; 4]>,
 }
@@ -84,11 +84,11 @@ impl NestEmitter<'_, '_> {
             axis: l.axis,
             homes: self.homes(&stmts),
             stmts,
-            values: l.accs.iter().map(|a| a.value).collect(),
+            terms: l.accs.iter().map(|a| a.term).collect(),
             partials: l
                 .accs
                 .iter()
-                .map(|a| Partial { op: a.op, dtype: self.nest.vars[a.result], lanes })
+                .map(|a| Partial { op: a.term.op(), dtype: self.nest.vars[a.result], lanes })
                 .collect(),
         };
         let mut splats = Vec::new();
@@ -135,13 +135,16 @@ impl NestEmitter<'_, '_> {
             used.clear();
             match s {
                 Stmt::Let { args, .. } | Stmt::Call { args, .. } => used.extend_from_slice(args),
-                Stmt::Store { value, .. } | Stmt::Accumulate { value, .. } => used.push(*value),
+                Stmt::Store { value, .. } => used.push(*value),
+                Stmt::Accumulate { term, .. } => used.extend_from_slice(term.values()),
                 Stmt::Index { .. } | Stmt::Load { .. } | Stmt::For(_) => {}
             }
             defined.extend(result(s));
             self.splat_all(&used, &defined, &mut done);
         }
-        self.splat_all(&body.values, &defined, &mut done);
+        for term in &body.terms {
+            self.splat_all(term.values(), &defined, &mut done);
+        }
         done
     }
 
@@ -207,7 +210,7 @@ impl NestEmitter<'_, '_> {
         for i in 0..singles {
             self.single(body, from.plus(i as i64));
             for (k, range) in body.each() {
-                let x = self.scalar(body.values[k]);
+                let x = body.terms[k].map(|v| self.scalar(v));
                 body.partials[k].add(self.asm, &mut values[range], done + i, x);
             }
         }
@@ -278,7 +281,7 @@ impl NestEmitter<'_, '_> {
                 }
             });
             for (k, range) in body.each() {
-                let x = self.lanes(body.values[k]);
+                let x = body.terms[k].map(|v| self.lanes(v));
                 body.partials[k].add_group(self.asm, &mut values[range], group, x);
             }
             self.at.shift(body.axis, GROUP as i64);
@@ -337,7 +340,7 @@ impl NestEmitter<'_, '_> {
             for (k, p) in body.partials.iter().enumerate() {
                 let last = this.asm.int(p.lanes as i64 - 1);
                 let lane = this.asm.ins().band(t, last);
-                let x = this.scalar(body.values[k]);
+                let x = body.terms[k].map(|v| this.scalar(v));
                 p.add_saved(this.asm, saved[k], lane, x);
             }
             SmallVec::new()

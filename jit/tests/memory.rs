@@ -7,7 +7,7 @@ use std::ptr;
 use backstitch_ir::DType;
 use backstitch_ir::array::Array;
 use backstitch_ir::index::IndexVec;
-use backstitch_ir::nest::{Acc, Access, At, For, Mode, Monoid, Nest, ParamDecl, Range, Stmt};
+use backstitch_ir::nest::{Acc, Access, At, For, Mode, Monoid, Nest, ParamDecl, Range, Stmt, Term};
 use backstitch_ir::plan::{BufferDecl, Place, Plan, Step};
 use backstitch_ir::{Shape, Type};
 use backstitch_jit::{Code, Cpu};
@@ -40,7 +40,7 @@ fn sum_of_constants(n: usize) -> Plan {
             range: Range::Whole,
             mode: Mode::Vector { lanes: 8 },
             carries: Vec::new(),
-            accs: vec![Acc { result, op: Monoid::Sum, value }],
+            accs: vec![Acc { result, term: Term::One(Monoid::Sum, value) }],
             body: vec![Stmt::Load { var: value, param: from, at }],
         })),
         Stmt::Store { param: to, at: At::default(), value: result },

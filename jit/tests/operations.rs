@@ -7,7 +7,7 @@ use backstitch_ir::DType;
 use backstitch_ir::apply;
 use backstitch_ir::index::IndexVec;
 use backstitch_ir::nest::{
-    Acc, Access, At, Cmp, Const, For, Mode, Monoid, Nest, ParamDecl, Range, ScalarOp, Stmt, Var,
+    Acc, Access, At, Cmp, Const, For, Mode, Monoid, Nest, ParamDecl, Range, ScalarOp, Stmt, Term,
 };
 use common::{Rng, check_nest, check_nest_on};
 use smallvec::smallvec;
@@ -149,24 +149,25 @@ fn conversions_at_the_limits() {
 fn every_reduction() {
     let mut rng = Rng::new(3);
     let modes = [1, 2, 4, 8, 16, 32, 64].map(|lanes| Mode::Vector { lanes });
-    for op in Monoid::ALL {
+    let terms = Monoid::ALL.map(|op| Term::One(op, ())).into_iter();
+    for term in terms.chain([Term::Product([(), ()])]) {
         for dtype in DType::ALL {
-            if !op.takes(dtype) {
+            if !term.takes(dtype) {
                 continue;
             }
             for mode in modes.into_iter().chain([Mode::Sequential]) {
                 for n in [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 31, 33, 70] {
-                    check_nest(&reduction(op, dtype, n, mode), &mut rng);
+                    check_nest(&reduction(term, dtype, n, mode), &mut rng);
                 }
             }
         }
     }
 }
 
-/// `out[0] = ⊕ a[i]`.
-fn reduction(op: Monoid, dtype: DType, n: usize, mode: Mode) -> Nest {
+/// `out[0] = ⊕ a[i]`, or `Σ a[i] · b[i]`.
+fn reduction(term: Term<()>, dtype: DType, n: usize, mode: Mode) -> Nest {
     let mut nest = Nest {
-        name: format!("{}_{dtype}", op.name()),
+        name: format!("{}_{dtype}", term.op().name()),
         params: IndexVec::new(),
         axes: IndexVec::new(),
         funcs: IndexVec::new(),
@@ -174,18 +175,24 @@ fn reduction(op: Monoid, dtype: DType, n: usize, mode: Mode) -> Nest {
         body: Vec::new(),
     };
     let axis = nest.axes.push(n);
-    let param = nest.params.push(ParamDecl { dtype, len: n, access: Access::In });
+    let mut body = Vec::new();
+    let term = term.map(|()| {
+        let param = nest.params.push(ParamDecl { dtype, len: n, access: Access::In });
+        let (var, at) =
+            (nest.vars.push(dtype), At { strides: smallvec![(axis, 1)], ..At::default() });
+        body.push(Stmt::Load { var, param, at });
+        var
+    });
     let out = nest.params.push(ParamDecl { dtype, len: 1, access: Access::Out });
-    let [value, result]: [Var; 2] = [nest.vars.push(dtype), nest.vars.push(dtype)];
-    let at = At { strides: smallvec![(axis, 1)], ..At::default() };
+    let result = nest.vars.push(dtype);
     nest.body = vec![
         Stmt::For(Box::new(For {
             axis,
             range: Range::Whole,
             mode,
             carries: Vec::new(),
-            accs: vec![Acc { result, op, value }],
-            body: vec![Stmt::Load { var: value, param, at }],
+            accs: vec![Acc { result, term }],
+            body,
         })),
         Stmt::Store { param: out, at: At::default(), value: result },
     ];

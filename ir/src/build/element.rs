@@ -1,6 +1,6 @@
 //! Elements of parameters: where they are loaded, and how they are written down.
 
-use crate::nest::{Access, At, Monoid, Param, ParamDecl, Stmt, Var};
+use crate::nest::{Access, At, Monoid, Param, ParamDecl, Stmt, Term, Var};
 use crate::ty::DType;
 
 use super::{Def, NestBuilder, Pure};
@@ -43,7 +43,8 @@ impl NestBuilder {
             self.dtype(value)
         );
         let at = self.normal(at);
-        self.emit(Stmt::Accumulate { param, at, op, value });
+        self.sums_products |= self.is_summed_product(op, value);
+        self.emit(Stmt::Accumulate { param, at, term: Term::One(op, value) });
     }
 
     /// The element in its one form: strides merged, sorted, none 0, none of an

@@ -16,7 +16,7 @@ pub(super) fn sweep(stmts: &mut Vec<Stmt>, live: &mut IndexVec<Var, bool>) {
             Stmt::Store { .. } | Stmt::Accumulate { .. } => true,
             Stmt::For(l) => {
                 l.accs.retain(|a| live[a.result]);
-                l.accs.iter().for_each(|a| live[a.value] = true);
+                l.accs.iter().flat_map(|a| a.term.values()).for_each(|&v| live[v] = true);
                 l.carries.iter().for_each(|c| live[c.next] = true);
                 sweep(&mut l.body, live);
                 !l.accs.is_empty() || !l.body.is_empty()
@@ -30,9 +30,12 @@ pub(super) fn sweep(stmts: &mut Vec<Stmt>, live: &mut IndexVec<Var, bool>) {
                 Stmt::Index { .. } => {}
                 Stmt::For(l) => l.carries.iter().for_each(|c| live[c.init] = true),
                 Stmt::Load { at, .. } => at.index.iter().for_each(|&v| live[v] = true),
-                Stmt::Store { at, value, .. } | Stmt::Accumulate { at, value, .. } => {
+                Stmt::Store { at, value, .. } => {
                     at.index.iter().for_each(|&v| live[v] = true);
                     live[*value] = true;
+                }
+                Stmt::Accumulate { at, term, .. } => {
+                    at.index.iter().chain(term.values()).for_each(|&v| live[v] = true);
                 }
             }
         }
@@ -55,16 +58,20 @@ pub(super) fn rename(stmts: &mut [Stmt], name: &mut impl FnMut(Var, bool) -> Var
                 at.index.iter_mut().for_each(|v| *v = name(*v, false));
                 *var = name(*var, true);
             }
-            Stmt::Store { at, value, .. } | Stmt::Accumulate { at, value, .. } => {
+            Stmt::Store { at, value, .. } => {
                 at.index.iter_mut().for_each(|v| *v = name(*v, false));
                 *value = name(*value, false);
+            }
+            Stmt::Accumulate { at, term, .. } => {
+                at.index.iter_mut().for_each(|v| *v = name(*v, false));
+                *term = term.map(|v| name(v, false));
             }
             Stmt::For(l) => {
                 l.carries.iter_mut().for_each(|c| c.init = name(c.init, false));
                 l.carries.iter_mut().for_each(|c| c.var = name(c.var, true));
                 rename(&mut l.body, name);
                 l.carries.iter_mut().for_each(|c| c.next = name(c.next, false));
-                l.accs.iter_mut().for_each(|a| a.value = name(a.value, false));
+                l.accs.iter_mut().for_each(|a| a.term = a.term.map(|v| name(v, false)));
                 l.accs.iter_mut().for_each(|a| a.result = name(a.result, true));
             }
         }

@@ -1,6 +1,7 @@
 //! Short names for operations. Operands and result have one type unless said.
 
-use super::NestBuilder;
+use super::{Def, NestBuilder, VarInfo};
+use crate::index::Idx;
 use crate::nest::{Cmp, Const, Monoid, ScalarOp, Var};
 use crate::ty::DType;
 
@@ -143,7 +144,24 @@ impl NestBuilder {
         self.op(ScalarOp::Convert, dtype, &[a])
     }
 
-    /// `a ⊕ b`, the same bits as in a reduction.
+    /// Whether a reduction might take the factors of this value.
+    pub(super) fn is_summed_product(&self, monoid: Monoid, value: Var) -> bool {
+        let VarInfo { dtype, def, .. } = self.vars[value];
+        monoid == Monoid::Sum && dtype.is_float() && matches!(def, Def::Mul)
+    }
+
+    /// `old ⊕ value`, the same bits as a reduction that takes `value` in.
+    pub fn take(&mut self, monoid: Monoid, old: Var, value: Var) -> Var {
+        let known = self.vars.len();
+        let new = self.combine(monoid, old, value);
+        if new.index() == known && self.is_summed_product(monoid, value) {
+            self.sums_products = true;
+            self.steps.insert(new, value);
+        }
+        new
+    }
+
+    /// `a ⊕ b`, the same bits as in a reduction that combines partial results.
     ///
     /// The larger of two floats is a select (one instruction on most machines)
     /// and another for NaN, which a constant on either side makes superfluous.

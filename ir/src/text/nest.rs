@@ -6,7 +6,7 @@ use super::attrs::{Commas, Constant};
 use super::names::sanitized;
 use crate::build::for_each_result;
 use crate::index::IndexVec;
-use crate::nest::{Access, At, Axis, For, FuncDecl, Mode, Nest, Range, ScalarOp, Stmt, Var};
+use crate::nest::{Access, At, Axis, For, FuncDecl, Mode, Nest, Range, ScalarOp, Stmt, Term, Var};
 use crate::ty::DType;
 
 impl fmt::Display for Nest {
@@ -129,8 +129,8 @@ impl<F: Write> Printer<'_, F> {
                 writeln!(self.f, "{var} = load {param}[{at}] : {}", self.ty(*var))
             }
             Stmt::Store { param, at, value } => writeln!(self.f, "{param}[{at}] = {value}"),
-            Stmt::Accumulate { param, at, op, value } => {
-                writeln!(self.f, "{param}[{at}] {}= {value}", op.name())
+            Stmt::Accumulate { param, at, term } => {
+                writeln!(self.f, "{param}[{at}] {}= {}", term.op().name(), Factors(term))
             }
             Stmt::For(l) => self.repeat(l, indent),
         }
@@ -158,7 +158,8 @@ impl<F: Write> Printer<'_, F> {
         }
         if !l.accs.is_empty() {
             let acc = |a: &crate::nest::Acc| {
-                format!("{} = {} {} : {}", a.result, a.op.name(), a.value, self.ty(a.result))
+                let (op, of) = (a.term.op().name(), Factors(&a.term));
+                format!("{} = {op} {of} : {}", a.result, self.ty(a.result))
             };
             let accs: Vec<String> = l.accs.iter().map(acc).collect();
             write!(self.f, " ({})", Commas(&accs))?;
@@ -171,6 +172,18 @@ impl<F: Write> Printer<'_, F> {
     fn ty(&self, var: Var) -> &'static str {
         // Also of nests that do not verify.
         self.vars.get(var).map_or("?", |dtype| dtype.name())
+    }
+}
+
+/// What a term takes: `v0`, or `v0 * v1`.
+struct Factors<'a>(&'a Term);
+
+impl fmt::Display for Factors<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Term::One(_, value) => write!(f, "{value}"),
+            Term::Product([a, b]) => write!(f, "{a} * {b}"),
+        }
     }
 }
 

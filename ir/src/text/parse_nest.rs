@@ -10,7 +10,7 @@ use super::{Attrs, ParseError};
 use crate::index::{Idx, IndexVec};
 use crate::nest::{
     Acc, Access, At, Axis, Carry, For, Func, FuncDecl, Mode, Monoid, Nest, Param, ParamDecl, Range,
-    ScalarOp, Stmt, Var,
+    ScalarOp, Stmt, Term, Var,
 };
 use crate::ty::DType;
 
@@ -221,9 +221,9 @@ impl Reader {
                 let result = at.index('v')?;
                 at.expect("=")?;
                 let op = monoid(at)?;
-                let value = at.index('v')?;
+                let term = term(at, op)?;
                 self.typed(at, result)?;
-                Ok(Acc { result, op, value })
+                Ok(Acc { result, term })
             })?
         } else {
             vec![]
@@ -256,7 +256,7 @@ impl Reader {
     }
 }
 
-/// Reads `p0[i0] = v1` or `p0[i0] sum= v1`.
+/// Reads `p0[i0] = v1`, `p0[i0] sum= v1` or `p0[i0] sum= v1 * v2`.
 fn write(at: &mut Attrs<'_>) -> Result<Stmt, ParseError> {
     let (param, place) = element(at)?;
     if at.eat("=") {
@@ -264,7 +264,14 @@ fn write(at: &mut Attrs<'_>) -> Result<Stmt, ParseError> {
     }
     let op = monoid(at)?;
     at.expect("=")?;
-    Ok(Stmt::Accumulate { param, at: place, op, value: at.index('v')? })
+    Ok(Stmt::Accumulate { param, at: place, term: term(at, op)? })
+}
+
+/// Reads `v1` or, in a sum, `v1 * v2`.
+fn term(at: &mut Attrs<'_>, op: Monoid) -> Result<Term, ParseError> {
+    let value = at.index('v')?;
+    let product = op == Monoid::Sum && at.eat("*");
+    Ok(if product { Term::Product([value, at.index('v')?]) } else { Term::One(op, value) })
 }
 
 fn monoid(at: &mut Attrs<'_>) -> Result<Monoid, ParseError> {

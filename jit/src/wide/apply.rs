@@ -167,7 +167,7 @@ impl Ops {
             _ => Source::Reg(self.reg(arg)),
         });
         let def = self.program.reg(Class::Vector);
-        self.push(Inst::Fma(Fma { double, width, def, args: [a, b, c] }));
+        self.push(Inst::Fma(Fma { double, width, def, args: [a, b, c], mask: None }));
         def
     }
 

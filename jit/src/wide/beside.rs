@@ -54,7 +54,8 @@ impl Lowering<'_> {
         for (i, s) in stmts.iter().enumerate() {
             last.extend(uses(s).into_iter().map(|v| (v, i)));
         }
-        last.extend(l.accs.iter().map(|a| (a.value, stmts.len())));
+        let terms = l.accs.iter().flat_map(|a| a.term.values());
+        last.extend(terms.map(|&v| (v, stmts.len())));
         let mut over: Vec<[usize; 2]> = vec![[0; 2]; stmts.len() + 1];
         let (mut now, mut most) = ([0; 2], [0; 2]);
         for (i, s) in stmts.iter().enumerate() {

@@ -5,7 +5,7 @@ use backstitch_ir::nest::{Const, Monoid};
 
 use super::code::{Encoding, Width};
 use super::compare::{ORDERED, UNORDERED};
-use super::inst::{Class, Inst, Reg, Role, Source, Vector};
+use super::inst::{Class, Fma, Inst, Reg, Role, Source, Vector};
 use super::masks::{AND, AND_NOT, Mask};
 use super::ops::{Arg, Ops, blank, sized, unary_vector};
 use super::table::{self as t, Row};
@@ -59,6 +59,29 @@ impl Ops {
                 }
             }
         }
+    }
+
+    /// `acc = a · b + acc` in the lanes of the mask, where `acc` is written again.
+    pub fn add_product(
+        &mut self,
+        acc: Reg,
+        of: DType,
+        lanes: usize,
+        [a, b]: [Arg; 2],
+        mask: Mask,
+    ) -> Option<()> {
+        let (double, width) = (of.size() == 8, Width::of(lanes * of.size()));
+        if let (Encoding::Vex, Some(mask)) = (self.encoding, mask) {
+            let sum = self.fma(double, width, [a, b, Arg::Reg(acc)]);
+            let inside = self.mask_for(mask, of.size(), lanes)?;
+            self.blend(of.size(), lanes, acc, inside, Source::Reg(sum), acc);
+            return Some(());
+        }
+        // At most one factor comes from memory.
+        let a = Source::Reg(self.reg(a));
+        let args = [a, self.source(b), Source::Reg(acc)];
+        self.push(Inst::Fma(Fma { double, width, def: acc, args, mask }));
+        Some(())
     }
 
     /// `x` inside of the mask, and what changes nothing outside.

@@ -240,6 +240,9 @@ impl Emitter<'_> {
     }
 
     fn fma(&mut self, fma: &Fma) {
+        if let Some(mask) = fma.mask {
+            return self.fma_inside(fma, mask);
+        }
         let scratch = scratch_vectors(self.code.encoding);
         let to = match self.home(fma.def) {
             Home::Register(n) => n,
@@ -277,6 +280,41 @@ impl Emitter<'_> {
             };
         }
         self.fma_into(fma, to, args);
+        if let Home::Slot(_) = self.home(fma.def) {
+            let at = self.slot(fma.def);
+            self.simple(&table::STOREPS, to, Operand::Memory(at));
+        }
+    }
+
+    /// `c = a · b + c` in the lanes of a mask.
+    fn fma_inside(&mut self, fma: &Fma, mask: Reg) {
+        let [mut a, mut b, _] = fma.args;
+        if !matches!(a, Source::Reg(_)) {
+            std::mem::swap(&mut a, &mut b);
+        }
+        let Source::Reg(a) = a else { unreachable!("one factor in a register") };
+        let to = self.vector_register(fma.def, 0);
+        let a = self.vector_register(a, 1);
+        let operand = match b {
+            Source::Reg(r) => match self.home(r) {
+                Home::Register(n) => Operand::Register(n),
+                _ => self.memory(r),
+            },
+            Source::Place(ref p) => Operand::Memory(self.place(p)),
+            Source::Pool(slot) => Operand::Pool(slot),
+            Source::Repeated(slot) => Operand::Repeated(slot),
+        };
+        let mask = Some((self.mask_register(mask, 0), false));
+        let row = if fma.double { &table::FMA231PD } else { &table::FMA231PS };
+        self.code.vector(&code::Vector {
+            row,
+            width: fma.width,
+            reg: to,
+            second: Some(a),
+            operand,
+            immediate: None,
+            mask,
+        });
         if let Home::Slot(_) = self.home(fma.def) {
             let at = self.slot(fma.def);
             self.simple(&table::STOREPS, to, Operand::Memory(at));

@@ -46,13 +46,15 @@ pub(crate) enum Source {
     Repeated(PoolSlot),
 }
 
-/// What `fma` is to do: `a · b + c`. At most one is not a register.
+/// What `fma` is to do: `a · b + c`. At most one is not a register. Under a mask `c` is
+/// what is written, and lanes outside stay what they were.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fma {
     pub double: bool,
     pub width: Width,
     pub def: Reg,
     pub args: [Source; 3],
+    pub mask: Option<Reg>,
 }
 
 /// A vector or mask instruction.
@@ -177,7 +179,10 @@ impl Inst {
             }
             Self::Fma(fma) => {
                 fma.args.iter().for_each(|s| source(s, &mut f));
-                f(fma.def, Role::Def);
+                if let Some(mask) = fma.mask {
+                    f(mask, Role::Use);
+                }
+                f(fma.def, if fma.mask.is_some() { Role::Change } else { Role::Def });
             }
             Self::Alu { op, to, from } => {
                 match from {

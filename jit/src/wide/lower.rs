@@ -5,7 +5,7 @@
 use backstitch_ir::DType;
 use backstitch_ir::index::{Idx, IndexVec};
 use backstitch_ir::nest::{
-    At, Axis, Cmp, Const, For, Mode, Nest, Param, Range, ScalarOp, Stmt, Var,
+    Acc, At, Axis, Cmp, Const, For, Mode, Nest, Param, Range, ScalarOp, Stmt, Term, Var,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
@@ -14,7 +14,7 @@ use super::ahead::Share;
 use super::code::{Alu, Cond, Encoding, Width};
 use super::inst::{Class, Inst, Place, Program, Reg, Value};
 use super::jam::Rows;
-use super::masks::Tail;
+use super::masks::{Mask, Tail};
 use super::ops::{Arg, Hoist, Ops};
 use super::places::{Int, Places};
 use super::stream;
@@ -175,12 +175,14 @@ fn taken(body: &[Stmt], out: &mut FxHashSet<Var>) {
             };
             match s {
                 Stmt::Let { args, .. } => args.iter().copied().for_each(&mut take),
-                Stmt::Store { value, .. } | Stmt::Accumulate { value, .. } => take(*value),
+                Stmt::Store { value, .. } => take(*value),
+                Stmt::Accumulate { term, .. } => term.values().iter().copied().for_each(&mut take),
                 Stmt::Load { .. } | Stmt::Index { .. } | Stmt::Call { .. } | Stmt::For(_) => {}
             }
             defined.extend(result(s));
         }
-        out.extend(l.accs.iter().map(|a| a.value).filter(|v| !defined.contains(v)));
+        let terms = l.accs.iter().flat_map(|a| a.term.values());
+        out.extend(terms.filter(|v| !defined.contains(v)));
     }
 }
 
@@ -228,12 +230,11 @@ impl Lowering<'_> {
                 let place = self.element(*param, at)?;
                 self.ops.store_first(self.dtype(*param), place, x);
             }
-            Stmt::Accumulate { param, at, op, value } => {
-                let x = self.value(*value);
+            Stmt::Accumulate { param, at, term } => {
                 let dtype = self.dtype(*param);
                 let place = self.element(*param, at)?;
                 let old = self.ops.load_repeated(dtype, place, Width::X128)?;
-                self.ops.combine_into(old, *op, dtype, 1, x, None)?;
+                self.take(old, term, dtype, 1, None)?;
                 self.ops.store_first(dtype, place, old);
             }
             Stmt::Call { .. } => return None,
@@ -397,7 +398,32 @@ impl Lowering<'_> {
 
     /// The partial results that a loop begins with.
     pub fn identities(&mut self, l: &For) -> SmallVec<[Reg; 4]> {
-        l.accs.iter().map(|a| self.ops.constant(a.op.identity(self.nest.vars[a.result]))).collect()
+        l.accs.iter().map(|a| self.identity(a)).collect()
+    }
+
+    fn identity(&mut self, a: &Acc) -> Reg {
+        self.ops.constant(a.term.op().identity(self.nest.vars[a.result]))
+    }
+
+    /// Takes a term into `acc` in the lanes of the mask, where `acc` is written again.
+    pub fn take(
+        &mut self,
+        acc: Reg,
+        term: &Term,
+        of: DType,
+        lanes: usize,
+        mask: Mask,
+    ) -> Option<()> {
+        match *term {
+            Term::One(op, x) => {
+                let x = self.value(x);
+                self.ops.combine_into(acc, op, of, lanes, x, mask)
+            }
+            Term::Product(factors) => {
+                let factors = factors.map(|v| self.arg(v));
+                self.ops.add_product(acc, of, lanes, factors, mask)
+            }
+        }
     }
 
     /// A constant in a register that a loop may write.
@@ -460,8 +486,7 @@ impl Lowering<'_> {
         self.block(&l.body)?;
         self.at.leave(l.axis);
         for (acc, &sum) in l.accs.iter().zip(accs) {
-            let x = self.value(acc.value);
-            self.ops.combine_into(sum, acc.op, self.nest.vars[acc.result], 1, x, None)?;
+            self.take(sum, &acc.term, self.nest.vars[acc.result], 1, None)?;
         }
         // All change at once.
         let mut next: SmallVec<[Reg; 4]> = SmallVec::new();

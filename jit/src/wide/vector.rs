@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use backstitch_ir::nest::{At, Axis, For, Param, ScalarOp, Stmt, Var};
+use backstitch_ir::nest::{At, Axis, For, Param, ScalarOp, Stmt, Term, Var};
 use backstitch_ir::{DType, threshold};
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
@@ -82,9 +82,9 @@ impl Lowering<'_> {
         let mut body = Body { l, stmts, shape, partials: Vec::new(), seen: Vec::new() };
         for a in &l.accs {
             let dtype = self.nest.vars[a.result];
-            let partials = self.partials(dtype, a.op.identity(dtype), shape.copies);
+            let partials = self.partials(dtype, a.term.op().identity(dtype), shape.copies);
             body.partials.push(partials);
-            body.seen.push(self.ops.watch(a.op, dtype));
+            body.seen.push(self.ops.watch(a.term.op(), dtype));
         }
         // Without iterations nothing may be read.
         let done = self.ops.program.label();
@@ -114,8 +114,8 @@ impl Lowering<'_> {
         self.ops.program.insts.splice(before..before, hoist.insts);
         self.ops.push(Inst::Label(done));
         for ((a, partials), seen) in l.accs.iter().zip(&body.partials).zip(&body.seen) {
-            let x =
-                self.ops.finish(a.op, self.nest.vars[a.result], shape.lanes, partials, *seen)?;
+            let (op, of) = (a.term.op(), self.nest.vars[a.result]);
+            let x = self.ops.finish(op, of, shape.lanes, partials, *seen)?;
             self.bind(a.result, x)?;
         }
         Some(())
@@ -182,7 +182,7 @@ impl Lowering<'_> {
                 uses(s).iter().for_each(|v| _ = out.remove(v));
             }
         }
-        l.accs.iter().for_each(|a| _ = out.remove(&a.value));
+        l.accs.iter().flat_map(|a| a.term.values()).for_each(|v| _ = out.remove(v));
         out
     }
 
@@ -352,23 +352,18 @@ impl Lowering<'_> {
         let mask = mask_of(tail);
         for ((a, partials), seen) in body.l.accs.iter().zip(&body.partials).zip(&body.seen) {
             let dtype = self.nest.vars[a.result];
-            let mut each: SmallVec<[(Reg, Reg); 4]> = SmallVec::new();
+            let mut watched: SmallVec<[(Reg, Reg); 4]> = SmallVec::new();
             for copy in 0..copies {
                 self.current = Some(body.shape.current(axis, copy, number + copy, tail));
                 let partial = partials[(which.start + copy) % partials.len()];
-                each.push((partial, self.value(a.value)));
+                match (a.term, seen) {
+                    (Term::One(_, x), Some(_)) => watched.push((partial, self.value(x))),
+                    (term, _) => self.take(partial, &term, dtype, lanes, mask)?,
+                }
             }
-            match *seen {
-                Some(seen) => {
-                    for two in each.chunks(2) {
-                        self.ops.combine_watched(seen, a.op, dtype, lanes, two, mask)?;
-                    }
-                }
-                None => {
-                    for (acc, x) in each {
-                        self.ops.combine_into(acc, a.op, dtype, lanes, x, mask)?;
-                    }
-                }
+            for two in watched.chunks(2) {
+                let seen = seen.expect("what is watched");
+                self.ops.combine_watched(seen, a.term.op(), dtype, lanes, two, mask)?;
             }
         }
         self.current = None;
@@ -406,18 +401,17 @@ impl Lowering<'_> {
                 }
                 None
             }
-            Stmt::Accumulate { param, at, op, value } => {
-                let x = self.value(*value);
+            Stmt::Accumulate { param, at, term } => {
                 if let Some(regs) = self.held.get(&std::ptr::from_ref(s)) {
                     let number = self.current.expect("vector code").number;
                     let sum = regs[number];
                     // Lanes that are not there are never stored.
-                    self.ops.combine_into(sum, *op, self.dtype(*param), lanes, x, None)?;
+                    self.take(sum, term, self.dtype(*param), lanes, None)?;
                     return Some(None);
                 }
                 // What is combined where nothing has been loaded is not stored either.
                 let old = self.vector_load(*param, at)?;
-                self.ops.combine_into(old, *op, self.dtype(*param), lanes, x, None)?;
+                self.take(old, term, self.dtype(*param), lanes, None)?;
                 self.vector_store(*param, at, old)?;
                 None
             }

@@ -40,8 +40,8 @@ impl Definitions {
                 *out.uses.entry(v).or_insert(0) += 1;
             }
         }
-        for a in &l.accs {
-            *out.uses.entry(a.value).or_insert(0) += 1;
+        for &v in l.accs.iter().flat_map(|a| a.term.values()) {
+            *out.uses.entry(v).or_insert(0) += 1;
         }
         out
     }

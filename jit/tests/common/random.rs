@@ -10,7 +10,7 @@ use backstitch_ir::apply;
 use backstitch_ir::index::IndexVec;
 use backstitch_ir::nest::{
     Acc, Access, At, Axis, Carry, Cmp, Const, For, Mode, Monoid, Nest, Param, ParamDecl, Range,
-    ScalarOp, Stmt, Var,
+    ScalarOp, Stmt, Term, Var,
 };
 use smallvec::{SmallVec, smallvec};
 
@@ -224,15 +224,24 @@ impl Maker<'_> {
         if mode != Mode::Parallel {
             for _ in 0..self.rng.below(4) {
                 let (value, dtype) = self.rng.pick(&inside.vars);
-                let op = self.rng.pick(&Monoid::ALL);
-                if op.takes(dtype) {
+                let term = self.term(&inside.vars, value, dtype);
+                if term.takes(dtype) {
                     let result = self.nest.vars.push(dtype);
-                    accs.push(Acc { result, op, value });
+                    accs.push(Acc { result, term });
                     scope.vars.push((result, dtype));
                 }
             }
         }
         body.push(Stmt::For(Box::new(For { axis, range, mode, carries, accs, body: inner })));
+    }
+
+    /// What a reduction takes in: this value, or its product with another.
+    fn term(&mut self, known: &[(Var, DType)], value: Var, dtype: DType) -> Term {
+        if dtype.is_float() && self.rng.chance(50) {
+            let same: Vec<Var> = known.iter().filter(|v| v.1 == dtype).map(|v| v.0).collect();
+            return Term::Product([value, self.rng.pick(&same)]);
+        }
+        Term::One(self.rng.pick(&Monoid::ALL), value)
     }
 
     /// A variable of that type, loaded or made if there is none, or not enough.
@@ -355,15 +364,15 @@ impl Maker<'_> {
             // The verifier tells axes apart by their strides alone.
             step *= extent.max(2);
         }
-        let op = self.rng.pick(&Monoid::ALL);
-        if op.takes(dtype) && self.rng.chance(50) {
+        let term = self.term(&scope.vars, value, dtype);
+        if term.takes(dtype) && self.rng.chance(50) {
             let param = self.nest.params.push(ParamDecl { dtype, len, access: Access::InOut });
             if self.rng.chance(40) {
                 let var = self.nest.vars.push(dtype);
                 body.push(Stmt::Load { var, param, at: at.clone() });
                 scope.vars.push((var, dtype));
             }
-            body.push(Stmt::Accumulate { param, at, op, value });
+            body.push(Stmt::Accumulate { param, at, term });
         } else {
             let param = self.nest.params.push(ParamDecl { dtype, len, access: Access::InOut });
             body.push(Stmt::Store { param, at: at.clone(), value });

@@ -60,6 +60,53 @@ fn loops_of_all_lengths() {
     taken.insist(85);
 }
 
+/// Sums of products over loops of all lengths, of factors that are infinite in the lanes that
+/// are not there, and of products so small that partial results are -0.
+#[test]
+fn sums_of_products() {
+    let (mut rng, mut taken) = (Rng::new(14), Taken::default());
+    for n in (0..=70).chain([471]) {
+        for (dtype, lanes) in [(DType::F32, 16), (DType::F64, 8), (DType::F32, 32), (DType::F64, 4)]
+        {
+            let mut b = NestBuilder::new("products");
+            let [x, y] = [(); 2].map(|()| b.param(dtype, n, Access::In));
+            let out = b.param(dtype, 8, Access::Out);
+            let each = b.param(dtype, n, Access::InOut);
+            let (one, tiny) = (b.float(dtype, 1.0), b.float(dtype, 1e-30));
+            let small = b.float(dtype, if dtype == DType::F32 { -1e-30 } else { -1e-300 });
+            for (k, range) in [Range::Whole, Range::Chunk { of: b.axis(2), size: n / 2 + 1 }]
+                .into_iter()
+                .enumerate()
+            {
+                if let Range::Chunk { of, .. } = range {
+                    b.open(of, Range::Whole, Mode::Sequential);
+                }
+                let i = b.axis(n);
+                b.open(i, range, Mode::Vector { lanes });
+                let at = along(&[(i, 1)], 0);
+                let (v, w) = (b.load(x, at.clone()), b.load(y, at.clone()));
+                let large = b.div(one, v);
+                let least = b.mul(tiny, tiny);
+                let products = [(large, w), (v, v), (small, least), (w, one), (large, large)];
+                let terms = products.map(|(p, q)| (Monoid::Sum, b.mul(p, q)));
+                b.accumulate(each, at, Monoid::Sum, terms[0].1);
+                for (j, sum) in b.close(&terms[..4 * (1 - k) + k]).into_iter().enumerate() {
+                    b.store(out, along(&[], (j + 4 * k) as i64), sum);
+                }
+                if k == 1 {
+                    b.close(&[]);
+                }
+            }
+            let nest = b.finish();
+            if lanes * dtype.size() == 64 {
+                taken.see(&nest);
+            }
+            check_named(&|| format!("{lanes} lanes of {dtype}, {n} elements"), &nest, &mut rng);
+        }
+    }
+    taken.insist(98);
+}
+
 /// Loops of many statements, whose instructions are put in another order: sums and products of
 /// all that came before and of more constants than there are registers, choices, and elements
 /// that are stored and read again.

@@ -7,7 +7,7 @@
 //! constant stands for the caches, and each array is looked at by itself.
 
 use backstitch_ir::index::IndexVec;
-use backstitch_ir::nest::{Acc, At, Axis, For, FuncDecl, Nest, Param, Range, ScalarOp, Stmt};
+use backstitch_ir::nest::{At, Axis, For, FuncDecl, Nest, Param, Range, ScalarOp, Stmt, Term};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
@@ -186,15 +186,14 @@ fn block(nest: &Nest, body: &[Stmt]) -> Block {
             }
             Stmt::Load { param, at, .. } => all.touch(nest, *param, at, &[false]),
             Stmt::Store { param, at, .. } => all.touch(nest, *param, at, &[true]),
-            Stmt::Accumulate { param, at, value, .. } => {
-                all.flops += f64::from(u8::from(nest.vars[*value].is_float()));
+            Stmt::Accumulate { param, at, term } => {
+                all.flops += taking(nest, term);
                 all.touch(nest, *param, at, &[false, true]);
             }
             Stmt::For(l) => {
                 let times = trips(nest, l);
                 let mut inside = block(nest, &l.body);
-                let is_float = |a: &&Acc| nest.vars[a.value].is_float();
-                let combined = l.accs.iter().filter(is_float).count() as f64;
+                let combined: f64 = l.accs.iter().map(|a| taking(nest, &a.term)).sum();
                 all.flops += (inside.flops + combined) * times;
                 for (param, t) in &mut inside.touched {
                     t.repeat(l, times);
@@ -232,6 +231,12 @@ fn trips(nest: &Nest, l: &For) -> f64 {
         Range::Whole => extent,
         Range::Chunk { of, .. } => extent / (nest.axes[of] as f64).max(1.0),
     }
+}
+
+/// Operations on floats that take in a term: a product is one, a sum another.
+fn taking(nest: &Nest, term: &Term) -> f64 {
+    let values = term.values();
+    if nest.vars[values[0]].is_float() { values.len() as f64 } else { 0.0 }
 }
 
 fn flops(op: ScalarOp) -> f64 {

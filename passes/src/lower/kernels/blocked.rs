@@ -23,7 +23,7 @@ use super::chunks::Chunks;
 use super::emit::{Emit, Stage};
 use super::group::{forget_rows, one_phase};
 use super::keep::{CHEAP, operation_cost};
-use super::nesting::{HEAVY, close_loops, open_loops, settle};
+use super::nesting::{LIGHT, close_loops, open_loops, settle};
 use super::reduction::Reduction;
 use crate::lower::groups::{GroupId, Groups, Item, ItemOp, Level};
 use crate::lower::operand::{Operand, Val};
@@ -169,7 +169,9 @@ fn row_loop(
         return;
     }
     let accs: Vec<Reduction> = reduced.iter().map(|&k| reductions[k].clone()).collect();
-    e.heavy = stores.iter().map(|i| operation_cost(&i.op)).sum::<usize>() > HEAVY;
+    // Rows are in loops of their own because of what is done with each.
+    let stored: usize = stores.iter().map(|i| operation_cost(&i.op)).sum();
+    e.work = stored.max(LIGHT + 1);
     open_loops(e, 0, rows, true, &accs, chunks);
     for i in stores {
         let v = e.own(i.out);

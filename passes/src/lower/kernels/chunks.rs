@@ -192,7 +192,7 @@ pub(super) fn combine(e: &mut Emit<'_, '_>, chunks: &Chunks, reductions: &[Reduc
         let count = e.b.axis(chunks.count);
         if r.level != Level::Side {
             let mode = if chunks.count >= LEAST_VECTOR {
-                Mode::Vector { lanes: lanes(chunks.count, false, std::iter::once(r.dtype)) }
+                Mode::Vector { lanes: lanes(chunks.count, 1, std::iter::once(r.dtype)) }
             } else {
                 Mode::Sequential
             };

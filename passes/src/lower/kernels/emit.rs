@@ -54,9 +54,9 @@ pub(super) struct Emit<'a, 'g> {
     pub stage: Stage,
     /// Whether rows are gone through by several loops.
     pub blocked: bool,
-    /// Whether an iteration takes so long that a few partial results hide the
-    /// latency of adding to them; more would only make more code.
-    pub heavy: bool,
+    /// What an iteration costs, in additions. Where it takes long, a few partial results hide
+    /// the latency of adding to them; more would only make more code.
+    pub work: usize,
     /// Where the kernel comes from.
     pub origin: KernelOrigin,
 }
@@ -101,7 +101,7 @@ impl<'a, 'g> Emit<'a, 'g> {
             env: FxHashMap::default(),
             stage: Stage::Full(0),
             blocked: false,
-            heavy: false,
+            work: 0,
             origin,
         }
     }

@@ -14,7 +14,7 @@ use super::chunks::{Choice, Chunks, combine};
 use super::emit::{Emit, Stage};
 use super::keep::{keep_for_later_phases, operation_cost};
 use super::narrow::{Written, at_each, written_out};
-use super::nesting::{HEAVY, close_loops, fill, open_loops, settle};
+use super::nesting::{close_loops, fill, open_loops, settle};
 use super::reduction::{Reduction, loops as all_loops, reductions as reductions_of};
 use super::tiles::Tiles;
 use crate::lower::Planner;
@@ -70,7 +70,7 @@ pub(crate) fn group(
         }
     }
     let mut e = Emit::new(scope, planner, Loops::none(), Some(id), origin);
-    e.heavy = work > HEAVY;
+    e.work = work;
     let chunks = chunks.map(|c| {
         let last = &parts[parts.len() - 1];
         c.allocate(&mut e, &last.loops, &last.reductions)
@@ -267,7 +267,7 @@ pub(super) fn one_phase(
         return;
     }
     let accs: Vec<Reduction> = reduced.iter().map(|&k| reductions[k].clone()).collect();
-    e.heavy = cost(e, items, phase) > HEAVY;
+    e.work = cost(e, items, phase);
     let depth = e.full;
     let before = e.env.clone();
     open_loops(e, rows, depth, true, &accs, chunks.filter(|_| rows == 0));

@@ -150,7 +150,7 @@ impl Written {
         }
         let folded = if length > 1 {
             let lane = run.seen % run.partials.len();
-            run.partials[lane] = e.b.combine(r.monoid, run.partials[lane], v);
+            run.partials[lane] = e.b.take(r.monoid, run.partials[lane], v);
             run.seen += 1;
             if run.seen < length {
                 return;
@@ -169,7 +169,7 @@ impl Written {
             v
         };
         run.complete = Some(match run.complete {
-            Some(before) => e.b.combine(r.monoid, before, folded),
+            Some(before) => e.b.take(r.monoid, before, folded),
             None => folded,
         });
     }
@@ -182,7 +182,7 @@ impl Written {
 
 /// Partial results of an innermost loop of so many iterations.
 fn lanes_of_a_run(length: usize) -> usize {
-    if length >= LEAST_VECTOR { lanes(length, true, std::iter::empty()) } else { 1 }
+    if length >= LEAST_VECTOR { lanes(length, usize::MAX, std::iter::empty()) } else { 1 }
 }
 
 #[cfg(test)]

@@ -11,7 +11,10 @@ use super::reduction::Reduction;
 use crate::lower::groups::Level;
 
 /// Operations per iteration from which a loop is heavy.
-pub(super) const HEAVY: usize = threshold(80, 8);
+const HEAVY: usize = threshold(80, 8);
+
+/// Operations per iteration up to which the latency of its sums is what counts.
+pub(super) const LIGHT: usize = threshold(24, 4);
 
 /// Iterations from which a loop is worth vectors.
 pub(super) const LEAST_VECTOR: usize = 4;
@@ -34,7 +37,7 @@ pub(super) fn open_loops(
         let vector = innermost && d + 1 == to && extent >= LEAST_VECTOR;
         let carried = accs.iter().filter(|r| r.depth <= d);
         let mode = if vector {
-            Mode::Vector { lanes: lanes(extent, e.heavy, carried.map(|r| r.dtype)) }
+            Mode::Vector { lanes: lanes(extent, e.work, carried.map(|r| r.dtype)) }
         } else {
             Mode::Sequential
         };
@@ -127,19 +130,19 @@ pub(super) fn fill(
     e.b.close(&[]);
 }
 
-/// Partial results per accumulator: enough to hide the latency of an addition with vectors
-/// of 512 bits, few enough that those of all accumulators stay in registers. A heavy body
-/// hides it itself: one vector of the widest type.
-pub(super) fn lanes(extent: usize, heavy: bool, accs: impl Iterator<Item = DType>) -> usize {
+/// Partial results per accumulator: enough to hide the latency of a fused multiply-add with
+/// vectors of 512 bits, few enough that those of all accumulators stay in registers, together
+/// with what the body computes. A heavy body hides it itself: one vector of the widest type.
+pub(super) fn lanes(extent: usize, work: usize, accs: impl Iterator<Item = DType>) -> usize {
     let sizes: SmallVec<[usize; 4]> = accs.map(|d| d.size().max(4)).collect();
     let (bytes, widest) = (sizes.iter().sum::<usize>(), sizes.iter().copied().max());
     let most = match widest {
         None => 8,
-        Some(size) if heavy => 64 / size,
-        Some(_) => (256 / bytes).clamp(8, 32),
+        Some(size) if work > HEAVY => 64 / size,
+        Some(_) => (if work > LIGHT { 256 } else { 512 } / bytes).clamp(8, 32),
     };
     let worth = match extent {
-        64.. if !heavy => 32,
+        64.. if work <= HEAVY => 32,
         32.. => 16,
         _ => 4,
     };

@@ -191,15 +191,20 @@ pub const SIZED: &[Sized] = &[
     },
 ];
 
-/// A sum of products, sines and differences of earlier ones.
-fn scalars<'t>(p: &[Tensor<'t>], n: usize) -> Tensor<'t> {
-    let mut all = p.to_vec();
+/// Numbers below others that look random and are the same each time.
+fn random() -> impl FnMut(usize) -> usize {
     let mut state = 1u64;
-    let mut below = |n: usize| {
+    move |n| {
         state =
             state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % n
-    };
+    }
+}
+
+/// A sum of products, sines and differences of earlier ones.
+fn scalars<'t>(p: &[Tensor<'t>], n: usize) -> Tensor<'t> {
+    let mut all = p.to_vec();
+    let mut below = random();
     for i in 0..n {
         // Mostly of what is recent, as programs are.
         let near = all.len() - 1 - below(all.len().min(20));
@@ -217,12 +222,7 @@ fn scalars<'t>(p: &[Tensor<'t>], n: usize) -> Tensor<'t> {
 /// Functions of earlier ones, of which each is used.
 fn functions<'t>(p: &[Tensor<'t>], n: usize) -> Tensor<'t> {
     let mut open = p.to_vec();
-    let mut state = 1u64;
-    let mut below = |n: usize| {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % n
-    };
+    let mut below = random();
     for i in 0..n {
         // Those not used yet first, so that all lead to the result.
         let at = below(open.len());

@@ -46,24 +46,25 @@ pub fn drop_deviations(g: &Graph) -> Graph {
     let inputs: FxHashMap<Value, usize> = inputs.map(|(i, &v)| (v, i)).collect();
     let mut there: FxHashMap<Value, Value> = FxHashMap::default();
     rebuild(g, |to, n, args| {
-        let Some(rest) = rests.get(&n) else {
-            let results = same(to, g, n, args);
-            let made = g.results(n);
-            there.extend(made.iter().zip(&results).filter(|(v, _)| wanted.contains(v)));
-            return results;
-        };
-        let Op::Reduce(r) = g.op(n) else { unreachable!("only sums have rests") };
-        let sum = match rest.value {
-            Some(v) => {
-                let v = inputs.get(&v).map_or_else(|| there[&v], |&i| to.inputs()[i]);
-                to.push(r.clone(), &[v])
+        let results = match (rests.get(&n), g.op(n)) {
+            (Some(rest), Op::Reduce(r)) => {
+                let sum = match rest.value {
+                    Some(v) => {
+                        let v = inputs.get(&v).map_or_else(|| there[&v], |&i| to.inputs()[i]);
+                        to.push(r.clone(), &[v])
+                    }
+                    None => {
+                        let sum = same(to, g, n, args)[0];
+                        to.like(sum, 0.0)
+                    }
+                };
+                smallvec![if rest.negative { to.map(Scalar::Neg, &[sum]) } else { sum }]
             }
-            None => {
-                let sum = same(to, g, n, args)[0];
-                to.like(sum, 0.0)
-            }
+            _ => same(to, g, n, args),
         };
-        smallvec![if rest.negative { to.map(Scalar::Neg, &[sum]) } else { sum }]
+        let made = g.results(n);
+        there.extend(made.iter().zip(&results).filter(|(v, _)| wanted.contains(v)));
+        results
     })
 }
 
@@ -238,6 +239,30 @@ mod tests {
         for [a, b] in pairs {
             assert!((a - b).abs() < 1e-14, "{a} and {b}");
         }
+    }
+
+    #[test]
+    fn what_is_left_may_be_such_a_sum_itself() {
+        let mut g = Graph::new("g");
+        let [a, _, c, d] = deviations(&mut g);
+        let part = g.map(Scalar::Mul, &[c, d]);
+        let with = g.map(Scalar::Add, &[a, part]);
+        let inner = g.reduce(Monoid::Sum, with, &[1]);
+        // The sum of each row, less a multiple of its deviation from the mean of another array.
+        let y = g.input(Type::new(DType::F64, [ROWS]), None);
+        let sum = g.reduce(Monoid::Sum, y, &[0]);
+        let n = g.like(sum, ROWS as f64);
+        let mean = g.map(Scalar::Div, &[sum, n]);
+        let mean = g.broadcast(mean, &Shape::from([ROWS]), &[]);
+        let deviation = g.map(Scalar::Sub, &[y, mean]);
+        let outer = g.map(Scalar::Sub, &[inner, deviation]);
+        let all = g.reduce(Monoid::Sum, outer, &[0]);
+        g.set_outputs([all]);
+        let (next, pairs) = both(&g);
+        let next = crate::prune(&next);
+        let subtracts = |n| matches!(next.op(n), Op::Map(m) if m.f == Scalar::Sub);
+        assert!(!next.nodes().any(subtracts), "{next}");
+        assert!(pairs.iter().all(|[a, b]| (a - b).abs() < 1e-13), "{pairs:?}");
     }
 
     #[test]

@@ -21,9 +21,10 @@
 //! bytes alone.
 //!
 //! Of several minimum cuts it is the one nearest to the source: carries and operands
-//! rather than what is made of them. Results are the same bits whatever is kept: the
-//! same operations are run on the same numbers; sums, whose order could depend on what
-//! they are fused with, are not run again.
+//! rather than what is made of them. Whatever is kept, the same operations are run on the
+//! same numbers, and sums, whose order could depend on what they are fused with, are not run
+//! again. But whether a product is rounded before it is added to a sum depends on what else is
+//! computed from it there.
 //!
 //! A flow may take more than linear time. Graphs of more than [`MOST`] nodes get a cut
 //! that is found by one walk: whatever is no view and is read is kept.

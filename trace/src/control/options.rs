@@ -29,7 +29,8 @@ impl LoopOptions {
     /// compiled; instead of what the options of the compiler say of all loops.
     ///
     /// Written out, iterations fuse with each other and with what is around them; it takes
-    /// longer to compile. The results are the same bits. So are the loops of derivatives
+    /// longer to compile. The results are the same but for how sums of products round, which
+    /// depends on what else is computed from the products. So are the loops of derivatives
     /// treated. Loops that end by a predicate are never written out. By a factor is seldom
     /// worth it: a loop that stays costs little per iteration.
     #[must_use]
